@@ -1,0 +1,59 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot"
+)
+
+// Key names a step's result before the step has run: a definition key or a
+// result key, "sha256:<hex>". See docs/FORMAT.md for what is hashed.
+type Key digest.Digest
+
+// ErrMiss says that a cache has no valid record for a key.
+var ErrMiss = errors.New("cache miss")
+
+// Part is one component that was hashed into a key, kept so that it can be
+// printed why a step missed.
+type Part struct {
+	Name  string // "op", "platform", "input 0", "context src/a.go", …
+	Value string
+}
+
+// Record says what a step's result is. It names whole stacks, so that a hit is
+// consistent in itself.
+type Record struct {
+	Version int
+	Key     Key
+	// Definition is the definition key under which the step ran first.
+	Definition Key
+	// Step is the step's display name, for people.
+	Step    string
+	Created time.Time
+	// Duration is how long the step took when it ran.
+	Duration time.Duration
+	// Outputs are the results, by output index.
+	Outputs []snapshot.Stack
+	// Parts are the components of Key.
+	Parts []Part `json:",omitempty"`
+}
+
+// Cache keeps records. All methods are safe for concurrent use by goroutines
+// and by processes that share the backend.
+type Cache interface {
+	// Get returns the record for a key, or an error that matches ErrMiss. A
+	// damaged record, or one that names data that is gone, is a miss.
+	Get(ctx context.Context, key Key) (*Record, error)
+	// Put stores a record under a key. Storing twice is not an error.
+	Put(ctx context.Context, key Key, rec *Record) error
+}
+
+// Locker serialises the work for one key between processes.
+type Locker interface {
+	// Lock waits until the key is free, or until ctx ends.
+	Lock(ctx context.Context, key Key) (unlock func(), err error)
+}

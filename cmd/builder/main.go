@@ -1,0 +1,4 @@
+// Command builder builds container images from Dockerfiles.
+package main
+
+func main() {}

@@ -1,0 +1,53 @@
+package executor
+
+import (
+	"time"
+
+	"layered.build/builder/planner/dag"
+)
+
+// EventType says what happened.
+type EventType string
+
+// The event types. Every step that a Solve looks at has exactly one of
+// EventCached, EventDone, EventFailed and EventCanceled as its last event.
+const (
+	EventStarted  EventType = "started"
+	EventCached   EventType = "cached"
+	EventLog      EventType = "log"
+	EventProgress EventType = "progress"
+	EventDone     EventType = "done"
+	EventFailed   EventType = "failed"
+	EventCanceled EventType = "canceled"
+	EventWarning  EventType = "warning"
+)
+
+// Event is one thing that an observer of a build learns.
+type Event struct {
+	Type EventType
+	Time time.Time
+	// Step is nil for work that is not a step (Task names it).
+	Step *dag.Step
+	// Task is work beside the steps: "exporting to image", "pushing layers".
+	Task string
+	// Stream is 1 (stdout) or 2 (stderr) for EventLog.
+	Stream int
+	Data   []byte // EventLog: raw output
+	// Item, Current and Total describe a transfer for EventProgress (bytes).
+	Item           string
+	Current, Total int64
+	// Reason says for EventCached which key hit, and for EventStarted why not.
+	Reason string
+	Err    error
+	Usage  *Usage // EventDone of a process
+}
+
+// Usage is what a process used.
+type Usage struct {
+	CPU        time.Duration
+	PeakMemory int64 // bytes
+}
+
+// Observer receives the events of a build. It is called from many goroutines
+// and must not block for long. Data is only valid during the call.
+type Observer func(Event)

@@ -1,0 +1,257 @@
+package dag
+
+// Op is an operation: *Source, *Exec, *File, *Merge or *Diff. The set is closed.
+type Op interface {
+	// Kind is a short lower-case word for the operation ("source", "exec", …).
+	Kind() string
+}
+
+// Source brings files from outside into the graph. Exactly one field is set.
+type Source struct {
+	Image     *ImageSource     `json:",omitempty"`
+	Local     *LocalSource     `json:",omitempty"`
+	Git       *GitSource       `json:",omitempty"`
+	HTTP      *HTTPSource      `json:",omitempty"`
+	OCILayout *OCILayoutSource `json:",omitempty"`
+}
+
+// ImageSource is a container image. Its result is the image's layers.
+type ImageSource struct {
+	// Ref is the normalised reference: docker.io/library/alpine:3.20.
+	Ref string
+	// Digest pins the platform's manifest (or, for an image of the local store
+	// that has none, its config). The planner has resolved it.
+	Digest string
+}
+
+// LocalSource is a directory of the machine that builds. It has no key of its
+// own: the steps that read it are keyed by the content of the paths they select.
+type LocalSource struct {
+	// Name is "context", "dockerfile", or the name of a named context.
+	Name string
+	// Excludes are ignore patterns (moby/patternmatcher), in order.
+	Excludes []string `json:",omitempty"`
+}
+
+// GitSource is a commit of a git repository, checked out.
+type GitSource struct {
+	Remote     string
+	Ref        string `json:",omitempty"`
+	Commit     string `json:",omitempty"` // resolved object id
+	Subdir     string `json:",omitempty"`
+	KeepGitDir bool   `json:",omitempty"`
+	Submodules bool   `json:",omitempty"`
+	Checksum   string `json:",omitempty"`
+}
+
+// HTTPSource is one file that is downloaded.
+type HTTPSource struct {
+	URL      string
+	Filename string `json:",omitempty"`
+	Checksum string `json:",omitempty"`
+	Mode     string `json:",omitempty"`
+}
+
+// OCILayoutSource is an image in an OCI image layout directory.
+type OCILayoutSource struct {
+	Path   string
+	Digest string
+}
+
+// Exec runs a process on its root file system, which is the input of the mount
+// whose Dest is "/" (or scratch). Its output 0 is the root file system after it.
+type Exec struct {
+	Args      []string
+	Env       []string `json:",omitempty"` // "KEY=value", in order
+	Cwd       string
+	User      string      `json:",omitempty"` // user[:group], names or numbers
+	Hostname  string      `json:",omitempty"`
+	Hosts     []HostAlias `json:",omitempty"`
+	Ulimits   []Ulimit    `json:",omitempty"`
+	Mounts    []Mount     `json:",omitempty"`
+	Network   Network     `json:",omitempty"`
+	Security  Security    `json:",omitempty"`
+	SecretEnv []SecretEnv `json:",omitempty"`
+	Devices   []Device    `json:",omitempty"`
+	ShmSize   int64       `json:",omitempty"` // bytes
+}
+
+// HostAlias is a line of /etc/hosts.
+type HostAlias struct{ Host, IP string }
+
+// Ulimit is a resource limit of processes (setrlimit(2)).
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64
+}
+
+// Network says which network a process sees.
+type Network string
+
+// The networks.
+const (
+	NetDefault Network = ""     // a namespace of its own with outward connectivity
+	NetNone    Network = "none" // loopback only
+	NetHost    Network = "host" // the host's
+)
+
+// Security says how far a process is confined.
+type Security string
+
+// The security modes.
+const (
+	SecuritySandbox  Security = ""
+	SecurityInsecure Security = "insecure"
+)
+
+// SecretEnv hands a secret to the process as an environment variable.
+type SecretEnv struct {
+	ID, Name string
+	Required bool `json:",omitempty"`
+}
+
+// Device is a CDI device request.
+type Device struct {
+	Name     string
+	Required bool `json:",omitempty"`
+}
+
+// MountType is the kind of a Mount.
+type MountType string
+
+// The mount types.
+const (
+	MountBind   MountType = "bind"
+	MountCache  MountType = "cache"
+	MountTmpfs  MountType = "tmpfs"
+	MountSecret MountType = "secret"
+	MountSSH    MountType = "ssh"
+)
+
+// Mount is a file system that an Exec sees at Dest.
+type Mount struct {
+	Type MountType
+	// Input is the index into Step.Inputs, or -1.
+	Input int
+	// Selector is the path inside the input that is mounted ("" = all of it).
+	Selector string `json:",omitempty"`
+	Dest     string
+	ReadOnly bool `json:",omitempty"`
+
+	ID       string `json:",omitempty"` // cache, secret, ssh
+	Sharing  string `json:",omitempty"` // cache: shared, private, locked
+	Size     int64  `json:",omitempty"` // tmpfs, bytes
+	UID      *int   `json:",omitempty"`
+	GID      *int   `json:",omitempty"`
+	Mode     *int   `json:",omitempty"`
+	Required bool   `json:",omitempty"` // secret, ssh
+}
+
+// File changes files of Inputs[0] (or of scratch if Base is false) without
+// running a process. Output 0 is the changed file system.
+type File struct {
+	// Base says that Inputs[0] is what is changed; otherwise all inputs are
+	// sources and the result starts from nothing.
+	Base    bool
+	Actions []Action
+}
+
+// Action is one change: exactly one field is set.
+type Action struct {
+	Copy    *Copy    `json:",omitempty"`
+	Mkfile  *Mkfile  `json:",omitempty"`
+	Mkdir   *Mkdir   `json:",omitempty"`
+	Rm      *Rm      `json:",omitempty"`
+	Symlink *Symlink `json:",omitempty"`
+}
+
+// Owner is a user and a group, each a name or a number; names are looked up in
+// the file system that is changed (Inputs[0]), never on the host. A nil *Owner
+// means 0:0 for files of a context and "as at the source" for other inputs.
+type Owner struct {
+	User  string `json:",omitempty"`
+	Group string `json:",omitempty"`
+}
+
+// Copy copies Sources of an input to Dest, as COPY and ADD do.
+type Copy struct {
+	Input int
+	// Sources are slash paths from the input's root; glob patterns
+	// (path/filepath.Match) where Wildcard is set.
+	Sources []string
+	// Dest is an absolute slash path. A trailing slash means "into that directory".
+	Dest     string
+	Wildcard bool `json:",omitempty"`
+	// Owner overrides the owner of all that is copied or created.
+	Owner *Owner `json:",omitempty"`
+	// KeepOwner keeps the source's owners when Owner is nil (COPY --from).
+	KeepOwner bool `json:",omitempty"`
+	// Mode is --chmod: octal ("0755") or symbolic ("u=rwX,go=rX"); "" keeps modes.
+	Mode string `json:",omitempty"`
+	// Unpack extracts sources that are local tar archives (ADD).
+	Unpack bool `json:",omitempty"`
+	// FollowLinks resolves a symlink named as a source itself.
+	FollowLinks bool `json:",omitempty"`
+	// Parents keeps the sources' directories (COPY --parents).
+	Parents bool `json:",omitempty"`
+	// Excludes are patterns relative to each source's root.
+	Excludes []string `json:",omitempty"`
+}
+
+// Mkfile writes a regular file. Missing parents are not made.
+type Mkfile struct {
+	Path  string
+	Mode  int
+	Data  []byte
+	Owner *Owner `json:",omitempty"`
+}
+
+// Mkdir makes a directory; one that exists is left as it is.
+type Mkdir struct {
+	Path        string
+	Mode        int
+	MakeParents bool   `json:",omitempty"`
+	Owner       *Owner `json:",omitempty"`
+}
+
+// Rm removes a path and all below it.
+type Rm struct {
+	Path          string
+	AllowNotFound bool `json:",omitempty"`
+}
+
+// Symlink makes a symbolic link at Path that holds Target.
+type Symlink struct {
+	Path, Target string
+	Owner        *Owner `json:",omitempty"`
+}
+
+// Merge lays the layers of its inputs over each other, first input lowest
+// (COPY --link).
+type Merge struct{}
+
+// Diff is what Inputs[1] has over Inputs[0].
+type Diff struct{}
+
+// Kind implements Op.
+func (*Source) Kind() string { return "source" }
+
+// Kind implements Op.
+func (*Exec) Kind() string { return "exec" }
+
+// Kind implements Op.
+func (*File) Kind() string { return "file" }
+
+// Kind implements Op.
+func (*Merge) Kind() string { return "merge" }
+
+// Kind implements Op.
+func (*Diff) Kind() string { return "diff" }
+
+var (
+	_ Op = (*Source)(nil)
+	_ Op = (*Exec)(nil)
+	_ Op = (*File)(nil)
+	_ Op = (*Merge)(nil)
+	_ Op = (*Diff)(nil)
+)

@@ -1,0 +1,104 @@
+package dag
+
+import (
+	"sync"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ID names what a step is: the sha256 of the canonical encoding of its
+// operation, platform and inputs ("sha256:<hex>"). Equal IDs mean equal steps;
+// Meta does not take part.
+type ID string
+
+// Step is one vertex of the build graph.
+type Step struct {
+	// Op is what is done. It is one of the types of this package.
+	Op Op
+	// Inputs are the results that Op reads; ops refer to them by index.
+	Inputs []Edge
+	// Platform is what the step runs on or is made for.
+	Platform ocispec.Platform
+
+	// Meta says how the step is shown, scheduled and limited. It is never hashed.
+	Meta Meta
+
+	once sync.Once
+	id   ID
+}
+
+// Edge points to one output of a step. The zero Edge is "scratch": no layers.
+type Edge struct {
+	Step   *Step
+	Output int
+}
+
+// IsScratch reports whether the edge is the empty file system.
+func (e Edge) IsScratch() bool { return e.Step == nil }
+
+// Location is a range of lines of a Dockerfile, 1-based, both ends included.
+type Location struct {
+	File       string
+	Start, End int
+}
+
+// Meta is what is known of a step beside what it does.
+type Meta struct {
+	// Name is what users see: `[build 2/5] RUN make`.
+	Name string
+	// Command is the instruction as history shows it, without the stage prefix.
+	Command string
+	// Stage is the name of the stage that the step belongs to.
+	Stage string
+	// Locations are the instruction's lines.
+	Locations []Location
+	// NoCache makes the step run although a record exists.
+	NoCache bool
+	// Limits are the resources that a process of this step may use.
+	Limits Limits
+	// ProxyEnv is added to the environment of an Exec, outside its identity
+	// ("KEY=value"; the predefined proxy build arguments).
+	ProxyEnv []string
+	// MountStage is the name by which inputs may be shown ("--from=build").
+	InputNames []string
+}
+
+// Limits are cgroup limits for the processes of a step. Zero fields do not limit.
+type Limits struct {
+	Memory     int64   // bytes
+	MemorySwap int64   // bytes, memory plus swap; -1: unlimited swap
+	CPUs       float64 // cores, as docker run --cpus
+	CPUShares  uint64
+	CPUQuota   int64 // microseconds per CPUPeriod
+	CPUPeriod  uint64
+	CpusetCPUs string
+	CpusetMems string
+	Pids       int64
+}
+
+// Graph is a set of steps in an order in which every step follows its inputs.
+type Graph struct {
+	Steps []*Step
+}
+
+// NewGraph collects all steps that the given edges reach, inputs first, in an
+// order that depends on the edges alone.
+func NewGraph(roots ...Edge) *Graph {
+	g := &Graph{}
+	seen := map[*Step]bool{}
+	var visit func(s *Step)
+	visit = func(s *Step) {
+		if s == nil || seen[s] {
+			return
+		}
+		seen[s] = true
+		for _, in := range s.Inputs {
+			visit(in.Step)
+		}
+		g.Steps = append(g.Steps, s)
+	}
+	for _, r := range roots {
+		visit(r.Step)
+	}
+	return g
+}

@@ -1,0 +1,111 @@
+package planner
+
+import (
+	"context"
+	"time"
+
+	image "github.com/moby/docker-image-spec/specs-go/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
+)
+
+// ImageConfig is Docker's image configuration (a superset of OCI's: Healthcheck,
+// OnBuild, Shell).
+type ImageConfig = image.DockerOCIImage
+
+// ImageResolver finds base images. It is the only thing outside that planning
+// needs.
+type ImageResolver interface {
+	// ResolveImage returns the image that a reference means for a platform,
+	// without fetching layers. Ref is as written in the Dockerfile.
+	ResolveImage(ctx context.Context, ref string, platform ocispec.Platform) (*BaseImage, error)
+}
+
+// BaseImage is an image that a stage starts from or copies from.
+type BaseImage struct {
+	// Ref is the normalised reference (docker.io/library/alpine:3.20), Digest
+	// the manifest of the chosen platform (or the config digest of an image that
+	// exists in the local store only).
+	Ref, Digest string
+	Platform    ocispec.Platform
+	// Config is the decoded image configuration with its history and rootfs.
+	Config ImageConfig
+}
+
+// Options say what to plan. The zero value plans the last stage for this
+// machine's platform.
+type Options struct {
+	Target        string
+	BuildArgs     map[string]string
+	Labels        map[string]string
+	Platforms     []ocispec.Platform // empty: BuildPlatform
+	BuildPlatform ocispec.Platform   // zero: this machine's
+	NoCache       bool
+	NoCacheStages []string // stage names whose steps always run
+	// Excludes are the context's ignore patterns.
+	Excludes []string
+	// Hosts, ShmSize, Ulimits, Network and Limits apply to every RUN.
+	Hosts   []dag.HostAlias
+	ShmSize int64
+	Ulimits []dag.Ulimit
+	Network dag.Network
+	Limits  dag.Limits
+	// Hostname of every RUN ("" = the sandbox's default).
+	Hostname string
+	// Epoch is SOURCE_DATE_EPOCH, if known.
+	Epoch *time.Time
+	// AllStages plans every stage, not only those that the target needs.
+	AllStages bool
+}
+
+// Plan is what is to be done.
+type Plan struct {
+	// Graph holds the steps of all targets.
+	Graph *dag.Graph
+	// Targets are the images to make, one a platform.
+	Targets []*Image
+	// Stages are all stages that are built, targets included, in file order.
+	Stages []*Image
+	// Skipped are names of stages that the targets do not need.
+	Skipped  []string
+	Warnings []parser.Warning
+	// UnusedArgs are build arguments that no ARG consumes.
+	UnusedArgs []string
+	// Epoch is the SOURCE_DATE_EPOCH in force, nil if none.
+	Epoch *time.Time
+}
+
+// Image is one stage as an image: its base, its instructions, its result.
+type Image struct {
+	Stage    string // name, or "stage-N"
+	Index    int
+	Platform ocispec.Platform
+	// Base is nil for scratch. For a stage built on another stage it is that
+	// stage's base, and Instructions begin with that stage's.
+	Base         *BaseImage
+	Instructions []Instruction
+	// Result is the root file system after the last instruction.
+	Result dag.Edge
+	// Config is the final configuration, without rootfs and history.
+	Config ImageConfig
+}
+
+// Instruction is one line of history and what it left.
+type Instruction struct {
+	// CreatedBy is the text for the image's history, in BuildKit's style.
+	CreatedBy string
+	// Comment is the history comment.
+	Comment string
+	// Step is the step that makes the file system after this instruction; nil
+	// for one that only changes the configuration.
+	Step *dag.Step
+	// EmptyLayer says that the instruction adds no layer. (WORKDIR on an existing
+	// directory is only known to be empty after the step has run.)
+	EmptyLayer bool
+	// Config is the configuration after this instruction, without rootfs and
+	// history.
+	Config   ImageConfig
+	Location dag.Location
+}

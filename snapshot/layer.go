@@ -1,0 +1,70 @@
+package snapshot
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// LayerID names a layer within one store; it is the layer's folder name and says
+// nothing about its content.
+type LayerID string
+
+// DiffID is the digest of a layer's uncompressed tar (OCI image-spec, config.md).
+type DiffID digest.Digest
+
+// ChainID names a stack of layers by their DiffIDs (OCI image-spec, config.md).
+type ChainID digest.Digest
+
+// Layer is what is known of one layer without touching its data. A Layer that a
+// Store handed out may not be on disk yet (see Store.AddLazy).
+type Layer struct {
+	ID     LayerID
+	DiffID DiffID
+	// Content is a digest of the layer's change set without mtimes; equal
+	// Content means that nothing that runs on top can tell the layers apart but
+	// by time stamps. For a pulled layer it is derived from DiffID alone.
+	Content digest.Digest
+	// Size is the number of bytes of the uncompressed tar.
+	Size    int64
+	Created time.Time
+	// Empty says that the layer has no entries.
+	Empty bool `json:",omitempty"`
+}
+
+// Stack is a file system: its layers, lowest first. The empty Stack is scratch.
+type Stack []Layer
+
+// ChainID returns the stack's name, "" for the empty stack.
+func (s Stack) ChainID() ChainID {
+	var chain digest.Digest
+	for i, l := range s {
+		if i == 0 {
+			chain = digest.Digest(l.DiffID)
+			continue
+		}
+		chain = digest.FromString(string(chain) + " " + string(l.DiffID))
+	}
+	return ChainID(chain)
+}
+
+// Content returns a digest of the contents of all layers in order.
+func (s Stack) Content() digest.Digest {
+	d := digest.SHA256.Digester()
+	for _, l := range s {
+		io.WriteString(d.Hash(), string(l.Content)+"\n")
+	}
+	return d.Digest()
+}
+
+// LazyLayer describes a layer that a registry has and the store may lack.
+type LazyLayer struct {
+	DiffID DiffID
+	// Blob is the compressed form; its MediaType tells the compression.
+	Blob ocispec.Descriptor
+	// Open fetches the blob from the given offset on. The store verifies it.
+	Open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+}
