@@ -1,0 +1,61 @@
+package registry
+
+import (
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// Reference is a normalised image name, with docker's defaults filled in.
+type Reference struct {
+	Domain string // docker.io
+	Path   string // library/alpine
+	Tag    string // "latest" unless there is a digest
+	Digest digest.Digest
+}
+
+// ParseReference normalises a name as docker does: "alpine" is
+// docker.io/library/alpine:latest. Errors match ErrInvalid.
+func ParseReference(s string) (Reference, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Reference{}, fmt.Errorf("image reference %q: %w: %w", s, ErrInvalid, err)
+	}
+	r := Reference{Domain: reference.Domain(named), Path: reference.Path(named)}
+	if d, ok := named.(reference.Digested); ok {
+		r.Digest = d.Digest()
+	}
+	if t, ok := named.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+	} else if r.Digest == "" {
+		r.Tag = "latest"
+	}
+	return r, nil
+}
+
+// Repository returns domain/path.
+func (r Reference) Repository() string { return r.Domain + "/" + r.Path }
+
+// String returns the full form, docker.io/library/alpine:latest.
+func (r Reference) String() string { return r.Repository() + r.suffix() }
+
+// Familiar returns the short form that docker prints, alpine:latest.
+func (r Reference) Familiar() string {
+	named, err := reference.WithName(r.Repository())
+	if err != nil {
+		return r.String()
+	}
+	return reference.FamiliarName(named) + r.suffix()
+}
+
+func (r Reference) suffix() string {
+	s := ""
+	if r.Tag != "" {
+		s = ":" + r.Tag
+	}
+	if r.Digest != "" {
+		s += "@" + r.Digest.String()
+	}
+	return s
+}
