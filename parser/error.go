@@ -25,6 +25,8 @@ type Error struct {
 	// Hint says what to do ("did you mean …?"); may be empty.
 	Hint string
 	Err  error // cause, may be nil
+	// Warnings were found before the mistake.
+	Warnings []Warning
 }
 
 // Error implements error: "Dockerfile:3: unknown instruction: FORM".

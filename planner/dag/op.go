@@ -176,8 +176,11 @@ type Owner struct {
 // Copy copies Sources of an input to Dest, as COPY and ADD do.
 type Copy struct {
 	Input int
-	// Sources are slash paths from the input's root; glob patterns
-	// (path/filepath.Match) where Wildcard is set.
+	// Sources are clean slash paths from the input's root without a leading
+	// slash ("." is the root itself). Where Wildcard is set, those that hold one
+	// of *?[ are glob patterns (path/filepath.Match) and may match nothing; the
+	// others must exist. Where Parents is set, a "/./" in a source is the pivot:
+	// only the directories behind it are kept.
 	Sources []string
 	// Dest is an absolute slash path. A trailing slash means "into that directory".
 	Dest     string

@@ -1,0 +1,79 @@
+package parser
+
+import (
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// File is a parsed Dockerfile.
+type File struct {
+	// Name is what messages call the file.
+	Name   string
+	Source []byte
+	// Directives are the parser directives ("# syntax=", "# escape=", "# check=")
+	// in the file's order.
+	Directives []Directive
+	// MetaArgs are the ARG instructions before the first FROM.
+	MetaArgs []instructions.ArgCommand
+	// Stages are never empty. Expanding an instruction changes it: whoever does
+	// that works on an Instance.
+	Stages []instructions.Stage
+	// Warnings are what the rules found that need no values of variables.
+	Warnings []Warning
+	// EscapeToken is '\\' or '`'.
+	EscapeToken rune
+
+	ast  *bk.Node
+	lint linter.Config
+}
+
+// Directive is a parser directive.
+type Directive struct {
+	Name, Value string
+	Line        int // 1-based
+}
+
+// ShellLex returns a lexer for expanding the file's words. A lexer is not safe
+// for concurrent use; every call returns a new one.
+func (f *File) ShellLex() *shell.Lex { return shell.NewLex(f.EscapeToken) }
+
+// Instance returns stages and meta arguments that share nothing with f's, so
+// that expanding their instructions in place leaves f as it is.
+func (f *File) Instance() ([]instructions.Stage, []instructions.ArgCommand, error) {
+	stages, args, err := instructions.Parse(f.ast, nil)
+	if err != nil {
+		return nil, nil, f.Wrap(err)
+	}
+	return stages, args, nil
+}
+
+// Linter returns a linter with the file's "# check=" configuration that hands
+// what it finds to warn.
+func (f *File) Linter(warn func(Warning)) *linter.Linter {
+	cfg := f.lint
+	cfg.Warn = func(rule, description, url, msg string, location []bk.Range) {
+		start, end := Lines(location)
+		warn(Warning{
+			Rule: rule, Description: description, URL: url, Message: msg,
+			File: f.Name, Start: start, End: end,
+		})
+	}
+	return linter.New(&cfg)
+}
+
+// FailOnWarning reports whether the file asks ("# check=error=true") that lint
+// findings fail the build.
+func (f *File) FailOnWarning() bool { return f.lint.ReturnAsError }
+
+// Lines returns the first and the last line of a location, 0, 0 for none.
+func Lines(location []bk.Range) (start, end int) {
+	for _, r := range location {
+		if start == 0 || r.Start.Line < start {
+			start = r.Start.Line
+		}
+		end = max(end, r.End.Line, r.Start.Line)
+	}
+	return start, end
+}

@@ -1,0 +1,53 @@
+package parser
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+var hintSuffix = regexp.MustCompile(`(?s)^(.*\S)\s*\((did you mean .*\?)\)$`)
+
+// Wrap makes an error of BuildKit's packages an *Error: it takes the lines from
+// the location that they attach and the hint from the text. An *Error is
+// returned as it is.
+func (f *File) Wrap(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	e := &Error{File: f.Name, Source: f.Source, Msg: err.Error(), Err: err}
+	var loc *bk.LocationError
+	if errors.As(err, &loc) {
+		if inner := loc.Unwrap(); inner != nil {
+			// Not err's own text, which repeats the line.
+			e.Msg = inner.Error()
+		}
+		if len(loc.Locations) > 0 {
+			e.Start, e.End = Lines(loc.Locations[0])
+		}
+	}
+	if directiveError(e.Msg) {
+		// BuildKit counts these lines from 0.
+		e.Start, e.End = e.Start+1, e.Start+1
+	}
+	if m := hintSuffix.FindStringSubmatch(e.Msg); m != nil {
+		e.Msg, e.Hint = m[1], m[2]
+	}
+	return e
+}
+
+// WrapAt is Wrap for an error that may lack a location: then it is at the given one.
+func (f *File) WrapAt(err error, location []bk.Range) *Error {
+	return f.Wrap(bk.WithLocation(err, location))
+}
+
+func directiveError(msg string) bool {
+	return strings.HasPrefix(msg, "only one ") && strings.HasSuffix(msg, " parser directive can be used") ||
+		strings.HasPrefix(msg, "invalid escape token ")
+}
