@@ -57,3 +57,11 @@ type Locker interface {
 	// Lock waits until the key is free, or until ctx ends.
 	Lock(ctx context.Context, key Key) (unlock func(), err error)
 }
+
+// History is a Cache that remembers the latest record of a step by its display
+// name. It is used to explain misses, never to answer a lookup.
+type History interface {
+	// Latest returns the record that was stored last for a step of this name, or
+	// an error that matches ErrMiss. Its layers may be gone.
+	Latest(ctx context.Context, step string) (*Record, error)
+}

@@ -2,50 +2,87 @@ package executor
 
 import (
 	"context"
-	"io"
+	"runtime"
+	"sync"
+	"time"
 
-	"github.com/opencontainers/go-digest"
-
+	"layered.build/builder/cache"
 	"layered.build/builder/planner/dag"
-	"layered.build/builder/snapshot"
 )
 
-// Result is what a step made.
-type Result struct {
-	// Stack is the file system, for all steps but local sources.
-	Stack snapshot.Stack
-	// Tree is set for sources that are no layers (a build context).
-	Tree snapshot.Tree
+// Options configure a Solver.
+type Options struct {
+	// Cache finds results of earlier runs. Required.
+	Cache cache.Cache
+	// Locker keeps two processes from running one step twice. Required.
+	Locker cache.Locker
+	// Worker does the steps. Required.
+	Worker Worker
+	// Observer receives the events of all Solves; nil: nobody does.
+	Observer Observer
+	// Parallelism is how many processes (Exec steps) run at once; 0 means one
+	// for each CPU.
+	Parallelism int
+	// Verify runs steps although the cache knows their result, and warns if the
+	// content differs. The cached result is used all the same.
+	Verify bool
 }
 
-// Worker does steps. Implementations are safe for concurrent use.
-type Worker interface {
-	// Key returns a content digest for steps that have no stable name (a local
-	// source reads as the selected paths of its consumers), and "" for others.
-	// See docs/ARCHITECTURE.md, "three names for a step".
-	InputDigest(ctx context.Context, step *dag.Step, input int, res Result) (digest.Digest, error)
-	// Run executes one step on the results of its inputs.
-	Run(ctx context.Context, step *dag.Step, inputs []Result, obs Observer) (Result, error)
+// Solver makes the results of graphs of steps. It is safe for concurrent use:
+// Solves that have steps in common share their work through the Locker and the
+// Cache, and each is ended by its own context only.
+type Solver struct {
+	opts  Options
+	procs chan struct{} // one token for each running Exec
+	files chan struct{} // one token for each running step of another kind
+
+	mu      sync.Mutex // guards results
+	results map[dag.ID]Result
 }
 
-// ContextSource gives access to a named local directory.
-type ContextSource interface {
-	// Tree returns the files of a local source with its ignore patterns applied.
-	Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tree, error)
+// New returns a Solver.
+func New(opts Options) *Solver {
+	n := opts.Parallelism
+	if n <= 0 {
+		n = runtime.NumCPU()
+	}
+	if opts.Observer == nil {
+		opts.Observer = func(Event) {}
+	}
+	return &Solver{
+		opts:    opts,
+		procs:   make(chan struct{}, n),
+		files:   make(chan struct{}, 2*runtime.NumCPU()),
+		results: map[dag.ID]Result{},
+	}
 }
 
-// ImageSource gives the layers of an image, without fetching them.
-type ImageSource interface {
-	Layers(ctx context.Context, src *dag.ImageSource, platform string) (snapshot.Stack, error)
+// Solve makes the results of the given edges, in their order. The zero Edge
+// (scratch) gives the zero Result. The first step that fails ends the others; the
+// error is then a *StepError. When ctx ends, the error is context.Cause(ctx).
+//
+// A step with Meta.NoCache always runs. The steps after it are looked up by the
+// content that it made this time, so they run only if it differs.
+func (s *Solver) Solve(ctx context.Context, roots []dag.Edge) ([]Result, error) {
+	return s.solve(ctx, roots)
 }
 
-// Secrets hands out secrets by id; an unknown id is an error that matches
-// fs.ErrNotExist.
-type Secrets interface {
-	Secret(ctx context.Context, id string) ([]byte, error)
+// Result returns what a step made, or was found to have made, in a Solve before.
+// It is false for a step that no Solve needed to know.
+func (s *Solver) Result(step *dag.Step) (Result, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.results[step.ID()]
+	return r, ok
 }
 
-// SSHAgents connects to an ssh agent by id.
-type SSHAgents interface {
-	Dial(ctx context.Context, id string) (io.ReadWriteCloser, error)
+func (s *Solver) setResult(step *dag.Step, r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.results[step.ID()] = r
+}
+
+func (s *Solver) emit(e Event) {
+	e.Time = time.Now()
+	s.opts.Observer(e)
 }

@@ -1,0 +1,26 @@
+package executor
+
+import (
+	"layered.build/builder/planner/dag"
+)
+
+// StepError says that a step failed. Its text is the cause's; Step.Meta says
+// which lines of which file asked for it.
+type StepError struct {
+	Step *dag.Step
+	Err  error
+	// ExitCode is that of the process, 0 if no process ran.
+	ExitCode int
+	// OOM says that the kernel killed a process for the step's memory limit.
+	OOM bool
+	// LogTail is the end of what the process wrote (both streams), whole lines.
+	LogTail []byte
+	// LogPath is a file with all that it wrote; "" if there is none.
+	LogPath string
+}
+
+// Error implements error.
+func (e *StepError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }

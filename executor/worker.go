@@ -1,0 +1,73 @@
+package executor
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+// Result is what a step made.
+type Result struct {
+	// Stack is the file system, for all steps but local sources. A File step that
+	// changed nothing (WORKDIR on a directory that exists) gives the stack of its
+	// base unchanged; an Exec always adds one layer.
+	Stack snapshot.Stack
+	// Tree is set for sources that are no layers (a build context).
+	Tree snapshot.Tree
+}
+
+// Job is one step that is to be run.
+type Job struct {
+	Step   *dag.Step
+	Inputs []Result // as Step.Inputs; the zero Result for scratch
+	// Mounted says that a process of the same graph will have the result mounted,
+	// so that its directory form is needed soon.
+	Mounted bool
+	// Observer receives logs, progress and warnings of the step.
+	Observer Observer
+}
+
+// Worker does steps. Implementations are safe for concurrent use.
+type Worker interface {
+	// InputDigest returns a digest of what a step reads of one of its inputs: the
+	// content of the paths that it selects, or of the whole file system. The
+	// parts say what went into it, for people. A step that reads nothing of the
+	// input (a copy destination) still sees all of it.
+	InputDigest(ctx context.Context, step *dag.Step, input int, res Result) (digest.Digest, []cache.Part, error)
+	// Run does a step.
+	Run(ctx context.Context, job *Job) (*Outcome, error)
+}
+
+// Outcome is what running a step gave.
+type Outcome struct {
+	Result Result
+	// Usage is set for a process.
+	Usage *Usage
+}
+
+// ContextSource gives access to a named local directory.
+type ContextSource interface {
+	// Tree returns the files of a local source with its ignore patterns applied.
+	Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tree, error)
+}
+
+// ImageSource gives the layers of an image, without fetching them.
+type ImageSource interface {
+	Layers(ctx context.Context, src *dag.ImageSource, platform string) (snapshot.Stack, error)
+}
+
+// Secrets hands out secrets by id; an unknown id is an error that matches
+// fs.ErrNotExist.
+type Secrets interface {
+	Secret(ctx context.Context, id string) ([]byte, error)
+}
+
+// SSHAgents connects to an ssh agent by id.
+type SSHAgents interface {
+	Dial(ctx context.Context, id string) (io.ReadWriteCloser, error)
+}
