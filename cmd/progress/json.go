@@ -1,0 +1,82 @@
+package progress
+
+import (
+	"encoding/json"
+	"io"
+	"sync"
+	"time"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/planner/dag"
+)
+
+// jsonEvent is one line of the JSON form.
+type jsonEvent struct {
+	Type    executor.EventType `json:"type"`
+	Time    time.Time          `json:"time"`
+	Step    dag.ID             `json:"step,omitempty"`
+	Name    string             `json:"name,omitempty"` // of the step
+	Stage   string             `json:"stage,omitempty"`
+	Task    string             `json:"task,omitempty"`
+	Stream  int                `json:"stream,omitempty"`
+	Data    string             `json:"data,omitempty"` // invalid UTF-8 is replaced
+	Item    string             `json:"item,omitempty"`
+	Current int64              `json:"current,omitempty"`
+	Total   int64              `json:"total,omitempty"`
+	Reason  string             `json:"reason,omitempty"`
+	Error   string             `json:"error,omitempty"`
+	Usage   *jsonUsage         `json:"usage,omitempty"`
+}
+
+type jsonUsage struct {
+	CPUSeconds float64 `json:"cpuSeconds"`
+	PeakMemory int64   `json:"peakMemory"`
+}
+
+// jsonLines writes every event as one line.
+type jsonLines struct {
+	mu  sync.Mutex // guards enc and err
+	enc *json.Encoder
+	err error
+}
+
+// NewJSON returns a display that writes one JSON object a line for every event.
+func NewJSON(out io.Writer) Display {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return &jsonLines{enc: enc}
+}
+
+var _ Display = (*jsonLines)(nil)
+
+// Announce implements Display.
+func (j *jsonLines) Announce([]*dag.Step) {}
+
+// Observe implements Display.
+func (j *jsonLines) Observe(ev executor.Event) {
+	line := jsonEvent{
+		Type: ev.Type, Time: ev.Time, Task: ev.Task, Stream: ev.Stream, Data: string(ev.Data),
+		Item: ev.Item, Current: ev.Current, Total: ev.Total, Reason: ev.Reason,
+	}
+	if ev.Step != nil {
+		line.Step, line.Name, line.Stage = ev.Step.ID(), ev.Step.Meta.Name, ev.Step.Meta.Stage
+	}
+	if ev.Err != nil {
+		line.Error = ev.Err.Error()
+	}
+	if ev.Usage != nil {
+		line.Usage = &jsonUsage{CPUSeconds: ev.Usage.CPU.Seconds(), PeakMemory: ev.Usage.PeakMemory}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.enc.Encode(line); err != nil && j.err == nil {
+		j.err = err
+	}
+}
+
+// Close implements Display.
+func (j *jsonLines) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
+}

@@ -1,0 +1,220 @@
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/planner/dag"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// recorder makes events at chosen times after a fixed start.
+type recorder struct {
+	start  time.Time
+	events []executor.Event
+}
+
+func (r *recorder) at(ms int, ev executor.Event) {
+	ev.Time = r.start.Add(time.Duration(ms) * time.Millisecond)
+	r.events = append(r.events, ev)
+}
+
+func step(name string, arg string) *dag.Step {
+	return &dag.Step{Op: &dag.Exec{Args: []string{arg}}, Meta: dag.Meta{Name: name, Stage: "build"}}
+}
+
+// recorded is a build with a task, a transfer, two steps that run at the same
+// time, a cached step, a failure and a cancellation.
+func recorded() *recorder {
+	r := &recorder{start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	def := "[internal] load build definition from Dockerfile"
+	r.at(0, executor.Event{Type: executor.EventStarted, Task: def})
+	r.at(1, executor.Event{Type: executor.EventProgress, Task: def, Item: "transferring dockerfile: 105B"})
+	r.at(2, executor.Event{Type: executor.EventDone, Task: def})
+	from := step("[build 1/4] FROM docker.io/library/alpine:3.20", "from")
+	r.at(10, executor.Event{Type: executor.EventStarted, Step: from})
+	r.at(20, executor.Event{Type: executor.EventProgress, Step: from, Item: "sha256:aaaa", Total: 3_000_000})
+	r.at(200, executor.Event{Type: executor.EventProgress, Step: from, Item: "sha256:aaaa", Current: 1_500_000, Total: 3_000_000})
+	r.at(500, executor.Event{Type: executor.EventProgress, Step: from, Item: "sha256:aaaa", Current: 3_000_000, Total: 3_000_000})
+	r.at(510, executor.Event{Type: executor.EventDone, Step: from})
+	r.at(520, executor.Event{Type: executor.EventCached, Step: step("[build 2/4] WORKDIR /src", "workdir")})
+	a, b := step("[build 3/4] RUN make", "make"), step("[test 1/1] RUN check", "check")
+	r.at(600, executor.Event{Type: executor.EventStarted, Step: a})
+	r.at(601, executor.Event{Type: executor.EventStarted, Step: b})
+	r.at(700, executor.Event{Type: executor.EventLog, Step: a, Stream: 1, Data: []byte("cc -c a.c\ncc -c")})
+	r.at(710, executor.Event{Type: executor.EventLog, Step: b, Stream: 1, Data: []byte("10%\r50%\r100%\n")})
+	r.at(720, executor.Event{Type: executor.EventLog, Step: a, Stream: 2, Data: []byte(" b.c\n\x1b[31merror: no b.c\x1b[0m")})
+	r.at(4000, executor.Event{Type: executor.EventLog, Step: b, Stream: 1, Data: []byte("still here\n")})
+	r.at(4100, executor.Event{Type: executor.EventFailed, Step: a, Err: errors.New("exit code: 2")})
+	r.at(4200, executor.Event{Type: executor.EventCanceled, Step: b})
+	return r
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; got:\n%s\nwant:\n%s", name, got, want)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	var out bytes.Buffer
+	p := newPlain(&out) // without the ticker: only the events' times count
+	for _, ev := range recorded().events {
+		p.Observe(ev)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "plain.golden", out.Bytes())
+}
+
+func TestJSON(t *testing.T) {
+	var out bytes.Buffer
+	d := NewJSON(&out)
+	for _, ev := range recorded().events {
+		d.Observe(ev)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	ids := regexp.MustCompile(`"step":"sha256:[0-9a-f]{64}"`)
+	golden(t, "json.golden", ids.ReplaceAll(out.Bytes(), []byte(`"step":"ID"`)))
+}
+
+func TestFrame(t *testing.T) {
+	rec := recorded()
+	m := newModel()
+	var out bytes.Buffer
+	draw := func(after time.Duration, sz frameSize, over bool) {
+		for _, r := range m.frame(rec.start.Add(after), sz, over) {
+			if columns(r.text) > sz.width {
+				t.Errorf("%d columns in a window of %d: %q", columns(r.text), sz.width, r.text)
+			}
+			out.WriteString(r.render(sz.color) + "\n")
+		}
+		out.WriteString("----\n")
+	}
+	wide := frameSize{width: 79, height: 24}
+	for i, ev := range rec.events {
+		m.apply(ev)
+		switch i {
+		case 5, 13:
+			draw(ev.Time.Sub(rec.start), wide, false)
+		case 14:
+			draw(ev.Time.Sub(rec.start), frameSize{width: 40, height: 7}, false)
+		}
+	}
+	draw(4300*time.Millisecond, wide, true)
+	draw(4300*time.Millisecond, frameSize{width: 79, height: 24, color: true}, true)
+	golden(t, "frame.golden", out.Bytes())
+}
+
+// TestPaint checks that a second picture moves up over all rows of the first,
+// also when the terminal has become narrower and wrapped them.
+func TestPaint(t *testing.T) {
+	var b bytes.Buffer
+	rows := []row{{text: strings.Repeat("x", 70)}, {text: "y"}}
+	drawn := paint(&b, rows, nil, 80, false)
+	b.Reset()
+	paint(&b, rows, drawn, 80, false)
+	if !strings.Contains(b.String(), "\x1b[2A") {
+		t.Errorf("same width: want 2 rows up: %q", b.String())
+	}
+	b.Reset()
+	paint(&b, rows, drawn, 40, false)
+	if !strings.Contains(b.String(), "\x1b[3A") {
+		t.Errorf("half the width: want 3 rows up: %q", b.String())
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                       "plain",
+		"\x1b[1;31mred\x1b[0m":        "red",
+		"\x1b]0;title\x07x":           "x",
+		"a\tb":                        "a       b",
+		"bell\x07\x08":                "bell",
+		"\x1b[2J\x1b[Hgone":           "gone",
+		"\x1b]8;;http://x\x1b\\l\x1b": "l",
+		"日本":                          "日本",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := fit("日本語テキスト", 7); columns(got) > 7 || got != "日本語…" {
+		t.Errorf("fit = %q", got)
+	}
+}
+
+func TestLogbook(t *testing.T) {
+	dir := t.TempDir()
+	book := NewLogbook(filepath.Join(dir, "logs"))
+	s := step("RUN make", "make")
+	var want bytes.Buffer
+	for i := range 50 {
+		data := []byte(strings.Repeat("x", i) + "\n")
+		want.Write(data)
+		book.Observe(executor.Event{Type: executor.EventLog, Step: s, Data: data})
+	}
+	book.Observe(executor.Event{Type: executor.EventFailed, Step: s})
+	lines, path := book.Last(s)
+	if len(lines) != reportLines || lines[reportLines-1] != strings.Repeat("x", 49) {
+		t.Errorf("last lines: %q", lines)
+	}
+	if err := book.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("log file: %v, %d bytes, want %d", err, len(got), want.Len())
+	}
+	second := NewLogbook(filepath.Join(dir, "logs"))
+	second.Observe(executor.Event{Type: executor.EventLog, Step: s, Data: []byte("x")})
+	if err := second.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "logs"))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the log of a good build stays: %v %v", entries, err)
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	if _, err := ParseMode("fancy"); err == nil {
+		t.Error("an unknown mode is accepted")
+	}
+	if m, err := ParseMode(""); err != nil || m != Auto {
+		t.Errorf("empty mode: %v %v", m, err)
+	}
+}
