@@ -1,0 +1,64 @@
+# Targets for people; .ci/run calls the same ones. See README.md.
+
+SHELL     := /bin/bash
+GO        ?= go
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME  ?= 10s
+# N runs of the workloads W (all by default) of bench-peers.
+N         ?= 5
+W         ?=
+
+# One static file: it re-executes itself as a container's first process, so that
+# it must not depend on the libraries of an image, and starts without a loader.
+TAGS      := seccomp,netgo,osusergo
+LDFLAGS   := -s -w -X main.version=$(VERSION) -linkmode external -extldflags -static
+TOOL      := $(GO) tool -modfile=fixtures/tools.mod
+export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+
+.DEFAULT_GOAL := build
+.PHONY: deps deps-test build run test test-rootless lint fmt golden fuzz bench bench-peers oracle clean
+
+deps: ## install what building needs and is missing
+	@fixtures/deps build
+
+deps-test: deps ## install the programs that the tests compare with
+	@fixtures/deps test
+
+build: deps ## bin/builder
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/builder ./cmd/builder
+
+run: build ## a Debian base image, a real application on it, its history, its output
+	@fixtures/app/run
+
+test: deps-test build ## all tests
+	$(GO) test ./...
+
+test-rootless: deps-test build ## all tests as an unprivileged user
+	@fixtures/rootless
+
+lint: deps ## gofmt, vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+fmt: ## gofumpt, as all files are formatted
+	$(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+golden: deps ## write the goldens again; read the diff
+	$(GO) test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u) -update
+
+fuzz: deps ## every fuzz target for FUZZTIME
+	@fixtures/fuzz $(FUZZTIME)
+
+bench: deps ## Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-peers: build ## the workloads on builder, BuildKit and buildah: W=run30,noop N=5
+	@fixtures/deps bench
+	$(GO) run ./fixtures/benchpeers -builder bin/builder -n $(N) -w "$(W)"
+
+oracle: deps-test ## record the facts of fixtures/corpus again, from a real BuildKit: W=case,case
+	$(GO) run ./fixtures/oracle -w "$(W)"
+
+clean: ## bin
+	rm -rf bin
