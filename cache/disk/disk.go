@@ -1,12 +1,34 @@
-// Package disk keeps cache records as files.
+// Package disk keeps cache records as files:
+//
+//	<root>/<aa>/<hex of key>.json   a record (see docs/FORMAT.md)
+//	<root>/names/<hex>              the latest definition key of a step's name
+//	<root>/locks/<hex of key>       held while a step runs, removed afterwards
 package disk
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
 
 	"layered.build/builder/cache"
 	"layered.build/builder/snapshot"
+)
+
+const (
+	// recordVersion is the version of the file format.
+	recordVersion = 1
+	// touchEvery is how precise the recency of a record is.
+	touchEvery = time.Hour
 )
 
 // Cache is a folder of records. It implements cache.Cache, cache.Locker and
@@ -14,30 +36,188 @@ import (
 type Cache struct {
 	root string
 	has  func(snapshot.LayerID) bool
+
+	mu   sync.Mutex               // guards held
+	held map[string]chan struct{} // by lock file; closed when this process lets go
 }
 
 // Open returns the cache in the folder root, which is made if needed. Has says
 // whether a layer's data exists; a record that names one that does not is a miss.
 func Open(root string, has func(snapshot.LayerID) bool) (*Cache, error) {
-	return &Cache{root: root, has: has}, nil
+	for _, d := range []string{"names", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
+	}
+	return &Cache{root: root, has: has, held: map[string]chan struct{}{}}, nil
 }
 
 // Get implements cache.Cache.
 func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
-	return nil, cache.ErrMiss
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	rec, err := c.read(key)
+	if err != nil {
+		return nil, err
+	}
+	for _, stack := range rec.Outputs {
+		for _, l := range stack {
+			if !c.has(l.ID) {
+				return nil, fmt.Errorf("record %s: layer %s is gone: %w", key, l.ID, cache.ErrMiss)
+			}
+		}
+	}
+	c.touch(key)
+	return rec, nil
+}
+
+// read reads and verifies a record.
+func (c *Cache) read(key cache.Key) (*cache.Record, error) {
+	p, err := c.path(key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cache.ErrMiss
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read record %s: %w", key, err)
+	}
+	rec, err := decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w: %w", key, err, cache.ErrMiss)
+	}
+	if rec.Key != key {
+		return nil, fmt.Errorf("record %s names itself %s: %w", key, rec.Key, cache.ErrMiss)
+	}
+	return rec, nil
+}
+
+// touch keeps the time of the last use, within touchEvery. A failure only makes
+// the record look older than it is.
+func (c *Cache) touch(key cache.Key) {
+	p, err := c.path(key)
+	if err != nil {
+		return
+	}
+	now := time.Now()
+	if fi, err := os.Stat(p); err == nil && now.Sub(fi.ModTime()) > touchEvery {
+		os.Chtimes(p, now, now)
+	}
 }
 
 // Put implements cache.Cache.
 func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
-	return errors.New("not implemented yet")
-}
-
-// Lock implements cache.Locker.
-func (c *Cache) Lock(ctx context.Context, key cache.Key) (func(), error) {
-	return nil, errors.New("not implemented yet")
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	p, err := c.path(key)
+	if err != nil {
+		return err
+	}
+	r := *rec
+	r.Key, r.Version = key, recordVersion
+	b, err := encode(&r)
+	if err != nil {
+		return fmt.Errorf("write record %s: %w", key, err)
+	}
+	if err := writeFile(p, b); err != nil {
+		return fmt.Errorf("write record %s: %w", key, err)
+	}
+	if key == r.Definition && r.Step != "" {
+		if err := writeFile(c.namePath(r.Step), []byte(key)); err != nil {
+			return fmt.Errorf("write record %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // Latest implements cache.History.
 func (c *Cache) Latest(ctx context.Context, step string) (*cache.Record, error) {
-	return nil, cache.ErrMiss
+	b, err := os.ReadFile(c.namePath(step))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cache.ErrMiss
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find record of %s: %w", step, err)
+	}
+	return c.read(cache.Key(b))
 }
+
+// path returns the file of a record. Keys are checked, for they name files.
+func (c *Cache) path(key cache.Key) (string, error) {
+	h, err := keyHex(key)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(c.root, h[:2], h+".json"), nil
+}
+
+func keyHex(key cache.Key) (string, error) {
+	h, ok := strings.CutPrefix(string(key), "sha256:")
+	if _, err := hex.DecodeString(h); !ok || err != nil || len(h) != 2*sha256.Size {
+		return "", fmt.Errorf("invalid cache key %q", key)
+	}
+	return h, nil
+}
+
+func (c *Cache) namePath(step string) string {
+	sum := sha256.Sum256([]byte(step))
+	return filepath.Join(c.root, "names", hex.EncodeToString(sum[:16]))
+}
+
+// writeFile replaces a file at once. It is not flushed: a record that a crash
+// tore is found damaged when it is read, and is a miss.
+func writeFile(p string, b []byte) (err error) {
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(p), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), p)
+}
+
+// encode writes the header line "builder-record VERSION CHECKSUM" and the record
+// as JSON.
+func encode(r *cache.Record) ([]byte, error) {
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "builder-record %d %x\n", recordVersion, sha256.Sum256(payload))
+	b.Write(payload)
+	return b.Bytes(), nil
+}
+
+func decode(b []byte) (*cache.Record, error) {
+	head, payload, ok := bytes.Cut(b, []byte("\n"))
+	want := fmt.Sprintf("builder-record %d %x", recordVersion, sha256.Sum256(payload))
+	if !ok || string(head) != want {
+		return nil, errors.New("damaged, or of another version")
+	}
+	var r cache.Record
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return nil, fmt.Errorf("damaged: %w", err)
+	}
+	return &r, nil
+}
+
+var (
+	_ cache.Cache   = (*Cache)(nil)
+	_ cache.Locker  = (*Cache)(nil)
+	_ cache.History = (*Cache)(nil)
+)
