@@ -1,7 +1,12 @@
 package registry
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot"
 )
@@ -14,7 +19,8 @@ type AssembleInput struct {
 	BaseStack snapshot.Stack
 	// Steps are the instructions after the base, in order.
 	Steps []AssembleStep
-	// Config is the final configuration; its rootfs and history are ignored.
+	// Config is the final configuration; its rootfs, history and creation time
+	// are ignored.
 	Config ImageConfig
 	// Stack is the final file system; it begins with BaseStack.
 	Stack snapshot.Stack
@@ -27,6 +33,9 @@ type AssembleInput struct {
 type AssembleStep struct {
 	// CreatedBy and Comment go into the history.
 	CreatedBy, Comment string
+	// Cmd is what ran, for the container_config of the V1 record; nil for an
+	// instruction that ran nothing.
+	Cmd []string
 	// EmptyLayer says that the instruction only changes the configuration. One
 	// that left Stack as it was is marked empty in any case.
 	EmptyLayer bool
@@ -34,4 +43,169 @@ type AssembleStep struct {
 	Stack snapshot.Stack
 	// Config is the configuration after the instruction (for V1 records).
 	Config ImageConfig
+}
+
+// Assemble makes the image: configuration with rootfs and history. The same
+// input gives the same bytes. Errors match ErrInvalid.
+func Assemble(in AssembleInput) (*Image, error) {
+	cfg := in.Config
+	if cfg.OS == "" || cfg.Architecture == "" {
+		return nil, fmt.Errorf("assemble image: %w: the configuration lacks os or architecture", ErrInvalid)
+	}
+	entries, err := newHistory(in)
+	if err != nil {
+		return nil, err
+	}
+	cfg.History = entries
+	cfg.RootFS = rootFS(in.Stack)
+	cfg.Created = lastCreated(entries)
+	return newImage(cfg, in.Stack)
+}
+
+func newImage(cfg ImageConfig, stack snapshot.Stack) (*Image, error) {
+	raw, err := json.Marshal(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("encode image configuration: %w", err)
+	}
+	return &Image{ID: digest.FromBytes(raw), RawConfig: raw, Config: cfg, Stack: stack}, nil
+}
+
+func rootFS(stack snapshot.Stack) ocispec.RootFS {
+	fs := ocispec.RootFS{Type: "layers", DiffIDs: make([]digest.Digest, 0, len(stack))}
+	for _, l := range stack {
+		fs.DiffIDs = append(fs.DiffIDs, digest.Digest(l.DiffID))
+	}
+	return fs
+}
+
+// newHistory returns the history of the whole image: as many non-empty entries
+// as there are layers, each with a time.
+func newHistory(in AssembleInput) ([]ocispec.History, error) {
+	if !isPrefix(in.BaseStack, in.Stack) {
+		return nil, fmt.Errorf("assemble image: %w: its layers do not begin with the base image's", ErrInvalid)
+	}
+	hist := baseHistory(in.Base, in.BaseStack)
+	base := len(hist)
+	prev := in.BaseStack
+	for _, st := range in.Steps {
+		if !isPrefix(prev, st.Stack) {
+			return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", ErrInvalid, st.CreatedBy)
+		}
+		hist = append(hist, stepHistory(st, st.Stack[len(prev):])...)
+		prev = st.Stack
+	}
+	if len(prev) != len(in.Stack) || !isPrefix(prev, in.Stack) {
+		return nil, fmt.Errorf("assemble image: %w: %d layers, but the instructions account for %d", ErrInvalid, len(in.Stack), len(prev))
+	}
+	fillTimes(hist, in.Stack)
+	if in.Epoch != nil {
+		for i := base; i < len(hist); i++ {
+			hist[i].Created = clamp(hist[i].Created, *in.Epoch)
+		}
+	}
+	return hist, nil
+}
+
+func isPrefix(a, b snapshot.Stack) bool {
+	if len(a) > len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].DiffID != b[i].DiffID {
+			return false
+		}
+	}
+	return true
+}
+
+// baseHistory makes a base image's history account for exactly its layers:
+// images are found whose history is missing, or tells of more layers than there
+// are.
+func baseHistory(base *ImageConfig, stack snapshot.Stack) []ocispec.History {
+	if base == nil {
+		return nil
+	}
+	var hist []ocispec.History
+	layers := 0
+	for _, h := range base.History {
+		if layers >= len(stack) {
+			h.EmptyLayer = true
+		}
+		if !h.EmptyLayer {
+			layers++
+		}
+		hist = append(hist, h)
+	}
+	for ; layers < len(stack); layers++ {
+		hist = append(hist, ocispec.History{Comment: "layer that the base image's history leaves out"})
+	}
+	return hist
+}
+
+func stepHistory(st AssembleStep, added snapshot.Stack) []ocispec.History {
+	h := ocispec.History{CreatedBy: st.CreatedBy, Comment: st.Comment, Author: "", EmptyLayer: len(added) == 0}
+	entries := []ocispec.History{h}
+	for i := range added {
+		created := added[i].Created.UTC()
+		if i > 0 {
+			entries = append(entries, h)
+		}
+		if !created.IsZero() {
+			entries[i].Created = &created
+		}
+	}
+	return entries
+}
+
+// fillTimes gives every entry a time, as BuildKit does: that of its layer; for
+// entries without a layer that of the layer before, or of the first new layer.
+func fillTimes(hist []ocispec.History, stack snapshot.Stack) {
+	layer := 0
+	for i := range hist {
+		if hist[i].EmptyLayer {
+			continue
+		}
+		if created := stack[layer].Created.UTC(); hist[i].Created == nil && !created.IsZero() {
+			hist[i].Created = &created
+		}
+		layer++
+	}
+	var created *time.Time
+	missing := false
+	for _, h := range hist {
+		if h.Created == nil {
+			missing = true
+			continue
+		}
+		created = h.Created
+		if missing {
+			break
+		}
+	}
+	missing = false
+	for i := range hist {
+		if hist[i].Created == nil {
+			missing = true
+			hist[i].Created = created
+		} else if missing {
+			created = hist[i].Created
+		}
+	}
+}
+
+func clamp(t *time.Time, epoch time.Time) *time.Time {
+	if t != nil && !t.After(epoch) {
+		return t
+	}
+	e := epoch.UTC()
+	return &e
+}
+
+func lastCreated(hist []ocispec.History) *time.Time {
+	for i := len(hist) - 1; i >= 0; i-- {
+		if hist[i].Created != nil {
+			return hist[i].Created
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"strings"
 	"time"
 
 	image "github.com/moby/docker-image-spec/specs-go/v1"
@@ -43,4 +44,115 @@ type Inspect struct {
 type InspectRootFS struct {
 	Type   string
 	Layers []string
+}
+
+// missing is what docker prints for a step whose image is not here.
+const missing = "<missing>"
+
+// History returns the lines of docker history.
+func (s *Images) History(img *Image) ([]HistoryEntry, error) {
+	ids, err := s.historyIDs(img)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]HistoryEntry, len(img.Config.History))
+	layer := 0
+	for i, h := range img.Config.History {
+		at := len(entries) - 1 - i
+		e := HistoryEntry{ID: missing, CreatedBy: h.CreatedBy, Comment: h.Comment}
+		if h.Created != nil {
+			e.Created = *h.Created
+		}
+		if !h.EmptyLayer && layer < len(img.Stack) {
+			e.Size = img.Stack[layer].Size
+			layer++
+		}
+		if id, ok := ids[i+1]; ok {
+			e.ID = id
+		}
+		entries[at] = e
+	}
+	if len(entries) > 0 {
+		if img.V1 == "" || len(img.Names) > 0 {
+			entries[0].ID = img.ID.String()
+		}
+		for _, n := range img.Names {
+			entries[0].Tags = append(entries[0].Tags, familiar(n))
+		}
+	}
+	return entries, nil
+}
+
+// historyIDs maps the number of history entries to the V1 record that has them.
+func (s *Images) historyIDs(img *Image) (map[int]string, error) {
+	chain, err := s.V1Chain(img.V1)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[int]string{}
+	for _, rec := range chain {
+		ids[len(rec.Image.History)] = rec.ID
+	}
+	return ids, nil
+}
+
+// Inspect returns what docker inspect prints.
+func (s *Images) Inspect(img *Image) (*Inspect, error) {
+	c := img.Config
+	out := &Inspect{
+		ID: img.ID.String(), RepoTags: []string{}, RepoDigests: []string{},
+		Author: c.Author, Config: &c.Config, Architecture: c.Architecture, Variant: c.Variant,
+		Os: c.OS, OsVersion: c.OSVersion, Descriptor: img.Manifest,
+		RootFS: InspectRootFS{Type: c.RootFS.Type},
+	}
+	if c.Created != nil {
+		out.Created = c.Created.Format(time.RFC3339Nano)
+	}
+	if n := len(c.History); n > 0 {
+		out.Comment = c.History[n-1].Comment
+	}
+	for _, d := range c.RootFS.DiffIDs {
+		out.RootFS.Layers = append(out.RootFS.Layers, d.String())
+	}
+	for _, l := range img.Stack {
+		out.Size += l.Size
+	}
+	if img.V1 != "" {
+		rec, err := s.V1(img.V1)
+		if err == nil && rec.Parent != "" {
+			out.Parent = "sha256:" + rec.Parent
+		}
+	}
+	return out, s.inspectNames(img, out)
+}
+
+func (s *Images) inspectNames(img *Image, out *Inspect) error {
+	names, err := s.readNames()
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, n := range img.Names {
+		if !strings.Contains(n, "@") {
+			out.RepoTags = append(out.RepoTags, familiar(n))
+		}
+		ref, err := ParseReference(n)
+		if m := names[n].Manifest; err == nil && m != nil {
+			d := familiar(ref.Repository() + "@" + m.Digest.String())
+			if !seen[d] {
+				seen[d] = true
+				out.RepoDigests = append(out.RepoDigests, d)
+			}
+		}
+	}
+	return nil
+}
+
+// familiar shortens a normalised name as docker shows it.
+func familiar(name string) string {
+	ref, err := ParseReference(name)
+	if err != nil {
+		return name
+	}
+	return ref.Familiar()
 }

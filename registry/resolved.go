@@ -1,6 +1,7 @@
 package registry
 
 import (
+	image "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -28,6 +29,10 @@ type Resolved struct {
 // Digest returns the digest of the platform's manifest.
 func (r *Resolved) Digest() digest.Digest { return r.Descriptor.Digest }
 
+// ImageConfig is Docker's image configuration (a superset of OCI's: Healthcheck,
+// OnBuild, Shell).
+type ImageConfig = image.DockerOCIImage
+
 // Image is one image of one platform: configuration and layers.
 type Image struct {
 	// ID is the digest of RawConfig.
@@ -40,6 +45,8 @@ type Image struct {
 	// loaded from an OCI layout.
 	Manifest    *ocispec.Descriptor
 	RawManifest []byte
+	// V1 is the id of the V1 record of the last instruction, "" if there is none.
+	V1 string
 	// Names are the normalised names that point at this image.
 	Names []string
 }

@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	image "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
 )
@@ -22,15 +26,92 @@ type V1Image struct {
 	Architecture    string                      `json:"architecture,omitempty"`
 	Variant         string                      `json:"variant,omitempty"`
 	OS              string                      `json:"os,omitempty"`
-	Size            int64                       `json:"Size"`
+	// Size is the number of bytes of this instruction's layer.
+	Size int64 `json:"Size"`
 }
 
 // V1Record is a V1Image with what is needed to run it and to build on it.
 type V1Record struct {
 	V1Image
 	// Stack is the file system after the instruction.
-	Stack snapshot.Stack
+	Stack snapshot.Stack `json:"stack"`
 	// Image is the configuration after the instruction, with rootfs and the
 	// history so far.
-	Image ImageConfig
+	Image ImageConfig `json:"image"`
+}
+
+// V1Records makes the records of all instructions, the oldest first. Their ids
+// are digests of the record, the layers and the parent, as docker's CreateID
+// makes them; so the same build gives the same ids.
+func V1Records(in AssembleInput) ([]V1Record, error) {
+	hist, err := newHistory(in)
+	if err != nil {
+		return nil, err
+	}
+	at := len(baseHistory(in.Base, in.BaseStack))
+	prev, parent := in.BaseStack, ""
+	recs := make([]V1Record, 0, len(in.Steps))
+	for _, st := range in.Steps {
+		added := st.Stack[len(prev):]
+		at += max(1, len(added))
+		rec := newV1(st, added)
+		rec.Created = hist[at-1].Created
+		rec.Parent = parent
+		rec.Image.History = hist[:at:at]
+		rec.Image.RootFS = rootFS(st.Stack)
+		rec.Image.Created = rec.Created
+		if rec.ID, err = v1ID(rec.V1Image, st.Stack.ChainID()); err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+		prev, parent = st.Stack, rec.ID
+	}
+	return recs, nil
+}
+
+func newV1(st AssembleStep, added snapshot.Stack) V1Record {
+	cfg := st.Config.Config
+	rec := V1Record{
+		V1Image: V1Image{
+			Comment:         st.Comment,
+			ContainerConfig: cfg,
+			Author:          st.Config.Author,
+			Config:          &cfg,
+			Architecture:    st.Config.Architecture,
+			Variant:         st.Config.Variant,
+			OS:              st.Config.OS,
+		},
+		Stack: st.Stack,
+		Image: st.Config,
+	}
+	for _, l := range added {
+		rec.Size += l.Size
+	}
+	rec.ContainerConfig.Cmd = st.Cmd
+	if st.Cmd == nil {
+		rec.ContainerConfig.Cmd = []string{"/bin/sh", "-c", "#(nop) " + strings.TrimSuffix(st.CreatedBy, " # buildkit")}
+	}
+	return rec
+}
+
+// v1ID follows docker's image/v1.CreateID: a digest of the record without its
+// id, with the chain of layers and the parent.
+func v1ID(v V1Image, chain snapshot.ChainID) (string, error) {
+	v.ID = ""
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("encode v1 record: %w", err)
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", fmt.Errorf("encode v1 record: %w", err)
+	}
+	delete(fields, "id")
+	if fields["layer_id"], err = json.Marshal(chain); err != nil {
+		return "", fmt.Errorf("encode v1 record: %w", err)
+	}
+	if raw, err = json.Marshal(fields); err != nil {
+		return "", fmt.Errorf("encode v1 record: %w", err)
+	}
+	return digest.FromBytes(raw).Encoded(), nil
 }

@@ -1,0 +1,188 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+var day = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func testLayer(name string, at time.Time) snapshot.Layer {
+	d := digest.FromString(name)
+	return snapshot.Layer{ID: snapshot.LayerID(d.Encoded()), DiffID: snapshot.DiffID(d), Content: d, Size: int64(1000 + len(name)), Created: at}
+}
+
+func testConfig() ImageConfig {
+	var c ImageConfig
+	c.OS, c.Architecture = "linux", "amd64"
+	c.Config.Env = []string{"PATH=/bin"}
+	return c
+}
+
+// testInput is FROM base; ENV; RUN a; WORKDIR (existing directory); RUN b.
+func testInput() AssembleInput {
+	baseTime := day.Add(-time.Hour)
+	base := testConfig()
+	base.History = []ocispec.History{
+		{Created: &baseTime, CreatedBy: "ADD rootfs /"},
+		{Created: &baseTime, CreatedBy: "CMD", EmptyLayer: true},
+	}
+	s0 := snapshot.Stack{testLayer("base", baseTime)}
+	s1 := append(s0[:1:1], testLayer("a", day))
+	s2 := append(s1[:2:2], testLayer("b", day.Add(time.Minute)))
+	cfg := testConfig()
+	return AssembleInput{
+		Base: &base, BaseStack: s0, Stack: s2, Config: cfg,
+		Steps: []AssembleStep{
+			{CreatedBy: "ENV A=1", Comment: "c", EmptyLayer: true, Stack: s0, Config: cfg},
+			{CreatedBy: "RUN /bin/sh -c a # buildkit", Cmd: []string{"/bin/sh", "-c", "a"}, Stack: s1, Config: cfg},
+			{CreatedBy: "WORKDIR /tmp", Stack: s1, Config: cfg},
+			{CreatedBy: "RUN /bin/sh -c b # buildkit", Cmd: []string{"/bin/sh", "-c", "b"}, Stack: s2, Config: cfg},
+		},
+	}
+}
+
+func TestAssembleHistory(t *testing.T) {
+	img, err := Assemble(testInput())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got ImageConfig
+	if err := json.Unmarshal(img.RawConfig, &got); err != nil {
+		t.Fatal(err)
+	}
+	wantEmpty := []bool{false, true, true, false, true, false}
+	wantAt := []time.Time{day.Add(-time.Hour), day.Add(-time.Hour), day, day, day, day.Add(time.Minute)}
+	if len(got.History) != len(wantEmpty) {
+		t.Fatalf("%d history entries, want %d", len(got.History), len(wantEmpty))
+	}
+	for i, h := range got.History {
+		if h.EmptyLayer != wantEmpty[i] || h.Created == nil || !h.Created.Equal(wantAt[i]) {
+			t.Errorf("entry %d %q: empty %v created %v; want %v %v", i, h.CreatedBy, h.EmptyLayer, h.Created, wantEmpty[i], wantAt[i])
+		}
+	}
+	if len(got.RootFS.DiffIDs) != 3 || got.RootFS.Type != "layers" {
+		t.Errorf("rootfs = %+v", got.RootFS)
+	}
+	if !got.Created.Equal(day.Add(time.Minute)) {
+		t.Errorf("created = %v", got.Created)
+	}
+	again, err := Assemble(testInput())
+	if err != nil || !bytes.Equal(again.RawConfig, img.RawConfig) {
+		t.Errorf("the same input gave other bytes (%v)", err)
+	}
+}
+
+func TestAssembleEpoch(t *testing.T) {
+	in := testInput()
+	epoch := day.Add(-30 * time.Minute)
+	in.Epoch = &epoch
+	img, err := Assemble(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !img.Config.Created.Equal(epoch) {
+		t.Errorf("created = %v, want the epoch", img.Config.Created)
+	}
+	for i, h := range img.Config.History {
+		want := epoch
+		if i < 2 {
+			want = day.Add(-time.Hour)
+		}
+		if !h.Created.Equal(want) {
+			t.Errorf("entry %d created %v, want %v", i, h.Created, want)
+		}
+	}
+}
+
+func TestAssembleBaseHistoryMismatch(t *testing.T) {
+	for _, n := range []int{0, 3} {
+		in := testInput()
+		in.Base.History = nil
+		for range n {
+			in.Base.History = append(in.Base.History, ocispec.History{CreatedBy: "x"})
+		}
+		img, err := Assemble(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers := 0
+		for _, h := range img.Config.History {
+			if !h.EmptyLayer {
+				layers++
+			}
+			if h.Created == nil {
+				t.Errorf("%d base entries: %q has no time", n, h.CreatedBy)
+			}
+		}
+		if layers != 3 {
+			t.Errorf("%d base entries: %d non-empty entries, want 3", n, layers)
+		}
+	}
+}
+
+func TestAssembleRefuses(t *testing.T) {
+	in := testInput()
+	in.Steps = in.Steps[:3]
+	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+		t.Errorf("unaccounted layer: %v", err)
+	}
+	in = testInput()
+	in.Config.OS = ""
+	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+		t.Errorf("no os: %v", err)
+	}
+	in = testInput()
+	in.BaseStack = snapshot.Stack{testLayer("other", day)}
+	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+		t.Errorf("foreign base: %v", err)
+	}
+}
+
+func TestV1Records(t *testing.T) {
+	recs, err := V1Records(testInput())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(recs) != 4 {
+		t.Fatalf("%d records, want 4", len(recs))
+	}
+	ids := map[string]bool{}
+	for i, r := range recs {
+		if ids[r.ID] || len(r.ID) != 64 {
+			t.Errorf("record %d: id %q", i, r.ID)
+		}
+		ids[r.ID] = true
+		if i > 0 && r.Parent != recs[i-1].ID {
+			t.Errorf("record %d: parent %q", i, r.Parent)
+		}
+		if len(r.Image.History) != 3+i || len(r.Image.RootFS.DiffIDs) != len(r.Stack) {
+			t.Errorf("record %d: %d history entries, %d diff ids", i, len(r.Image.History), len(r.Image.RootFS.DiffIDs))
+		}
+	}
+	if got := recs[0].ContainerConfig.Cmd; len(got) != 3 || got[2] != "#(nop) ENV A=1" || recs[0].Size != 0 {
+		t.Errorf("record 0: cmd %q size %d", got, recs[0].Size)
+	}
+	if got := recs[1].ContainerConfig.Cmd; got[2] != "a" || recs[1].Size != 1001 {
+		t.Errorf("record 1: cmd %q size %d", got, recs[1].Size)
+	}
+	in := testInput()
+	in.Steps[0].CreatedBy = "ENV A=2"
+	other, err := V1Records(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range recs {
+		if other[i].ID == recs[i].ID {
+			t.Errorf("record %d has the same id though the first instruction differs", i)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot"
+)
+
+// nameTarget is what a name points at.
+type nameTarget struct {
+	Config   digest.Digest
+	Manifest *ocispec.Descriptor `json:",omitempty"`
+}
+
+// namesFile is the file names.json.
+type namesFile struct {
+	Version int
+	Names   map[string]nameTarget
+}
+
+func namesOf(names map[string]nameTarget, id digest.Digest) []string {
+	var out []string
+	for n, t := range names {
+		if t.Config == id {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *Images) readNames() (map[string]nameTarget, error) {
+	var f namesFile
+	err := readJSON(filepath.Join(s.dir, "names.json"), &f)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read image names: %w", err)
+	}
+	if f.Version > imagesVersion {
+		return nil, fmt.Errorf("read image names: format version %d is newer than this program", f.Version)
+	}
+	if f.Names == nil {
+		f.Names = map[string]nameTarget{}
+	}
+	return f.Names, nil
+}
+
+func (s *Images) writeNames(names map[string]nameTarget) error {
+	if err := writeJSON(filepath.Join(s.dir, "names.json"), namesFile{Version: imagesVersion, Names: names}); err != nil {
+		return fmt.Errorf("write image names: %w", err)
+	}
+	return nil
+}
+
+func (s *Images) recordPath(id digest.Digest) string {
+	return filepath.Join(s.dir, "records", id.Encoded()+".json")
+}
+
+func (s *Images) record(id digest.Digest) (*imageRecord, error) {
+	var rec imageRecord
+	err := readJSON(s.recordPath(id), &rec)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("image %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", id, err)
+	}
+	if rec.ID != id {
+		return nil, fmt.Errorf("read image %s: %w: the record is of %q", id, ErrInvalid, rec.ID)
+	}
+	return &rec, nil
+}
+
+// records returns all image records; one that another process removes meanwhile
+// is left out.
+func (s *Images) records() ([]*imageRecord, error) {
+	ids, err := s.ids("records")
+	if err != nil {
+		return nil, err
+	}
+	var recs []*imageRecord
+	for _, hex := range ids {
+		rec, err := s.record(digest.NewDigestFromEncoded(digest.SHA256, hex))
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
+}
+
+// ids lists the files of a folder whose names are digests.
+func (s *Images) ids(sub string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, sub))
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		if hex, ok := strings.CutSuffix(e.Name(), ".json"); ok && len(hex) == 64 {
+			out = append(out, hex)
+		}
+	}
+	return out, nil
+}
+
+// PutV1 stores records of steps. Records that are there already are left alone:
+// their names are digests of what they say.
+func (s *Images) PutV1(recs ...V1Record) error {
+	for _, rec := range recs {
+		path := s.v1Path(rec.ID)
+		if _, err := os.Lstat(path); err == nil {
+			continue
+		}
+		if err := writeJSON(path, rec); err != nil {
+			return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
+		}
+	}
+	return nil
+}
+
+func (s *Images) v1Path(id string) string { return filepath.Join(s.dir, "v1", id+".json") }
+
+// V1 finds a V1 record by id or a prefix of one. Errors match ErrNotFound or
+// ErrAmbiguous.
+func (s *Images) V1(id string) (*V1Record, error) {
+	full, err := s.prefixed("v1", id)
+	if err != nil {
+		return nil, err
+	}
+	var rec V1Record
+	if err := readJSON(s.v1Path(full), &rec); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = ErrNotFound
+		}
+		return nil, fmt.Errorf("read v1 record %s: %w", full, err)
+	}
+	rec.Stack = s.refresh(rec.Stack)
+	return &rec, nil
+}
+
+// V1Chain returns the records from a V1 id down to the first instruction, the
+// newest first. It ends early where a record is missing.
+func (s *Images) V1Chain(id string) ([]V1Record, error) {
+	var chain []V1Record
+	for id != "" {
+		rec, err := s.V1(id)
+		if errors.Is(err, ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, *rec)
+		id = rec.Parent
+	}
+	return chain, nil
+}
+
+func (s *Images) v1Layers() ([]snapshot.LayerID, error) {
+	ids, err := s.ids("v1")
+	if err != nil {
+		return nil, err
+	}
+	var layers []snapshot.LayerID
+	for _, id := range ids {
+		var rec struct {
+			Stack snapshot.Stack `json:"stack"`
+		}
+		if err := readJSON(s.v1Path(id), &rec); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read v1 record %s: %w", id, err)
+		}
+		layers = append(layers, layerIDs(rec.Stack)...)
+	}
+	return layers, nil
+}
+
+// locked runs f while no other process or goroutine changes names or records.
+func (s *Images) locked(f func() error) error {
+	lock, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return fmt.Errorf("lock images: %w", err)
+	}
+	defer lock.Close() // releases the lock
+	for {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lock images: %w", err)
+	}
+	return f()
+}
+
+// decodeConfig reads an image configuration.
+func decodeConfig(raw []byte) (ImageConfig, error) {
+	var cfg ImageConfig
+	if err := json.Unmarshal(raw, &cfg); err != nil {
+		return cfg, fmt.Errorf("decode image configuration: %w: %w", ErrInvalid, err)
+	}
+	return cfg, nil
+}
+
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrInvalid, err)
+	}
+	return nil
+}
+
+// writeJSON replaces a file in one step. The file is synced: a name must not
+// survive a crash that its record did not.
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
