@@ -2,6 +2,9 @@ package executor
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"layered.build/builder/cache"
 	"layered.build/builder/planner/dag"
@@ -39,7 +42,174 @@ type Change struct {
 }
 
 // Plan says for every step that the roots reach, inputs first, whether a Solve
-// would run it, and why. Nothing is run; contexts are read.
+// would run it, and why. Nothing is run or fetched; contexts are read.
 func (s *Solver) Plan(ctx context.Context, roots []dag.Edge) ([]StepPlan, error) {
-	return s.plan(ctx, roots)
+	r, err := s.newRun(roots, func(Event) {})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.lookupAll(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	for _, n := range r.nodes {
+		if err := r.lookupContent(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	r.mark(false)
+	plans := make([]StepPlan, len(r.nodes))
+	for i, n := range r.nodes {
+		plans[i] = r.judge(ctx, n)
+	}
+	return plans, nil
+}
+
+// lookupContent tries a node that missed by the content of its inputs, if that is
+// known without reading layers.
+func (r *run) lookupContent(ctx context.Context, n *node) error {
+	if n.record != nil {
+		n.result = Result{Stack: n.record.Outputs[0]}
+		close(n.done)
+		return nil
+	}
+	if n.noCache || n.isEager() {
+		return nil
+	}
+	for i, in := range n.inputs {
+		if in == nil || in.isLocal() {
+			continue
+		}
+		if _, selective := n.step.Selector(i); selective || !in.known() {
+			return nil
+		}
+	}
+	key, _, err := r.resultKey(ctx, n)
+	if err != nil {
+		return err
+	}
+	n.record, err = r.get(ctx, key)
+	if n.record != nil {
+		n.result = Result{Stack: n.record.Outputs[0]}
+		close(n.done)
+	}
+	return err
+}
+
+// known reports whether the node's result is known.
+func (n *node) known() bool {
+	select {
+	case <-n.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *run) judge(ctx context.Context, n *node) StepPlan {
+	p := StepPlan{Step: n.step, Key: n.key, Parts: n.parts}
+	switch {
+	case n.isEager():
+		p.Verdict = VerdictSource
+	case n.record != nil && n.record.Key == n.key:
+		p.Verdict, p.Reason = VerdictCached, "same definition"
+	case n.record != nil:
+		p.Verdict, p.Reason = VerdictCached, "inputs with the same content"
+	case !n.needed:
+		p.Verdict, p.Reason = VerdictUnneeded, "a later step is cached"
+	case n.noCache:
+		p.Verdict, p.Reason = VerdictRun, "told to run again"
+	default:
+		p.Verdict = VerdictRun
+		p.Changed, p.Reason = r.whyMissed(ctx, n)
+		for i, in := range n.inputs {
+			if in != nil && !in.known() {
+				p.Verdict = VerdictMaybe
+				p.Reason = fmt.Sprintf("%s has to run first", inputName(n.step, i))
+				break
+			}
+		}
+	}
+	return p
+}
+
+// whyMissed compares a node's key with that of the latest step of its name.
+func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
+	h, ok := r.opts.Cache.(cache.History)
+	if !ok {
+		return nil, "not in the cache"
+	}
+	last, err := h.Latest(ctx, n.step.Meta.Name)
+	if err != nil {
+		return nil, "no step of this name was run before"
+	}
+	changes := diffParts(last.Parts, n.parts)
+	if len(changes) == 0 {
+		return nil, "the layers of its earlier result are gone"
+	}
+	return changes, describe(changes)
+}
+
+// diffParts lists the components that differ. The digest of an input is left out
+// where its details tell more.
+func diffParts(before, after []cache.Part) []Change {
+	was := map[string]string{}
+	for _, p := range before {
+		was[p.Name] = p.Value
+	}
+	var out []Change
+	for _, p := range after {
+		if v, ok := was[p.Name]; !ok || v != p.Value {
+			out = append(out, Change{p.Name, v, p.Value})
+		}
+		delete(was, p.Name)
+	}
+	for _, p := range before {
+		if v, ok := was[p.Name]; ok {
+			out = append(out, Change{p.Name, v, ""})
+		}
+	}
+	detailed := func(c Change) bool {
+		return slices.ContainsFunc(out, func(o Change) bool { return strings.HasPrefix(o.Name, c.Name+" ") })
+	}
+	return slices.DeleteFunc(out, detailed)
+}
+
+// describe says in words what changed.
+func describe(changes []Change) string {
+	const most = 3
+	var words []string
+	for i, c := range changes {
+		if i == most {
+			words = append(words, fmt.Sprintf("%d more", len(changes)-most))
+			break
+		}
+		name := c.Name
+		if rest, ok := strings.CutPrefix(name, "input "); ok {
+			if _, path, ok := strings.Cut(rest, " "); ok {
+				name = path
+			}
+		}
+		verb := "changed"
+		if c.Before == "" {
+			verb = "is new"
+		} else if c.After == "" {
+			verb = "is gone"
+		}
+		words = append(words, name+" "+verb)
+	}
+	return strings.Join(words, ", ")
+}
+
+// inputName names an input for people.
+func inputName(step *dag.Step, i int) string {
+	if i < len(step.Meta.InputNames) && step.Meta.InputNames[i] != "" {
+		return step.Meta.InputNames[i]
+	}
+	if name := step.Inputs[i].Step.Meta.Name; name != "" {
+		return name
+	}
+	return fmt.Sprintf("input %d", i)
 }

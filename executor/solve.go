@@ -3,12 +3,308 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/cache"
 	"layered.build/builder/planner/dag"
 )
 
-var errTODO = errors.New("not implemented yet")
+// node is one step within one Solve.
+type node struct {
+	step   *dag.Step
+	inputs []*node // nil for scratch
+	// fresh says that the definition key must not be looked up: the step, or one
+	// before it, was told to run again.
+	fresh   bool
+	noCache bool
 
-func (s *Solver) solve(ctx context.Context, roots []dag.Edge) ([]Result, error) { return nil, errTODO }
+	keyed  chan struct{}  // closed when all of this is known:
+	key    cache.Key      // "" for a local source
+	parts  []cache.Part   // of key
+	locals []*cache.Input // by input: what is read of a local source; else nil
+	record *cache.Record  // found under key; nil if none was
 
-func (s *Solver) plan(ctx context.Context, roots []dag.Edge) ([]StepPlan, error) { return nil, errTODO }
+	needed  bool // its result is needed
+	mounted bool // a process that has to run mounts it
+
+	done   chan struct{} // closed when result is known
+	result Result
+
+	mu    sync.Mutex // guards final
+	final bool       // the last event is out
+}
+
+// isLocal reports whether the node has no name but its content.
+func (n *node) isLocal() bool {
+	src, ok := n.step.Op.(*dag.Source)
+	return ok && src.Local != nil
+}
+
+// isEager reports whether the node is a source that is opened before anything is
+// looked up: local files, for their content is a key, and images, for a record
+// may name layers that are only fetched when they are needed.
+func (n *node) isEager() bool {
+	src, ok := n.step.Op.(*dag.Source)
+	return ok && (src.Local != nil || src.Image != nil)
+}
+
+// run is one Solve, or one Plan.
+type run struct {
+	*Solver
+	observe Observer
+	nodes   []*node // inputs first
+	roots   []*node // nil for scratch
+}
+
+// newRun lays out the nodes. Steps that are equal are one node.
+func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
+	r := &run{Solver: s, observe: obs}
+	byID := map[dag.ID]*node{}
+	find := func(e dag.Edge) (*node, error) {
+		if e.IsScratch() {
+			return nil, nil
+		}
+		if e.Output != 0 {
+			return nil, fmt.Errorf("%s: output %d does not exist", e.Step.Meta.Name, e.Output)
+		}
+		return byID[e.Step.ID()], nil
+	}
+	for _, step := range dag.NewGraph(roots...).Steps {
+		n, ok := byID[step.ID()]
+		if !ok {
+			n = &node{step: step, keyed: make(chan struct{}), done: make(chan struct{})}
+			byID[step.ID()] = n
+			r.nodes = append(r.nodes, n)
+			for _, e := range step.Inputs {
+				in, err := find(e)
+				if err != nil {
+					return nil, err
+				}
+				n.inputs = append(n.inputs, in)
+			}
+		}
+		n.noCache = n.noCache || step.Meta.NoCache
+	}
+	for _, n := range r.nodes {
+		n.fresh = n.noCache || slices.ContainsFunc(n.inputs, func(in *node) bool { return in != nil && in.fresh })
+	}
+	for _, e := range roots {
+		n, err := find(e)
+		if err != nil {
+			return nil, err
+		}
+		r.roots = append(r.roots, n)
+	}
+	return r, nil
+}
+
+func (s *Solver) solve(ctx context.Context, roots []dag.Edge) ([]Result, error) {
+	r, err := s.newRun(roots, s.emit)
+	if err != nil {
+		return nil, err
+	}
+	err = r.lookupAll(ctx)
+	if err == nil {
+		r.mark(s.opts.Verify)
+		err = r.runAll(ctx)
+	}
+	r.finishAll(err)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	results := make([]Result, len(r.roots))
+	for i, n := range r.roots {
+		if n != nil {
+			results[i] = n.result
+		}
+	}
+	return results, nil
+}
+
+// lookupAll computes all definition keys, leaves first, and looks them up.
+func (r *run) lookupAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range r.nodes {
+		g.Go(func() error {
+			for _, in := range n.inputs {
+				if err := await(ctx, in, func(in *node) chan struct{} { return in.keyed }); err != nil {
+					return err
+				}
+			}
+			if err := r.lookup(ctx, n); err != nil {
+				return r.fail(ctx, n, err)
+			}
+			close(n.keyed)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// await waits until a node has got so far.
+func await(ctx context.Context, n *node, stage func(*node) chan struct{}) error {
+	if n == nil {
+		return nil
+	}
+	select {
+	case <-stage(n):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// lookup finds out a node's definition key and the record that it names.
+func (r *run) lookup(ctx context.Context, n *node) error {
+	if n.isEager() {
+		if err := r.open(ctx, n); err != nil {
+			return err
+		}
+	}
+	if n.isLocal() {
+		return nil
+	}
+	inputs := make([]cache.Input, len(n.inputs))
+	n.locals = make([]*cache.Input, len(n.inputs))
+	for i, in := range n.inputs {
+		switch {
+		case in == nil:
+		case in.isLocal():
+			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, in.result)
+			if err != nil {
+				return err
+			}
+			n.locals[i] = &cache.Input{Content: d, Details: details}
+			inputs[i] = *n.locals[i]
+		default:
+			inputs[i] = cache.Input{Definition: in.key, Output: n.step.Inputs[i].Output}
+		}
+	}
+	var err error
+	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs); err != nil {
+		return err
+	}
+	if n.fresh || n.isEager() {
+		return nil
+	}
+	n.record, err = r.get(ctx, n.key)
+	return err
+}
+
+// get looks a key up; a miss is nil.
+func (r *run) get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	rec, err := r.opts.Cache.Get(ctx, key)
+	switch {
+	case errors.Is(err, cache.ErrMiss):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(rec.Outputs) != 1: // made by a version that knew more outputs
+		return nil, nil
+	}
+	return rec, nil
+}
+
+// open runs a source whose result is only a handle.
+func (r *run) open(ctx context.Context, n *node) error {
+	r.observe(Event{Type: EventStarted, Step: n.step})
+	out, err := r.opts.Worker.Run(ctx, &Job{Step: n.step, Observer: r.stepObserver(n)})
+	if err != nil {
+		return err
+	}
+	n.result = out.Result
+	r.setResult(n.step, n.result)
+	close(n.done)
+	r.finish(n, Event{Type: EventDone})
+	return nil
+}
+
+// mark finds out which results are needed, roots first: those of the roots, and
+// the inputs of all that has to run.
+func (r *run) mark(verify bool) {
+	for _, n := range r.roots {
+		if n != nil {
+			n.needed = true
+		}
+	}
+	for _, n := range slices.Backward(r.nodes) {
+		if !n.needed || n.record != nil && !verify {
+			continue
+		}
+		for i, in := range n.inputs {
+			if in == nil {
+				continue
+			}
+			in.needed = true
+			in.mounted = in.mounted || passesMount(n, i)
+		}
+	}
+}
+
+// passesMount reports whether a process will see the layers of an input mounted.
+func passesMount(n *node, input int) bool {
+	switch op := n.step.Op.(type) {
+	case *dag.Exec:
+		return true
+	case *dag.File:
+		return n.mounted && op.Base && input == 0
+	case *dag.Merge, *dag.Diff:
+		return n.mounted
+	}
+	return false
+}
+
+// finishAll gives a last event to every step that has none.
+func (r *run) finishAll(err error) {
+	for _, n := range r.nodes {
+		switch {
+		case err != nil:
+			r.finish(n, Event{Type: EventCanceled})
+		case !n.needed:
+			r.finish(n, Event{Type: EventCached, Reason: "a later step is cached"})
+		}
+	}
+}
+
+// finish emits a node's last event, once.
+func (r *run) finish(n *node, e Event) {
+	n.mu.Lock()
+	was := n.final
+	n.final = true
+	n.mu.Unlock()
+	if !was {
+		e.Step = n.step
+		r.observe(e)
+	}
+}
+
+// fail ends a node with an error, unless it was only carried along when another
+// one failed or the Solve was cancelled.
+func (r *run) fail(ctx context.Context, n *node, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var se *StepError
+	if !errors.As(err, &se) {
+		se = &StepError{Err: err}
+	}
+	se.Step = n.step
+	r.finish(n, Event{Type: EventFailed, Err: se})
+	return se
+}
+
+// stepObserver is the Observer for what a worker tells of a step.
+func (r *run) stepObserver(n *node) Observer {
+	return func(e Event) {
+		e.Step, e.Time = n.step, time.Now()
+		r.observe(e)
+	}
+}

@@ -63,6 +63,9 @@ func New(opts Options) *Solver {
 //
 // A step with Meta.NoCache always runs. The steps after it are looked up by the
 // content that it made this time, so they run only if it differs.
+//
+// Every step that the roots reach gets exactly one last event. A step whose result
+// nobody needs, for a later step is cached, ends as EventCached too.
 func (s *Solver) Solve(ctx context.Context, roots []dag.Edge) ([]Result, error) {
 	return s.solve(ctx, roots)
 }

@@ -1,0 +1,183 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+// runAll makes the results that are needed. Nodes that hit are done at once, also
+// those that nothing needs: their results may be asked for afterwards.
+func (r *run) runAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range r.nodes {
+		switch {
+		case n.isEager():
+		case n.record != nil && (!n.needed || !r.opts.Verify):
+			r.hit(n, n.record, "same definition")
+		case n.needed:
+			g.Go(func() error {
+				for _, in := range n.inputs {
+					if err := await(ctx, in, func(in *node) chan struct{} { return in.done }); err != nil {
+						return err
+					}
+				}
+				if err := r.eval(ctx, n); err != nil {
+					return r.fail(ctx, n, err)
+				}
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// hit ends a node with the result of a record.
+func (r *run) hit(n *node, rec *cache.Record, reason string) {
+	r.settle(n, Result{Stack: rec.Outputs[0]})
+	r.finish(n, Event{Type: EventCached, Reason: reason})
+}
+
+func (r *run) settle(n *node, res Result) {
+	n.result = res
+	r.setResult(n.step, res)
+	close(n.done)
+}
+
+// eval finds the result of a node by the content of its inputs, or runs it. Only
+// one of all processes on this cache does so at a time; the others find the
+// record afterwards.
+func (r *run) eval(ctx context.Context, n *node) error {
+	if n.record != nil {
+		return r.verify(ctx, n)
+	}
+	key, parts, err := r.resultKey(ctx, n)
+	if err != nil {
+		return err
+	}
+	if n.noCache {
+		return r.execute(ctx, n, key, parts, "told to run again")
+	}
+	unlock, err := r.opts.Locker.Lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !n.fresh {
+		rec, err := r.get(ctx, n.key)
+		if err != nil {
+			return err
+		}
+		if rec != nil {
+			r.hit(n, rec, "another build just ran it")
+			return nil
+		}
+	}
+	rec, err := r.get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if rec == nil {
+		return r.execute(ctx, n, key, parts, "not in the cache")
+	}
+	rec.Definition, rec.Parts, rec.Step = n.key, n.parts, n.step.Meta.Name
+	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
+		return err
+	}
+	r.hit(n, rec, "inputs with the same content")
+	return nil
+}
+
+// resultKey names a node's result by the content of its inputs, which are done.
+func (r *run) resultKey(ctx context.Context, n *node) (cache.Key, []cache.Part, error) {
+	inputs := make([]cache.Input, len(n.inputs))
+	for i, in := range n.inputs {
+		switch {
+		case in == nil:
+		case n.locals[i] != nil:
+			inputs[i] = *n.locals[i]
+		default:
+			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, in.result)
+			if err != nil {
+				return "", nil, err
+			}
+			inputs[i] = cache.Input{Content: d, Details: details}
+		}
+	}
+	return cache.ResultKey(n.step, inputs)
+}
+
+// execute runs a node and records its result under both of its keys.
+func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache.Part, reason string) error {
+	out, took, err := r.work(ctx, n, reason)
+	if err != nil {
+		return err
+	}
+	rec := &cache.Record{
+		Definition: n.key,
+		Step:       n.step.Meta.Name,
+		Created:    time.Now(),
+		Duration:   took,
+		Outputs:    []snapshot.Stack{out.Result.Stack},
+		Parts:      parts,
+	}
+	if err := r.opts.Cache.Put(ctx, key, rec); err != nil {
+		return err
+	}
+	rec.Parts = n.parts
+	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
+		return err
+	}
+	r.settle(n, out.Result)
+	r.finish(n, Event{Type: EventDone, Usage: out.Usage})
+	return nil
+}
+
+// work has the worker run a node when there is room for it.
+func (r *run) work(ctx context.Context, n *node, reason string) (*Outcome, time.Duration, error) {
+	room := r.files
+	if _, ok := n.step.Op.(*dag.Exec); ok {
+		room = r.procs
+	}
+	select {
+	case room <- struct{}{}:
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	defer func() { <-room }()
+	job := &Job{Step: n.step, Mounted: n.mounted, Observer: r.stepObserver(n)}
+	for _, in := range n.inputs {
+		if in == nil {
+			job.Inputs = append(job.Inputs, Result{})
+			continue
+		}
+		job.Inputs = append(job.Inputs, in.result)
+	}
+	r.observe(Event{Type: EventStarted, Step: n.step, Reason: reason})
+	begin := time.Now()
+	out, err := r.opts.Worker.Run(ctx, job)
+	return out, time.Since(begin), err
+}
+
+// verify runs a node that has a record and compares. The record stays in force,
+// so that what follows is what an ordinary build would make.
+func (r *run) verify(ctx context.Context, n *node) error {
+	out, _, err := r.work(ctx, n, "verifying the cached result")
+	if err != nil {
+		return err
+	}
+	was := n.record.Outputs[0]
+	if got := out.Result.Stack; got.Content() != was.Content() {
+		r.observe(Event{Type: EventWarning, Step: n.step, Data: fmt.Appendf(nil,
+			"the cached result has content %s, running the step again gave %s", was.Content(), got.Content())})
+	}
+	r.settle(n, Result{Stack: was})
+	r.finish(n, Event{Type: EventDone, Usage: out.Usage})
+	return nil
+}
