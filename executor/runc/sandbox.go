@@ -3,42 +3,108 @@ package runc
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 )
-
-// Init takes over if this process was started to become a container's first
-// process; then it does not return. Otherwise it returns at once.
-func Init() {}
 
 // Options configure a Sandbox. Only StateDir is required.
 type Options struct {
-	// StateDir is a directory for what must be on disk while a process runs; it
-	// holds nothing between runs. Several processes may share it.
+	// StateDir is an existing directory that serves as a mount point; nothing is
+	// ever written to it. Several processes may share it.
 	StateDir string
-	// Resolv is the resolv.conf of this machine; "" is /etc/resolv.conf.
-	Resolv string
+	// ResolvConf is this machine's resolv.conf; "" is /etc/resolv.conf.
+	ResolvConf string
 }
 
 // Sandbox runs processes in libcontainer containers. It is safe for concurrent
 // use.
-type Sandbox struct{ opts Options }
+type Sandbox struct {
+	opts    Options
+	seccomp *configs.Seccomp
+	masked  []string
+	cgroups cgroupInfo
+}
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
 
-// New returns a sandbox and checks that this machine can run containers.
+// New returns a sandbox.
 func New(opts Options) (*Sandbox, error) {
-	return &Sandbox{opts: opts}, nil
+	if opts.ResolvConf == "" {
+		opts.ResolvConf = "/etc/resolv.conf"
+	}
+	dir, err := filepath.Abs(opts.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox state directory: %w", err)
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("sandbox state directory: %w", err)
+	}
+	opts.StateDir = dir
+	profile, err := defaultSeccomp()
+	if err != nil {
+		return nil, err
+	}
+	return &Sandbox{opts: opts, seccomp: profile, masked: maskedPaths(), cgroups: detectCgroups()}, nil
 }
 
 // Run implements sandbox.Sandbox.
 func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
-	return sandbox.Exit{}, errors.New("runc: not implemented")
+	if err := check(spec); err != nil {
+		return sandbox.Exit{}, err
+	}
+	if ctx.Err() != nil {
+		return sandbox.Exit{}, context.Cause(ctx)
+	}
+	var exit sandbox.Exit
+	err := onPrivateThread(spec.Network != dag.NetHost, func() error {
+		r := &run{s: s, spec: spec, dir: s.opts.StateDir}
+		var err error
+		exit, err = r.do(ctx)
+		return errors.Join(err, r.close())
+	})
+	if ctx.Err() != nil {
+		return exit, context.Cause(ctx)
+	}
+	return exit, err
 }
 
-// Reclaim removes what killed processes left behind: cgroups and state
-// directories.
-func (s *Sandbox) Reclaim(ctx context.Context) error { return nil }
+// check refuses specs that make no sense, before anything is done.
+func check(spec *sandbox.Spec) error {
+	if len(spec.Args) == 0 || spec.Args[0] == "" {
+		return errors.New("run container: no command")
+	}
+	if spec.ID == "" {
+		return errors.New("run container: no id")
+	}
+	for _, m := range spec.Mounts {
+		if !filepath.IsAbs(m.Dest) || filepath.Clean(m.Dest) == "/" {
+			return fmt.Errorf("run container: mount destination %q is not an absolute path below /", m.Dest)
+		}
+	}
+	switch spec.Network {
+	case dag.NetDefault, dag.NetNone, dag.NetHost:
+	default:
+		return fmt.Errorf("run container: unknown network %q", spec.Network)
+	}
+	return nil
+}
 
-// Close ends background work.
-func (s *Sandbox) Close() error { return nil }
+// privateTmpfs covers the state directory, for this thread only.
+func privateTmpfs(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0711"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	for _, d := range []string{"root", "state", "mnt"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o711); err != nil {
+			return fmt.Errorf("make state directory: %w", err)
+		}
+	}
+	return nil
+}

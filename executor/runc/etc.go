@@ -1,0 +1,89 @@
+package runc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+)
+
+// etcMounts writes /etc/hosts and /etc/resolv.conf for this run and returns
+// their mounts, read-only as BuildKit's.
+func (r *run) etcMounts() ([]specs.Mount, error) {
+	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network)
+	if err != nil {
+		return nil, err
+	}
+	var out []specs.Mount
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"resolv.conf", conf}, {"hosts", hosts(r.spec)}} {
+		path := r.path(f.name)
+		if err := os.WriteFile(path, f.data, 0o644); err != nil {
+			return nil, fmt.Errorf("write /etc/%s: %w", f.name, err)
+		}
+		out = append(out, specs.Mount{
+			Destination: "/etc/" + f.name, Type: "bind", Source: path,
+			Options: []string{"nosuid", "noexec", "nodev", "rbind", "ro"},
+		})
+	}
+	return out, nil
+}
+
+func hosts(spec *sandbox.Spec) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname(spec))
+	for _, h := range spec.Hosts {
+		fmt.Fprintf(&b, "%s\t%s\n", h.IP, h.Host)
+	}
+	return b.Bytes()
+}
+
+// resolvConf is the host's file; in a network of its own the container asks the
+// gateway, which asks the host's servers (they may listen on loopback).
+func resolvConf(path string, network dag.Network) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if network == dag.NetHost {
+		return b, nil
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) > 0 && (f[0] == "search" || f[0] == "options" || f[0] == "domain") {
+			out.WriteString(strings.TrimSpace(line) + "\n")
+		}
+	}
+	return out.Bytes(), nil
+}
+
+// nameservers reads the servers of a resolv.conf; none means this machine.
+func nameservers(path string) []netip.AddrPort {
+	b, _ := os.ReadFile(path)
+	var out []netip.AddrPort
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[1]); err == nil {
+			out = append(out, netip.AddrPortFrom(a, 53))
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
+	}
+	return out
+}

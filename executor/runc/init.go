@@ -1,0 +1,27 @@
+package runc
+
+import (
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the namespaces before the Go runtime starts
+	"golang.org/x/sys/unix"
+)
+
+// Init takes over if this process was started to become a container's first
+// process; then it does not return. Otherwise it returns at once. It belongs at
+// the very beginning of main, and of TestMain in packages whose tests run
+// containers.
+func Init() {
+	if len(os.Args) < 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
+		return
+	}
+	// The kernel clears the parent death signal at every fork, so that the one
+	// that libcontainer gives to the process it starts is lost by the time that
+	// this third process is born. libcontainer keeps what is set here across
+	// its change of credentials.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		os.Exit(255)
+	}
+	libcontainer.Init()
+}

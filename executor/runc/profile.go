@@ -1,0 +1,133 @@
+package runc
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// defaultCaps is Docker's default set (CapBnd 00000000a80425fb).
+func defaultCaps() []string {
+	return []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD",
+		"CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP",
+		"CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+	}
+}
+
+// capabilities are Docker's default ones, or all that this process may hand on.
+func capabilities(insecure bool) *specs.LinuxCapabilities {
+	if !insecure {
+		c := defaultCaps()
+		return &specs.LinuxCapabilities{Bounding: c, Permitted: c, Effective: c}
+	}
+	c := boundingCaps()
+	return &specs.LinuxCapabilities{Bounding: c, Permitted: c, Effective: c, Inheritable: c, Ambient: c}
+}
+
+// boundingCaps are the capabilities of this process's bounding set.
+func boundingCaps() []string {
+	var out []string
+	for i, name := range capNames() {
+		if set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(i), 0, 0, 0); err == nil && set == 1 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// capNames are all capabilities by number (linux/capability.h).
+func capNames() []string {
+	return []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
+		"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
+		"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
+		"CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+		"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
+		"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
+		"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
+		"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+		"CAP_CHECKPOINT_RESTORE",
+	}
+}
+
+// defaultSeccomp is moby's default profile for the default capabilities.
+func defaultSeccomp() (*configs.Seccomp, error) {
+	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(false)}}
+	p, err := seccomp.GetDefaultProfile(rs)
+	if err != nil {
+		return nil, fmt.Errorf("load seccomp profile: %w", err)
+	}
+	c, err := specconv.SetupSeccomp(p)
+	if err != nil {
+		return nil, fmt.Errorf("convert seccomp profile: %w", err)
+	}
+	return c, nil
+}
+
+// maskedPaths are those of containerd's default spec, without what this kernel
+// does not have (each costs the container's start a failing mount).
+func maskedPaths() []string {
+	all := []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+		"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+		"/sys/firmware", "/sys/devices/virtual/powercap", "/proc/scsi",
+	}
+	cpus, _ := os.ReadDir("/sys/devices/system/cpu")
+	for _, c := range cpus {
+		if strings.HasPrefix(c.Name(), "cpu") {
+			all = append(all, "/sys/devices/system/cpu/"+c.Name()+"/thermal_throttle")
+		}
+	}
+	var out []string
+	for _, p := range all {
+		if _, err := os.Lstat(p); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func readonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+// insecureDevices adds what BuildKit's security.insecure has: all devices may be
+// used, and nodes for the common ones.
+func insecureDevices(rs *specs.Spec) {
+	rs.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{
+		{Allow: true, Type: "c", Access: "rwm"},
+		{Allow: true, Type: "b", Access: "rwm"},
+	}
+	add := func(path, kind string, major, minor int64) {
+		rs.Linux.Devices = append(rs.Linux.Devices, specs.LinuxDevice{Path: path, Type: kind, Major: major, Minor: minor})
+	}
+	add("/dev/kmsg", "c", 1, 11)
+	add("/dev/cuse", "c", 10, 203)
+	add("/dev/fuse", "c", 10, 229)
+	add("/dev/kvm", "c", 10, 232)
+	add("/dev/net/tun", "c", 10, 200)
+	add("/dev/loop-control", "c", 10, 237)
+	for i := range int64(8) {
+		add(fmt.Sprintf("/dev/loop%d", i), "b", 7, i)
+	}
+}
+
+func rlimitName(name string) string { return "RLIMIT_" + strings.ToUpper(name) }
+
+func rlimitNumbers() map[string]int {
+	return map[string]int{
+		"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU,
+		"data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS,
+		"memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
+		"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS,
+		"rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING,
+		"stack": unix.RLIMIT_STACK,
+	}
+}

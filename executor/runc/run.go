@@ -1,0 +1,225 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/moby/sys/user"
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+)
+
+// run is one Run, on its private thread.
+type run struct {
+	s    *Sandbox
+	spec *sandbox.Spec
+	dir  string // the private tmpfs
+
+	stubs     *stubs
+	net       *network
+	container *libcontainer.Container
+	closers   []*os.File
+}
+
+func (r *run) path(elem ...string) string { return filepath.Join(append([]string{r.dir}, elem...)...) }
+
+func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
+	if err := privateTmpfs(r.dir); err != nil {
+		return sandbox.Exit{}, err
+	}
+	if err := r.setupNetwork(); err != nil {
+		return sandbox.Exit{}, err
+	}
+	root := r.path("root")
+	if err := attach(r.spec.Root, root); err != nil {
+		return sandbox.Exit{}, fmt.Errorf("attach root file system: %w", err)
+	}
+	extra, err := r.mounts()
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	mounts := dedup(append(baseMounts(r.spec), extra...))
+	r.stubs = newStubs(root, r.spec.Root.Upper)
+	if err := r.makeMountpoints(mounts); err != nil {
+		return sandbox.Exit{}, err
+	}
+	if err := r.makeCwd(); err != nil {
+		return sandbox.Exit{}, err
+	}
+	name, err := cgroupName(r.spec.ID)
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	cfg, err := r.s.newConfig(r.spec, root, filepath.Join(cgroupParent, name), mounts)
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	r.container, err = libcontainer.Create(r.path("state"), "c", cfg)
+	if err != nil {
+		return sandbox.Exit{}, fmt.Errorf("create container: %w", err)
+	}
+	return r.start(ctx)
+}
+
+// start runs the process and waits for its end.
+func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
+	io, err := newStdio(r.spec)
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	p := r.process(io)
+	err = r.container.Start(p)
+	io.started()
+	if err != nil {
+		io.abort()
+		if msg, code := userMistake(err); code != 0 {
+			return sandbox.Exit{Code: code}, report(r.spec, msg)
+		}
+		return sandbox.Exit{}, fmt.Errorf("start container: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = p.Signal(unix.SIGKILL) })
+	defer stop()
+	if err := r.release(); err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		_, _ = p.Wait()
+		io.abort()
+		return sandbox.Exit{}, err
+	}
+	if err := io.forward(); err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		_, _ = p.Wait()
+		io.abort()
+		return sandbox.Exit{}, err
+	}
+	state, err := p.Wait()
+	if state == nil {
+		io.abort()
+		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
+	}
+	ioErr := io.finish()
+	return r.exit(state), ioErr
+}
+
+func (r *run) process(io *stdio) *libcontainer.Process {
+	u := r.spec.User
+	p := &libcontainer.Process{
+		Args: r.spec.Args, Env: r.spec.Env, Cwd: cwd(r.spec),
+		UID: int(u.UID), GID: int(u.GID), Init: true,
+	}
+	for _, g := range u.Groups {
+		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
+	}
+	io.attach(p)
+	return p
+}
+
+// release lets the prepared container execute its process: it waits to open the
+// other end of a fifo. This is Container.Exec without its goroutine, which would
+// look for the fifo in another mount namespace.
+func (r *run) release() error {
+	fifo, err := os.OpenFile(r.path("state", "c", "exec.fifo"), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("release container: %w", err)
+	}
+	// The end stays open, so that the process's write finds a reader.
+	r.closers = append(r.closers, fifo)
+	return nil
+}
+
+// makeCwd makes the working directory if it is missing, owned by the user that
+// the process runs as. It is a change that stays.
+func (r *run) makeCwd() error {
+	path, err := securejoin.SecureJoin(r.path("root"), cwd(r.spec))
+	if err != nil {
+		return fmt.Errorf("resolve working directory: %w", err)
+	}
+	u := r.spec.User
+	if err := user.MkdirAllAndChown(path, 0o755, int(u.UID), int(u.GID), user.WithOnlyNew); err != nil {
+		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
+	}
+	return nil
+}
+
+func cwd(spec *sandbox.Spec) string {
+	if spec.Cwd == "" {
+		return "/"
+	}
+	return spec.Cwd
+}
+
+// report tells the user in the process's own error stream why it did not start.
+func report(spec *sandbox.Spec, msg string) error {
+	w := spec.Stderr
+	if w == nil {
+		w = spec.Stdout
+	}
+	if w == nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, msg)
+	return err
+}
+
+// userMistake finds in an error of Container.Start what the user can mend and
+// returns the exit code that docker gives for it. The error comes from another
+// process, as text.
+func userMistake(err error) (string, int) {
+	text := err.Error()
+	i := strings.Index(text, "exec: ")
+	if i < 0 {
+		if i = strings.Index(text, "chdir to cwd"); i >= 0 {
+			return text[i:], 126
+		}
+		return "", 0
+	}
+	msg := text[i:]
+	switch {
+	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
+		return msg, 127
+	case strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
+		return msg, 126
+	}
+	return "", 0
+}
+
+// exit says how the process ended.
+func (r *run) exit(state *os.ProcessState) sandbox.Exit {
+	e := sandbox.Exit{Code: state.ExitCode(), CPUNanos: int64(state.UserTime() + state.SystemTime())}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		e.Code = 128 + int(ws.Signal())
+	}
+	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
+		e.PeakMemory = ru.Maxrss << 10
+	}
+	return e
+}
+
+// close takes away what is not bound to the life of the thread.
+func (r *run) close() error {
+	var errs []error
+	if r.container != nil {
+		errs = append(errs, r.container.Destroy())
+	}
+	for _, f := range r.closers {
+		errs = append(errs, f.Close())
+	}
+	if r.net != nil {
+		errs = append(errs, r.net.close())
+	}
+	if r.stubs != nil {
+		errs = append(errs, r.stubs.remove())
+		if len(r.stubs.copied) > 0 {
+			errs = append(errs, unix.Unmount(r.path("root"), unix.MNT_DETACH))
+			r.stubs.prune()
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,42 @@
+package runc
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// onPrivateThread runs f on an operating system thread of its own, with a mount
+// namespace and, if ownNet, a network namespace of its own. The thread ends with
+// f, and the namespaces with the thread and what it started: whatever f mounts
+// is gone then, also when this process is killed meanwhile.
+func onPrivateThread(ownNet bool, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the runtime ends the thread
+		err := unshare(ownNet)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func unshare(ownNet bool) error {
+	// CLONE_FS: the threads of a process share root and working directory, which
+	// a thread with another mount namespace cannot.
+	flags := unix.CLONE_FS | unix.CLONE_NEWNS
+	if ownNet {
+		flags |= unix.CLONE_NEWNET
+	}
+	if err := unix.Unshare(flags); err != nil {
+		return fmt.Errorf("unshare namespaces: %w", err)
+	}
+	// Slave, so that what the host unmounts meanwhile is not kept busy here.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	return nil
+}
