@@ -57,7 +57,7 @@ func (f *File) readDirectives() error {
 		line := d.Location[0].Start.Line + first - 1
 		f.Directives = append(f.Directives, Directive{Name: d.Name, Value: d.Value, Line: line})
 	}
-	if syntax, _, loc, ok := bk.DetectSyntax(f.Source); ok && !ownSyntax(syntax) {
+	if syntax, _, loc, ok := bk.DetectSyntax(f.Source); ok && !OwnSyntax(syntax) {
 		line, _ := Lines(loc)
 		return f.Unsupported(line, line, "frontend "+syntax,
 			"this builder has the Dockerfile frontend (docker/dockerfile) built in and runs no other")
@@ -75,9 +75,9 @@ func (f *File) readDirectives() error {
 	return nil
 }
 
-// ownSyntax reports whether a "# syntax=" reference names the Dockerfile
+// OwnSyntax reports whether a "# syntax=" reference names the Dockerfile
 // frontend, of which this package is an implementation.
-func ownSyntax(ref string) bool {
+func OwnSyntax(ref string) bool {
 	ref, _, _ = strings.Cut(ref, "@")
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
 		ref = ref[:i]

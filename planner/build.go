@@ -3,8 +3,22 @@ package planner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
+)
+
+const (
+	hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
+	syntaxArg   = "BUILDKIT_SYNTAX"
 )
 
 // Build plans the images that a Dockerfile and options ask for. Mistakes in the
@@ -13,5 +27,186 @@ import (
 // Build changes neither file nor opts and may be called concurrently. The same
 // input gives the same plan.
 func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts Options) (*Plan, error) {
-	return nil, errors.New("planner: not built yet")
+	b := &builder{
+		file: file, opts: opts, args: maps.Clone(opts.BuildArgs),
+		images: &imageSet{resolver: resolver, found: map[imageKey]*BaseImage{}},
+		steps:  map[dag.ID]*dag.Step{}, plan: &Plan{Warnings: slices.Clone(file.Warnings)},
+	}
+	if b.args == nil {
+		b.args = map[string]string{}
+	}
+	if err := b.options(); err != nil {
+		return nil, err
+	}
+	var roots, all []dag.Edge
+	for _, p := range b.opts.Platforms {
+		target, stages, err := b.platform(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		b.plan.Targets = append(b.plan.Targets, target)
+		roots = append(roots, target.Result)
+		for _, s := range stages {
+			b.plan.Stages = append(b.plan.Stages, s)
+			all = append(all, s.Result)
+		}
+	}
+	if opts.AllStages {
+		roots = all
+	}
+	b.plan.Graph = fileOrder(roots, all)
+	b.plan.UnusedArgs = unusedArgs(opts.BuildArgs, b.usedArgs)
+	if err := b.failOnWarning(); err != nil {
+		return nil, err
+	}
+	return b.plan, nil
+}
+
+// builder is one Build.
+type builder struct {
+	file   *parser.File
+	opts   Options
+	args   map[string]string // build arguments, SOURCE_DATE_EPOCH resolved
+	images *imageSet
+	steps  map[dag.ID]*dag.Step // all steps, each once
+	plan   *Plan
+	// usedArgs are the names that an ARG declares.
+	usedArgs map[string]bool
+	// implicit says that no platform was asked for: the image's is its base's.
+	implicit bool
+}
+
+// options checks the options and fills in what the zero values mean.
+func (b *builder) options() error {
+	o := &b.opts
+	if o.BuildPlatform.OS == "" {
+		o.BuildPlatform = platforms.DefaultSpec()
+	}
+	o.BuildPlatform = platforms.Normalize(o.BuildPlatform)
+	b.implicit = len(o.Platforms) == 0
+	if b.implicit {
+		o.Platforms = []ocispec.Platform{o.BuildPlatform}
+	}
+	o.Platforms = slices.Clone(o.Platforms)
+	for i, p := range o.Platforms {
+		o.Platforms[i] = platforms.Normalize(p)
+		if p.OS == "windows" {
+			return &parser.Error{Msg: "platform windows is not supported", Err: parser.ErrUnsupported}
+		}
+	}
+	if v, ok := b.args[hostnameArg]; ok {
+		o.Hostname = v
+	}
+	if v := b.args[syntaxArg]; v != "" && !parser.OwnSyntax(v) {
+		return &parser.Error{Msg: "frontend " + v + " is not supported", Err: parser.ErrUnsupported}
+	}
+	return nil
+}
+
+// platform plans the stages for one platform.
+func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*Image, error) {
+	defs, argCmds, err := b.file.Instance()
+	if err != nil {
+		return nil, nil, err
+	}
+	pl := &lowering{
+		builder: b, target: p, multi: len(b.opts.Platforms) > 1,
+		lex: b.file.ShellLex(), byName: map[string]*stage{},
+	}
+	pl.lint = b.file.Linter(b.warn)
+	targetName := b.opts.Target
+	if targetName == "" {
+		targetName = defs[len(defs)-1].Name
+	}
+	base := predefinedArgs(b.opts.BuildPlatform, p, b.args, targetName)
+	pl.lintDefaultArgs(defs, base, argCmds)
+	if pl.globals, pl.declared, err = metaArgs(base, pl.lex, argCmds, b.args); err != nil {
+		return nil, nil, b.file.Wrap(err)
+	}
+	if pl.globals, b.plan.Epoch, err = epoch(pl.globals, &b.opts, b.args); err != nil {
+		return nil, nil, b.epochError(err)
+	}
+	pl.proxy = proxyEnv(b.args)
+	b.collectArgs(defs, pl.declared)
+	target, err := pl.run(ctx, defs)
+	if err != nil {
+		return nil, nil, pl.wrap(ctx, err)
+	}
+	return pl.result(target)
+}
+
+// epochError places a bad SOURCE_DATE_EPOCH at the ARG that sets it, if one does.
+func (b *builder) epochError(err error) error {
+	if _, ok := b.args[epochArg]; !ok {
+		for _, cmd := range b.file.MetaArgs {
+			for _, kv := range cmd.Args {
+				if kv.Key == epochArg {
+					return b.file.WrapAt(err, cmd.Location())
+				}
+			}
+		}
+	}
+	return &parser.Error{Msg: err.Error(), Hint: "give seconds since 1970", Err: err}
+}
+
+// warn adds a lint finding, once for all platforms.
+func (b *builder) warn(w parser.Warning) {
+	if !slices.Contains(b.plan.Warnings, w) {
+		b.plan.Warnings = append(b.plan.Warnings, w)
+	}
+}
+
+// failOnWarning is the error that "# check=error=true" asks for.
+func (b *builder) failOnWarning() error {
+	if !b.file.FailOnWarning() || len(b.plan.Warnings) == 0 {
+		return nil
+	}
+	rules := map[string]bool{}
+	for _, w := range b.plan.Warnings {
+		rules[w.Rule] = true
+	}
+	first := b.plan.Warnings[0]
+	return &parser.Error{
+		File: b.file.Name, Source: b.file.Source, Start: first.Start, End: first.End,
+		Msg:      "lint violation found for rules: " + strings.Join(slices.Sorted(maps.Keys(rules)), ", "),
+		Warnings: b.plan.Warnings,
+	}
+}
+
+// intern returns the step that is equal to s and already planned, or s. So two
+// stages that begin alike share their steps.
+func (b *builder) intern(s *dag.Step) *dag.Step {
+	if have, ok := b.steps[s.ID()]; ok && have.Meta.NoCache == s.Meta.NoCache {
+		return have
+	}
+	b.steps[s.ID()] = s
+	return s
+}
+
+// fileOrder is the graph of roots with its steps in the order in which the
+// stages (all) make them.
+func fileOrder(roots, all []dag.Edge) *dag.Graph {
+	needed := map[*dag.Step]bool{}
+	for _, s := range dag.NewGraph(roots...).Steps {
+		needed[s] = true
+	}
+	g := dag.NewGraph(all...)
+	g.Steps = slices.DeleteFunc(g.Steps, func(s *dag.Step) bool { return !needed[s] })
+	return g
+}
+
+// at makes an error at a location of the Dockerfile.
+func (b *builder) at(loc []bk.Range, format string, args ...any) *parser.Error {
+	start, end := parser.Lines(loc)
+	err := fmt.Errorf(format, args...)
+	return &parser.Error{
+		File: b.file.Name, Source: b.file.Source, Start: start, End: end,
+		Msg: err.Error(), Err: errors.Unwrap(err),
+	}
+}
+
+// unsupported refuses something by name.
+func (b *builder) unsupported(loc []bk.Range, what, hint string) *parser.Error {
+	start, end := parser.Lines(loc)
+	return b.file.Unsupported(start, end, what, hint)
 }

@@ -1,0 +1,143 @@
+package planner
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const epochArg = "SOURCE_DATE_EPOCH"
+
+// predefinedArgs are the arguments that exist without a declaration before FROM.
+func predefinedArgs(build, target ocispec.Platform, overrides map[string]string, stage string) env {
+	if stage == "" {
+		stage = "default"
+	}
+	var args env
+	for _, v := range []variable{
+		{"BUILDPLATFORM", platforms.Format(build)},
+		{"BUILDOS", build.OS},
+		{"BUILDOSVERSION", build.OSVersion},
+		{"BUILDARCH", build.Architecture},
+		{"BUILDVARIANT", build.Variant},
+		{"TARGETPLATFORM", platforms.FormatAll(target)},
+		{"TARGETOS", target.OS},
+		{"TARGETOSVERSION", target.OSVersion},
+		{"TARGETARCH", target.Architecture},
+		{"TARGETVARIANT", target.Variant},
+		{"TARGETSTAGE", stage},
+	} {
+		if o, ok := overrides[v.key]; ok {
+			v.value = o
+		}
+		args = args.with(v.key, v.value)
+	}
+	return args
+}
+
+// declared are the names that ARG instructions before the first FROM declare.
+type declared map[string]bool
+
+// metaArgs adds the arguments that are declared before the first FROM.
+func metaArgs(args env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArgs map[string]string) (env, declared, error) {
+	names := declared{}
+	for _, cmd := range cmds {
+		for _, kv := range cmd.Args {
+			names[kv.Key] = true
+			value := kv.Value
+			if v, ok := buildArgs[kv.Key]; ok {
+				value = &v
+			} else if value != nil {
+				res, err := lex.ProcessWordWithMatches(*value, args)
+				if err != nil {
+					return nil, nil, bk.WithLocation(err, cmd.Location())
+				}
+				value = &res.Result
+			}
+			if value != nil {
+				args = args.with(kv.Key, *value)
+			}
+		}
+	}
+	return args, names, nil
+}
+
+// epoch finds the SOURCE_DATE_EPOCH in force: the build argument, else the
+// option, else the default of an ARG before the first FROM. It makes the
+// argument's value the number of seconds, or removes it when there is none.
+func epoch(args env, opts *Options, buildArgs map[string]string) (env, *time.Time, error) {
+	value, given := buildArgs[epochArg]
+	if !given && opts.Epoch != nil {
+		value, given = strconv.FormatInt(opts.Epoch.Unix(), 10), true
+		buildArgs[epochArg] = value
+	}
+	if !given {
+		value, given = args.Get(epochArg)
+	}
+	if !given {
+		return args, nil, nil
+	}
+	switch value {
+	case "", "context": // a local context has no time of its own
+		delete(buildArgs, epochArg)
+		return args.without(epochArg), nil, nil
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return nil, nil, fmt.Errorf("invalid %s: %s", epochArg, value)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return args, &t, nil
+}
+
+// proxyNames are the arguments that need no declaration, reach every RUN, and
+// take no part in what a step is.
+var proxyNames = [...]string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
+
+// proxyEnv returns the proxy arguments under both of their spellings.
+func proxyEnv(buildArgs map[string]string) []string {
+	var out []string
+	for _, name := range proxyNames {
+		value := ""
+		for _, k := range slices.Sorted(maps.Keys(buildArgs)) {
+			if strings.EqualFold(k, name) {
+				value = buildArgs[k]
+			}
+		}
+		if value != "" {
+			out = append(out, name+"="+value, strings.ToLower(name)+"="+value)
+		}
+	}
+	return out
+}
+
+// unusedArgs returns the build arguments that no ARG declares and that mean
+// nothing by themselves.
+func unusedArgs(buildArgs map[string]string, used map[string]bool) []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(buildArgs)) {
+		if !used[k] && !predefined(k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func predefined(name string) bool {
+	if slices.Contains(proxyNames[:], strings.ToUpper(name)) {
+		return true
+	}
+	if _, ok := predefinedArgs(ocispec.Platform{}, ocispec.Platform{}, nil, "").Get(name); ok {
+		return true
+	}
+	return name == epochArg || name == hostnameArg || name == syntaxArg
+}

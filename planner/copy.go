@@ -1,0 +1,280 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"layered.build/builder/planner/dag"
+)
+
+// transfer is what COPY and ADD have in common.
+type transfer struct {
+	keyword      string
+	text         string // as users see it
+	files        instructions.SourcesAndDest
+	from         *source // nil: the context
+	chown, chmod string
+	link         bool
+	parents      bool
+	unpack       bool
+	excludes     []string
+}
+
+func (in *instruction) copy(c *instructions.CopyCommand) error {
+	t := &transfer{
+		keyword: "COPY", text: c.String(), files: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod,
+		link: c.Link, parents: c.Parents, excludes: c.ExcludePatterns,
+	}
+	if len(in.cmd.sources) > 0 {
+		t.from = in.cmd.sources[0]
+	}
+	for _, src := range c.SourcePaths {
+		switch {
+		case isGit(src):
+			return errors.New("source can't be a git ref for COPY")
+		case isURL(src):
+			return errors.New("source can't be a URL for COPY")
+		}
+	}
+	return in.transfer(t)
+}
+
+func (in *instruction) add(c *instructions.AddCommand) error {
+	remote := slices.IndexFunc(c.SourcePaths, func(s string) bool { return isURL(s) || isGit(s) })
+	switch {
+	case remote >= 0 && isGit(c.SourcePaths[remote]):
+		return in.unsupported(c.Location(), "ADD of a git repository ("+c.SourcePaths[remote]+")", "clone it in a RUN")
+	case remote >= 0:
+		return in.unsupported(c.Location(), "ADD of a URL ("+c.SourcePaths[remote]+")", "download it in a RUN")
+	case c.Checksum != "":
+		return errors.New("checksum requires HTTP(S) or Git sources")
+	case c.KeepGitDir != nil:
+		return errors.New("--keep-git-dir requires a Git source")
+	}
+	return in.transfer(&transfer{
+		keyword: "ADD", text: c.String(), files: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod,
+		link: c.Link, unpack: c.Unpack == nil || *c.Unpack, excludes: c.ExcludePatterns,
+	})
+}
+
+func isURL(src string) bool {
+	return strings.HasPrefix(src, "http://") || strings.HasPrefix(src, "https://")
+}
+
+// isGit reports whether a source can only be a git repository.
+func isGit(src string) bool {
+	if isURL(src) {
+		repo, _, _ := strings.Cut(src, "#")
+		repo, _, _ = strings.Cut(repo, "?")
+		return strings.HasSuffix(repo, ".git")
+	}
+	return strings.HasPrefix(src, "git@") || strings.HasPrefix(src, "git://") || strings.HasPrefix(src, "ssh://")
+}
+
+// transfer makes the step of a COPY or ADD.
+func (in *instruction) transfer(t *transfer) error {
+	if n := len(t.files.SourcePaths) + len(t.files.SourceContents); n > 1 && !isDir(t.files.DestPath) {
+		return fmt.Errorf("%s of more than one source needs a directory as destination: %q must end with /", t.keyword, t.files.DestPath)
+	}
+	own, err := in.copyOwner(t)
+	if err != nil {
+		return err
+	}
+	mode, err := copyMode(t.chmod)
+	if err != nil {
+		return err
+	}
+	ins := newInputs(in.st.rootfs)
+	link := t.link && !in.st.rootfs.IsScratch()
+	if link {
+		ins = inputs{} // the files alone, laid over the base by a Merge
+	}
+	first := len(ins.edges)
+	template := dag.Copy{Dest: in.copyDest(t.files.DestPath), Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
+	op := &dag.File{Base: !link}
+	if len(t.files.SourcePaths) > 0 {
+		edge, name, err := in.input(t.from)
+		if err != nil {
+			return err
+		}
+		c := template
+		c.Input, c.KeepOwner = ins.add(edge, name, first), t.from != nil && own == nil
+		c.Unpack, c.FollowLinks, c.Parents = t.unpack, true, t.parents
+		for _, src := range t.files.SourcePaths {
+			c.Sources = append(c.Sources, copySource(src, t.parents))
+			c.Wildcard = c.Wildcard || hasWildcard(src)
+		}
+		op.Actions = append(op.Actions, dag.Action{Copy: &c})
+	}
+	if err := in.inline(t, template, op, &ins, first); err != nil {
+		return err
+	}
+	in.advance(in.transferStep(t, op, ins, link), t.history())
+	return nil
+}
+
+func (in *instruction) transferStep(t *transfer, op *dag.File, ins inputs, link bool) *dag.Step {
+	text := display(in.lex, t.text, in.st.env)
+	s := in.step(op, ins, text)
+	s.Meta.NoCache = in.st.noCache
+	if !link {
+		return s
+	}
+	files := in.intern(s)
+	merge := newInputs(in.st.rootfs)
+	merge.edges, merge.names = append(merge.edges, dag.Edge{Step: files}), append(merge.names, "")
+	in.st.steps-- // one instruction, one number
+	m := in.step(&dag.Merge{}, merge, "LINK "+text)
+	m.Meta.NoCache = in.st.noCache
+	return m
+}
+
+// inline adds the here-documents: files named like their delimiters.
+func (in *instruction) inline(t *transfer, c dag.Copy, op *dag.File, ins *inputs, first int) error {
+	if len(t.files.SourceContents) == 0 {
+		return nil
+	}
+	docs := &dag.File{}
+	seen := map[string]bool{}
+	for _, doc := range t.files.SourceContents {
+		if err := checkHeredocName(doc.Path); err != nil {
+			return err
+		}
+		if !seen[doc.Path] {
+			seen[doc.Path] = true
+			docs.Actions = append(docs.Actions, dag.Action{Mkfile: &dag.Mkfile{Path: "/" + doc.Path, Mode: 0o644, Data: []byte(doc.Data)}})
+			c.Sources = append(c.Sources, doc.Path)
+		}
+	}
+	step := in.internal(docs, "preparing inline document")
+	c.Input = ins.add(dag.Edge{Step: step}, "inline document", first)
+	op.Actions = append(op.Actions, dag.Action{Copy: &c})
+	return nil
+}
+
+// history is the text in the image's history. BuildKit leaves --from, --link and
+// --exclude out.
+func (t *transfer) history() string {
+	words := []string{t.keyword}
+	if t.parents {
+		words = append(words, "--parents")
+	}
+	if t.chown != "" {
+		words = append(words, "--chown="+t.chown)
+	}
+	if t.chmod != "" {
+		words = append(words, "--chmod="+t.chmod)
+	}
+	words = append(words, t.files.SourcePaths...)
+	for _, doc := range t.files.SourceContents {
+		words = append(words, "<<"+doc.Path)
+	}
+	words = append(words, t.files.DestPath)
+	return strings.Join(words, " ") + " # buildkit"
+}
+
+// copySource makes a source clean and relative to its root. With parents, the
+// pivot "/./" stays.
+func copySource(src string, parents bool) string {
+	if parents {
+		if parent, rest, ok := strings.Cut(src, "/./"); ok && relative(parent) != "." {
+			return relative(parent) + "/./" + relative(rest)
+		}
+	}
+	return relative(src)
+}
+
+func relative(p string) string {
+	if p = path.Clean("/" + p)[1:]; p == "" {
+		return "."
+	}
+	return p
+}
+
+// isDir reports whether a destination can only mean a directory.
+func isDir(dest string) bool {
+	last := dest[strings.LastIndexByte(dest, '/')+1:]
+	return last == "" || last == "." || last == ".."
+}
+
+// copyDest makes a destination absolute, with a slash at its end if it means a
+// directory.
+func (in *instruction) copyDest(dest string) string {
+	abs := path.Clean(dest)
+	if !path.IsAbs(dest) {
+		abs = path.Join(in.cwd(), dest)
+	}
+	if isDir(dest) && abs != "/" {
+		abs += "/"
+	}
+	return abs
+}
+
+func hasWildcard(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
+}
+
+func (in *instruction) copyOwner(t *transfer) (*dag.Owner, error) {
+	if t.chown == "" {
+		return nil, nil
+	}
+	o := owner(t.chown)
+	if *o == (dag.Owner{}) {
+		return nil, fmt.Errorf("invalid --chown: %q", t.chown)
+	}
+	if t.link && !(numeric(o.User) && (o.Group == "" || numeric(o.Group))) {
+		return nil, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", t.chown)
+	}
+	return o, nil
+}
+
+// owner reads "user[:group]", nil for "". root is 0 also where no passwd says so.
+func owner(s string) *dag.Owner {
+	if s == "" {
+		return nil
+	}
+	user, group, _ := strings.Cut(s, ":")
+	if user == "root" {
+		user = "0"
+	}
+	if group == "root" {
+		group = "0"
+	}
+	return &dag.Owner{User: user, Group: group}
+}
+
+func numeric(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
+}
+
+var symbolicMode = regexp.MustCompile(`^[ugoa]*([-+=]([ugo]|[rwxXst]*))+(,[ugoa]*([-+=]([ugo]|[rwxXst]*))+)*$`)
+
+// copyMode checks --chmod; octal modes get the form "0755".
+func copyMode(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if n, err := strconv.ParseUint(s, 8, 32); err == nil && n <= 0o7777 {
+		return fmt.Sprintf("%04o", n), nil
+	}
+	if !symbolicMode.MatchString(s) {
+		return "", fmt.Errorf("invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777, or symbolic such as u=rwX,go=rX", s)
+	}
+	return s, nil
+}

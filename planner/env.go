@@ -1,0 +1,68 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+)
+
+// env is an ordered environment. It is immutable: with returns another one. A
+// variable that is set again moves to the end, as in BuildKit's llb.EnvList.
+// It implements shell.EnvGetter.
+type env []variable
+
+type variable struct{ key, value string }
+
+// Get implements shell.EnvGetter.
+func (e env) Get(key string) (string, bool) {
+	for _, v := range e {
+		if v.key == key {
+			return v.value, true
+		}
+	}
+	return "", false
+}
+
+// Keys implements shell.EnvGetter.
+func (e env) Keys() []string {
+	keys := make([]string, len(e))
+	for i, v := range e {
+		keys[i] = v.key
+	}
+	return keys
+}
+
+func (e env) with(key, value string) env {
+	return append(e.without(key), variable{key, value})
+}
+
+func (e env) without(key string) env {
+	out := make(env, 0, len(e)+1)
+	for _, v := range e {
+		if v.key != key {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// list returns "KEY=value" strings.
+func (e env) list() []string {
+	out := make([]string, len(e))
+	for i, v := range e {
+		out[i] = v.key + "=" + v.value
+	}
+	return out
+}
+
+// setEnv sets a variable in an image's list, in place if it is there already.
+func setEnv(list []string, key, value string) []string {
+	i := slices.IndexFunc(list, func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		return k == key
+	})
+	if i >= 0 {
+		list[i] = key + "=" + value
+		return list
+	}
+	return append(list, key+"="+value)
+}

@@ -1,0 +1,70 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	scratchName    = "scratch"
+	defaultPath    = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	historyComment = "builder.dockerfile.v0"
+)
+
+// emptyImage is the configuration that a stage from scratch starts with.
+func emptyImage(p ocispec.Platform) ImageConfig {
+	var img ImageConfig
+	img.Platform = clonePlatform(p)
+	img.Config.WorkingDir = "/"
+	img.Config.Env = []string{"PATH=" + defaultPath}
+	return img
+}
+
+// fromBase is the configuration that a stage on an image starts with: the
+// image's own, without what belongs to its layers and its making.
+func fromBase(base *BaseImage) ImageConfig {
+	img := cloneImage(base.Config)
+	img.Created = nil
+	img.History = nil
+	img.RootFS = ocispec.RootFS{}
+	return img
+}
+
+// cloneImage copies a configuration so that nothing is shared. History and
+// rootfs are immutable here and stay shared.
+func cloneImage(src ImageConfig) ImageConfig {
+	img := src
+	img.Platform = clonePlatform(src.Platform)
+	c := &img.Config
+	c.Env = slices.Clone(c.Env)
+	c.Cmd = slices.Clone(c.Cmd)
+	c.Entrypoint = slices.Clone(c.Entrypoint)
+	c.OnBuild = slices.Clone(c.OnBuild)
+	c.Shell = slices.Clone(c.Shell)
+	c.ExposedPorts = maps.Clone(c.ExposedPorts)
+	c.Volumes = maps.Clone(c.Volumes)
+	c.Labels = maps.Clone(c.Labels)
+	if c.Healthcheck != nil {
+		h := *c.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Healthcheck = &h
+	}
+	return img
+}
+
+func clonePlatform(p ocispec.Platform) ocispec.Platform {
+	p.OSFeatures = slices.Clone(p.OSFeatures)
+	return p
+}
+
+// withShell makes the arguments of a shell-form command.
+func withShell(img *ImageConfig, args []string) []string {
+	shell := []string{"/bin/sh", "-c"}
+	if len(img.Config.Shell) > 0 {
+		shell = slices.Clone(img.Config.Shell)
+	}
+	return append(shell, strings.Join(args, " "))
+}
