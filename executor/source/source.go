@@ -5,33 +5,63 @@ package source
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strings"
+	"sync"
 
+	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
 // Contexts are the named directories of a build. It implements
-// executor.ContextSource. Sources with equal name and patterns share one Tree.
+// executor.ContextSource. Sources with equal name and patterns share one Tree, so
+// a Contexts is for one build: files are looked at once.
 type Contexts struct {
 	// Dirs are the directories by name ("context", "dockerfile", …).
 	Dirs map[string]string
 	// StateDir keeps the stat indexes; "" hashes every file anew.
 	StateDir string
+
+	mu    sync.Mutex // guards trees
+	trees map[string]*Tree
 }
 
 // Tree implements executor.ContextSource.
 func (c *Contexts) Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tree, error) {
-	return nil, errors.New("not implemented yet")
+	dir, ok := c.Dirs[src.Name]
+	if !ok {
+		return nil, fmt.Errorf("no directory is given for %s", src.Name)
+	}
+	id := src.Name + "\x00" + strings.Join(src.Excludes, "\x00")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.trees[id]; ok {
+		return t, nil
+	}
+	t, err := Open(dir, src.Excludes, c.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	if c.trees == nil {
+		c.trees = map[string]*Tree{}
+	}
+	c.trees[id] = t
+	return t, nil
 }
 
-// IgnoredError says that a path exists but an ignore pattern excludes it.
-type IgnoredError struct {
-	Path    string
-	Pattern string
+// Close closes all trees.
+func (c *Contexts) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var first error
+	for _, t := range c.trees {
+		if err := t.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	c.trees = nil
+	return first
 }
 
-// Error implements error.
-func (e *IgnoredError) Error() string {
-	return "/" + e.Path + ": not found (excluded by the ignore pattern " + e.Pattern + ")"
-}
+var _ executor.ContextSource = (*Contexts)(nil)
