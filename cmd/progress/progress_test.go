@@ -177,39 +177,6 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-func TestLogbook(t *testing.T) {
-	dir := t.TempDir()
-	book := NewLogbook(filepath.Join(dir, "logs"))
-	s := step("RUN make", "make")
-	var want bytes.Buffer
-	for i := range 50 {
-		data := []byte(strings.Repeat("x", i) + "\n")
-		want.Write(data)
-		book.Observe(executor.Event{Type: executor.EventLog, Step: s, Data: data})
-	}
-	book.Observe(executor.Event{Type: executor.EventFailed, Step: s})
-	lines, path := book.Last(s)
-	if len(lines) != reportLines || lines[reportLines-1] != strings.Repeat("x", 49) {
-		t.Errorf("last lines: %q", lines)
-	}
-	if err := book.Close(true); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if err != nil || !bytes.Equal(got, want.Bytes()) {
-		t.Errorf("log file: %v, %d bytes, want %d", err, len(got), want.Len())
-	}
-	second := NewLogbook(filepath.Join(dir, "logs"))
-	second.Observe(executor.Event{Type: executor.EventLog, Step: s, Data: []byte("x")})
-	if err := second.Close(false); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(filepath.Join(dir, "logs"))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("the log of a good build stays: %v %v", entries, err)
-	}
-}
-
 func TestParseMode(t *testing.T) {
 	if _, err := ParseMode("fancy"); err == nil {
 		t.Error("an unknown mode is accepted")

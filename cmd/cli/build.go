@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"layered.build/builder/cmd/progress"
+	"layered.build/builder/executor"
+	"layered.build/builder/executor/local"
+	"layered.build/builder/executor/source"
+	"layered.build/builder/parser"
+	"layered.build/builder/planner"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:     "build [OPTIONS] PATH|-",
+		Short:   "Build an image from a Dockerfile",
+		Example: "  builder build -t app .\n  builder build -t app -f docker/Dockerfile --target test .\n  builder build -t app - < Dockerfile",
+		Args:    exactArgs(1, "the context's directory"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.build(cmd.Context(), f, args[0])
+		},
+	}
+	f.register(cmd.Flags())
+	a.reg.register(cmd.Flags())
+	return cmd
+}
+
+// job is one build: its flags, its input and what works on it.
+type job struct {
+	app     *app
+	flags   *buildFlags
+	context *buildContext
+	engine  *engine
+	display progress.Display
+	images  *resolver
+	file    *parser.File
+	plan    *planner.Plan
+	solver  *executor.Solver
+	outputs []output
+	secrets secrets
+	dirs    *source.Contexts
+}
+
+// build is `builder build`.
+func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error) {
+	j, err := a.newJob(f, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	mode, err := progress.ParseMode(f.progressMode())
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if j.display, err = progress.New(mode, a.std.Err); err != nil {
+		return usagef("%w", err)
+	}
+	if mode != progress.Quiet {
+		for _, n := range f.refused.notes() {
+			fmt.Fprintf(a.std.Err, "note: %s\n", n)
+		}
+	}
+	imgs, err := j.run(ctx)
+	err = errors.Join(err, j.display.Close())
+	j.warn(mode)
+	if err != nil {
+		return j.explain(err)
+	}
+	return j.finish(imgs)
+}
+
+// newJob checks the flags and finds everything that the build reads, before
+// anything is shown or done.
+func (a *app) newJob(f *buildFlags, path string) (*job, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	j := &job{app: a, flags: f}
+	var err error
+	if j.outputs, err = f.parseOutputs(); err != nil {
+		return nil, err
+	}
+	if err := checkNames(f.tags, j.outputs); err != nil {
+		return nil, err
+	}
+	if j.secrets, err = parseSecrets(f.secrets); err != nil {
+		return nil, err
+	}
+	if j.context, err = openContext(path, f.file, a.std.In); err != nil {
+		return nil, err
+	}
+	if j.engine, err = a.openEngine(); err != nil {
+		return nil, errors.Join(err, j.context.Close())
+	}
+	j.dirs = &source.Contexts{
+		Dirs:     map[string]string{"context": j.context.dir},
+		StateDir: j.engine.path("contexts"),
+	}
+	return j, nil
+}
+
+// Close releases what the build used.
+func (j *job) Close() error {
+	return errors.Join(j.dirs.Close(), j.engine.Close(), j.context.Close())
+}
+
+// run plans, solves, and writes the outputs.
+func (j *job) run(ctx context.Context) ([]built, error) {
+	if err := j.engine.openSandbox(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.engine.reclaim(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.makePlan(ctx); err != nil {
+		return nil, err
+	}
+	j.newSolver()
+	j.display.Announce(j.plan.Graph.Steps)
+	results, err := j.solve(ctx)
+	if err != nil {
+		return nil, errors.Join(err, j.keepFinished())
+	}
+	return j.export(ctx, results)
+}
+
+// makePlan parses the Dockerfile and plans what is to be done.
+func (j *job) makePlan(ctx context.Context) error {
+	if j.images == nil {
+		j.images = newResolver(j.engine, j.flags.pull, j.display.Observe)
+	}
+	opts, err := j.flags.planOptions(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	opts.Excludes = j.context.ignore.Texts()
+	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
+		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))
+		j.file, err = parser.Parse(j.context.name, j.context.src)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	j.plan, err = planner.Build(ctx, j.file, j.images, opts)
+	return err
+}
+
+// newSolver wires the executor.
+func (j *job) newSolver() {
+	w := local.New(local.Options{
+		Store:       j.engine.store,
+		Sandbox:     j.engine.sandbox,
+		Contexts:    j.dirs,
+		Images:      j.images,
+		Secrets:     j.secrets,
+		Epoch:       j.plan.Epoch,
+		Insecure:    j.flags.allowed("security.insecure"),
+		HostNetwork: j.flags.allowed("network.host"),
+	})
+	j.solver = executor.New(executor.Options{
+		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.display.Observe,
+		Parallelism: j.flags.jobs, Verify: j.flags.verify,
+	})
+}
+
+// explain adds the Dockerfile to an error, so that its lines can be shown.
+func (j *job) explain(err error) error {
+	if j.file == nil {
+		return err
+	}
+	return &sourceError{err: err, file: j.file}
+}
+
+// warn prints what lint found and which build arguments nothing used.
+func (j *job) warn(mode progress.Mode) {
+	if j.plan == nil || mode == progress.Quiet || mode == progress.JSON {
+		return
+	}
+	w := j.app.std.Err
+	for _, warning := range j.plan.Warnings {
+		fmt.Fprintf(w, "WARN: %s:%d: %s: %s\n", warning.File, warning.Start, warning.Rule, warning.Message)
+	}
+	for _, name := range j.plan.UnusedArgs {
+		fmt.Fprintf(w, "WARN: the build argument %s is not used: no ARG declares it\n", name)
+	}
+}
+
+// task is work beside the steps, shown like one.
+type task struct {
+	name string
+	obs  executor.Observer
+}
+
+// task runs fn and shows it.
+func (j *job) task(name string, fn func(*task) error) error {
+	t := &task{name: name, obs: j.display.Observe}
+	t.emit(executor.Event{Type: executor.EventStarted})
+	if err := fn(t); err != nil {
+		t.emit(executor.Event{Type: executor.EventFailed, Err: err})
+		return err
+	}
+	t.emit(executor.Event{Type: executor.EventDone})
+	return nil
+}
+
+func (t *task) emit(ev executor.Event) {
+	ev.Time, ev.Task = time.Now(), t.name
+	t.obs(ev)
+}
+
+// item shows one thing that is done.
+func (t *task) item(text string) { t.emit(executor.Event{Type: executor.EventProgress, Item: text}) }
+
+// transfer shows how far a transfer is; it is a registry.Progress.
+func (t *task) transfer(item string, current, total int64) {
+	t.emit(executor.Event{Type: executor.EventProgress, Item: item, Current: current, Total: total})
+}

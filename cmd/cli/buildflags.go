@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
+
+	"layered.build/builder/planner"
+	"layered.build/builder/planner/dag"
+)
+
+// buildFlags are the flags of build and plan as they were written.
+type buildFlags struct {
+	file          string
+	tags          []string
+	target        string
+	buildArgs     []string
+	labels        []string
+	noCache       bool
+	noCacheFilter []string
+	pull          bool
+	iidfile       string
+	metadataFile  string
+	quiet         bool
+	progress      string
+	outputs       []string
+	push          bool
+	load          bool
+	platforms     []string
+	addHosts      []string
+	network       string
+	allow         []string
+	secrets       []string
+	jobs          int
+	verify        bool
+	limits        limitFlags
+	refused       refusedFlags
+}
+
+func (f *buildFlags) register(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.file, "file", "f", "", "name of the Dockerfile (default PATH/Dockerfile; - is stdin)")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image; may be repeated")
+	fs.StringVar(&f.target, "target", "", "stage to build")
+	fs.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, NAME=VALUE; NAME alone takes it from the environment")
+	fs.StringArrayVar(&f.labels, "label", nil, "label of the image, NAME=VALUE")
+	fs.BoolVar(&f.noCache, "no-cache", false, "run every step")
+	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these stages")
+	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images even if the store has them")
+	fs.StringVar(&f.iidfile, "iidfile", "", "write the image's id to a file")
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "write digests and names as JSON to a file")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
+	fs.StringVar(&f.progress, "progress", "", "auto, tty, plain, quiet or json ($BUILDER_PROGRESS, $BUILDKIT_PROGRESS)")
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "type=image[,name=,push=true], type=oci|docker,dest=FILE, type=tar,dest=FILE or type=cacheonly")
+	fs.BoolVar(&f.push, "push", false, "push the image to its registry")
+	fs.BoolVar(&f.load, "load", false, "keep the image in the store (the default)")
+	fs.StringSliceVar(&f.platforms, "platform", nil, "platform of the image; only this machine's")
+	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
+	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")
+	fs.StringSliceVar(&f.allow, "allow", nil, "grant network.host or security.insecure")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME]")
+	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
+	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
+	f.limits.register(fs)
+	f.refused.register(fs)
+}
+
+// planOptions turns the flags into the planner's options.
+func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Options, error) {
+	opts := planner.Options{
+		Target: f.target, NoCache: f.noCache, NoCacheStages: f.noCacheFilter,
+		BuildArgs: map[string]string{}, Labels: map[string]string{},
+		BuildPlatform: machine(),
+	}
+	if f.noCache && len(f.noCacheFilter) > 0 {
+		return opts, usagef("--no-cache and --no-cache-filter cannot be combined")
+	}
+	for _, a := range f.buildArgs {
+		name, value, ok := strings.Cut(a, "=")
+		if name == "" {
+			return opts, usagef("--build-arg %q: the name is missing", a)
+		}
+		if !ok {
+			if value, ok = env(name); !ok {
+				continue
+			}
+		}
+		opts.BuildArgs[name] = value
+	}
+	if _, ok := opts.BuildArgs["SOURCE_DATE_EPOCH"]; !ok {
+		if v, ok := env("SOURCE_DATE_EPOCH"); ok && v != "" {
+			opts.BuildArgs["SOURCE_DATE_EPOCH"] = v
+		}
+	}
+	for _, l := range f.labels {
+		name, value, _ := strings.Cut(l, "=")
+		if name == "" {
+			return opts, usagef("--label %q: the name is missing", l)
+		}
+		opts.Labels[name] = value
+	}
+	var err error
+	if opts.Platforms, err = ownPlatforms(f.platforms); err != nil {
+		return opts, err
+	}
+	if opts.Hosts, err = parseHosts(f.addHosts); err != nil {
+		return opts, err
+	}
+	if opts.Network, err = f.parseNetwork(); err != nil {
+		return opts, err
+	}
+	if opts.Limits, err = f.limits.limits(); err != nil {
+		return opts, err
+	}
+	if opts.Ulimits, err = f.limits.ulimits(); err != nil {
+		return opts, err
+	}
+	opts.ShmSize, err = f.limits.shm()
+	return opts, err
+}
+
+func (f *buildFlags) parseNetwork() (dag.Network, error) {
+	net, err := parseNetwork(f.network)
+	if err != nil {
+		return "", err
+	}
+	if net == dag.NetHost && !f.allowed("network.host") {
+		return "", usagef("--network=host needs the permission network.host").hint("add --allow network.host")
+	}
+	return net, nil
+}
+
+// parseNetwork reads --network.
+func parseNetwork(s string) (dag.Network, error) {
+	switch s {
+	case "", "default":
+		return dag.NetDefault, nil
+	case "none":
+		return dag.NetNone, nil
+	case "host":
+		return dag.NetHost, nil
+	}
+	return "", usagef("--network=%s is not supported", s).hint("use default, none or host")
+}
+
+func (f *buildFlags) allowed(what string) bool {
+	for _, a := range f.allow {
+		if a == what {
+			return true
+		}
+	}
+	return false
+}
+
+// check refuses what cannot be done before anything is done.
+func (f *buildFlags) check() error {
+	for _, a := range f.allow {
+		if a != "network.host" && a != "security.insecure" {
+			return unsupported("--allow "+a, "network.host and security.insecure can be allowed")
+		}
+	}
+	if f.jobs < 0 {
+		return usagef("--jobs %d: want a positive number", f.jobs)
+	}
+	return f.refused.check()
+}
+
+// machine is the platform that steps run on.
+func machine() ocispec.Platform {
+	p := platforms.DefaultSpec()
+	p.OS = "linux"
+	p.OSVersion, p.OSFeatures = "", nil
+	return platforms.Normalize(p)
+}
+
+// ownPlatforms accepts this machine's platform only.
+func ownPlatforms(values []string) ([]ocispec.Platform, error) {
+	var out []ocispec.Platform
+	own := machine()
+	for _, v := range values {
+		if v == "local" {
+			out = append(out, own)
+			continue
+		}
+		p, err := platforms.Parse(v)
+		if err != nil {
+			return nil, usagef("--platform %s: %w", v, err)
+		}
+		if !platforms.Only(own).Match(p) || p.OS != own.OS || p.Architecture != own.Architecture {
+			return nil, unsupported("--platform "+v, "this machine builds for "+platforms.Format(own))
+		}
+		out = append(out, platforms.Normalize(p))
+	}
+	if len(out) > 1 {
+		for _, p := range out[1:] {
+			if platforms.Format(p) != platforms.Format(out[0]) {
+				return nil, unsupported("building for several platforms at once", "build them one by one")
+			}
+		}
+		out = out[:1]
+	}
+	return out, nil
+}
+
+// progressMode is --progress or the environment's.
+func (f *buildFlags) progressMode() string {
+	if f.quiet {
+		return "quiet"
+	}
+	for _, v := range []string{f.progress, os.Getenv("BUILDER_PROGRESS"), os.Getenv("BUILDKIT_PROGRESS")} {
+		if v != "" {
+			return v
+		}
+	}
+	return "auto"
+}
+
+// refusedFlags are flags of docker build and buildx that are accepted only to be
+// refused by name, or because they change nothing here.
+type refusedFlags struct {
+	fs     *pflag.FlagSet
+	values map[string]*string
+}
+
+// refusal says why a flag is refused. Harmless lists values that ask for what is
+// done anyway.
+type refusal struct {
+	name, short string
+	isBool      bool
+	hint        string
+	harmless    string
+	noop        string // the flag is accepted; this says why it changes nothing
+}
+
+func refusals() []refusal {
+	return []refusal{
+		{name: "annotation", hint: "use --label"},
+		{name: "attest", hint: "no attestations are made"},
+		{name: "build-context", hint: "use a stage or --target"},
+		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
+		{name: "cache-from", hint: "the store's own cache is used"},
+		{name: "cache-to", hint: "the store's own cache is used"},
+		{name: "call", hint: "`builder plan` shows what would be done", harmless: "build"},
+		{name: "check", isBool: true, hint: "`builder plan` prints lint warnings", harmless: "false"},
+		{name: "cgroup-parent", hint: "limits are set with --memory, --cpus, --pids-limit"},
+		{name: "debug", short: "D", isBool: true, hint: "use --progress=plain", harmless: "false"},
+		{name: "isolation", hint: "steps run in containers", harmless: "default"},
+		{name: "policy", hint: "no source policies are read"},
+		{name: "provenance", hint: "no attestations are made", harmless: "false"},
+		{name: "sbom", hint: "no attestations are made", harmless: "false"},
+		{name: "security-opt", hint: "the default seccomp profile is used"},
+		{name: "squash", isBool: true, hint: "copy the result into a stage FROM scratch", harmless: "false"},
+		{name: "ssh", hint: "use --secret"},
+		{name: "stream", isBool: true, hint: "the context is read in place", harmless: "false"},
+		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
+		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: "true"},
+		{name: "force-rm", isBool: true, noop: "no intermediate containers are kept"},
+		{name: "rm", isBool: true, noop: "no intermediate containers are kept"},
+	}
+}
+
+func (r *refusedFlags) register(fs *pflag.FlagSet) {
+	r.fs, r.values = fs, map[string]*string{}
+	for _, f := range refusals() {
+		r.values[f.name] = fs.StringP(f.name, f.short, "", "")
+		if f.isBool || f.name == "provenance" || f.name == "sbom" {
+			fs.Lookup(f.name).NoOptDefVal = "true"
+		}
+		fs.Lookup(f.name).Hidden = true
+	}
+}
+
+func (r *refusedFlags) check() error {
+	for _, f := range refusals() {
+		v := *r.values[f.name]
+		if !r.fs.Changed(f.name) || f.noop != "" || f.harmless != "" && v == f.harmless {
+			continue
+		}
+		return unsupported("--"+f.name, f.hint)
+	}
+	return nil
+}
+
+// notes says which of the given flags change nothing.
+func (r *refusedFlags) notes() []string {
+	var out []string
+	for _, f := range refusals() {
+		if f.noop != "" && r.fs.Changed(f.name) {
+			out = append(out, fmt.Sprintf("--%s changes nothing: %s", f.name, f.noop))
+		}
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"layered.build/builder/parser"
+)
+
+// maxDockerfile bounds a Dockerfile's size.
+const maxDockerfile = 4 << 20
+
+// buildContext is what a build reads: a directory and a Dockerfile.
+type buildContext struct {
+	dir  string // absolute
+	file string // path of the Dockerfile, "-" for stdin
+	name string // what messages call the Dockerfile
+	src  []byte
+	// excludes are the ignore file.
+	ignore *parser.Ignore
+	// temp is a directory to remove after the build.
+	temp string
+}
+
+// Close removes what was made for the build.
+func (c *buildContext) Close() error {
+	if c.temp == "" {
+		return nil
+	}
+	return os.RemoveAll(c.temp)
+}
+
+var remoteContext = regexp.MustCompile(`^(https?://|git://|ssh://|git@|github\.com/)|\.git(#.*)?$`)
+
+// openContext finds context and Dockerfile. Path is the argument of the command,
+// file the value of --file.
+func openContext(path, file string, stdin io.Reader) (*buildContext, error) {
+	c := &buildContext{}
+	err := c.open(path, file, stdin)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if c.ignore, err = parser.ReadIgnore(c.dir, c.file); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *buildContext) open(path, file string, stdin io.Reader) error {
+	switch {
+	case path == "-" && file == "-":
+		return usagef("context and Dockerfile cannot both be stdin")
+	case path == "-":
+		return c.fromStdin(file, stdin)
+	}
+	if info, err := os.Stat(path); err != nil {
+		if remoteContext.MatchString(path) {
+			return unsupported("the context "+path, "only local directories can be built; clone or download it first")
+		}
+		return usagef("context %s: %w", path, err)
+	} else if !info.IsDir() {
+		return usagef("context %s is not a directory", path).hint("give the directory, and the Dockerfile with -f")
+	}
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if c.dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return fmt.Errorf("context %s: %w", path, err)
+	}
+	if file == "-" {
+		return c.readDockerfile("-", "Dockerfile", stdin)
+	}
+	return c.locate(file)
+}
+
+// locate finds the Dockerfile: the value of --file is relative to the current
+// directory, the default is relative to the context.
+func (c *buildContext) locate(file string) error {
+	path := file
+	if file == "" {
+		path = filepath.Join(c.dir, "Dockerfile")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			if lower := filepath.Join(c.dir, "dockerfile"); exists(lower) {
+				path = lower
+			}
+		}
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		e := usagef("no Dockerfile at %s", path)
+		e.err = err
+		if file != "" && !filepath.IsAbs(file) && exists(filepath.Join(c.dir, file)) {
+			return e.hint("-f is relative to the current directory: use -f %s", filepath.Join(c.dir, file))
+		}
+		return e.hint("name it with -f, or use -f - for stdin")
+	}
+	if err != nil {
+		return usagef("read Dockerfile: %w", err)
+	}
+	defer f.Close()
+	return c.readDockerfile(path, filepath.Base(path), f)
+}
+
+func (c *buildContext) readDockerfile(path, name string, r io.Reader) error {
+	src, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
+	if err != nil {
+		return usagef("read Dockerfile %s: %w", path, err)
+	}
+	if len(src) > maxDockerfile {
+		return usagef("Dockerfile %s is larger than %d bytes", path, maxDockerfile)
+	}
+	c.file, c.name, c.src = path, name, src
+	return nil
+}
+
+// fromStdin reads a tar of the context, or a Dockerfile alone.
+func (c *buildContext) fromStdin(file string, stdin io.Reader) error {
+	temp, err := os.MkdirTemp("", "builder-context-")
+	if err != nil {
+		return err
+	}
+	c.dir, c.temp = temp, temp
+	r := bufio.NewReaderSize(stdin, 1024)
+	head, err := r.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return usagef("read stdin: %w", err)
+	}
+	if !isArchive(head) {
+		return c.readDockerfile("-", "Dockerfile", r)
+	}
+	if err := unpackContext(temp, r); err != nil {
+		return usagef("read the context from stdin: %w", err)
+	}
+	if file != "" && exists(filepath.Join(temp, file)) {
+		file = filepath.Join(temp, file)
+	}
+	return c.locate(file)
+}
+
+// isArchive recognises a tar and the compressions that may be around one.
+func isArchive(head []byte) bool {
+	for _, magic := range []string{"\x1f\x8b", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return true
+		}
+	}
+	return len(head) >= 262 && string(head[257:262]) == "ustar"
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// relativeTo shortens a path for messages.
+func relativeTo(dir, path string) string {
+	if rel, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
+}

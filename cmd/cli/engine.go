@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"layered.build/builder/cache/disk"
+	"layered.build/builder/executor/runc"
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+// registryFlags say how registries are reached.
+type registryFlags struct {
+	insecure []string
+	mirrors  []string
+}
+
+func (r *registryFlags) register(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&r.insecure, "insecure-registry", nil, "registry that may be reached by http or without a valid certificate")
+	fs.StringSliceVar(&r.mirrors, "registry-mirror", nil, "mirror, REGISTRY=URL (docker.io=http://127.0.0.1:5000)")
+}
+
+// storeRoot is the folder of the store.
+func (a *app) storeRoot() (string, error) {
+	dir := a.root
+	if dir == "" {
+		dir = os.Getenv("BUILDER_ROOT")
+	}
+	switch data := os.Getenv("XDG_DATA_HOME"); {
+	case dir != "":
+	case os.Geteuid() == 0:
+		dir = "/var/lib/builder"
+	case data != "":
+		dir = filepath.Join(data, "builder")
+	default:
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the store: %w", err)
+		}
+		dir = filepath.Join(home, ".local", "share", "builder")
+	}
+	return filepath.Abs(dir)
+}
+
+// engine is one store and what works on it.
+type engine struct {
+	root    string
+	store   *snapshot.Store
+	images  *registry.Images
+	client  *registry.Client
+	cache   *disk.Cache
+	sandbox *runc.Sandbox // nil until openSandbox
+}
+
+// openEngine opens the store and what needs no privileges.
+func (a *app) openEngine() (*engine, error) {
+	root, err := a.storeRoot()
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{root: root}
+	if e.store, err = snapshot.Open(root, snapshot.Options{}); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := e.open(a); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *engine) open(a *app) error {
+	var err error
+	if e.images, err = registry.OpenImages(e.store); err != nil {
+		return fmt.Errorf("open images: %w", err)
+	}
+	e.client, err = registry.New(e.store, e.images, registry.Options{
+		Mirrors: a.reg.mirrors, Insecure: a.reg.insecure, UserAgent: "builder/" + a.version,
+	})
+	if err != nil {
+		return err
+	}
+	if e.cache, err = disk.Open(filepath.Join(e.root, "cache"), e.store.Has); err != nil {
+		return fmt.Errorf("open cache: %w", err)
+	}
+	return nil
+}
+
+// openSandbox prepares running processes, and removes what killed processes
+// left.
+func (e *engine) openSandbox(ctx context.Context) error {
+	sb, err := runc.New(runc.Options{StateDir: filepath.Join(e.root, "run")})
+	if err != nil {
+		return fmt.Errorf("prepare the sandbox: %w", err)
+	}
+	e.sandbox = sb
+	return nil
+}
+
+// reclaim removes what killed processes left.
+func (e *engine) reclaim(ctx context.Context) error {
+	errs := []error{e.store.Reclaim(ctx)}
+	if e.sandbox != nil {
+		errs = append(errs, e.sandbox.Reclaim(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove what was left by killed processes: %w", err)
+	}
+	return nil
+}
+
+// Close releases the store.
+func (e *engine) Close() error {
+	var errs []error
+	if e.sandbox != nil {
+		errs = append(errs, e.sandbox.Close())
+	}
+	return errors.Join(append(errs, e.store.Close())...)
+}
+
+// withEngine runs fn on the store.
+func (a *app) withEngine(fn func(*engine) error) error {
+	e, err := a.openEngine()
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(e), e.Close())
+}

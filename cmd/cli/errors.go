@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
+)
+
+// The exit codes of the program. `builder run` gives its process's code instead,
+// and ExitRun for errors of its own.
+const (
+	ExitOK    = 0
+	ExitBuild = 1   // a build step failed
+	ExitUser  = 2   // flags, Dockerfile or context are wrong
+	ExitInfra = 3   // registry, network, disk, permissions
+	ExitBug   = 70  // a bug in builder
+	ExitRun   = 125 // builder run could not start the process
+)
+
+// usageError is a user's mistake on the command line or in what it names.
+type usageError struct {
+	msg    string
+	advice string
+	err    error
+}
+
+// Error implements error.
+func (e *usageError) Error() string { return e.msg }
+
+// Unwrap returns the cause.
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError; a %w in the format is kept as the cause.
+func usagef(format string, args ...any) *usageError {
+	err := fmt.Errorf(format, args...)
+	return &usageError{msg: err.Error(), err: errors.Unwrap(err)}
+}
+
+// hint says what to do.
+func (e *usageError) hint(format string, args ...any) *usageError {
+	e.advice = fmt.Sprintf(format, args...)
+	return e
+}
+
+// unsupported refuses a flag or value that docker has and this program has not.
+func unsupported(what, hint string) error {
+	return usagef("%s is not supported yet", what).hint("%s", hint)
+}
+
+// exitError carries the exit code of a process that `builder run` started, or
+// of an error of its own.
+type exitError struct {
+	code int
+	err  error // nil: nothing to report
+}
+
+// Error implements error.
+func (e *exitError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("exit code: %d", e.code)
+}
+
+// Unwrap returns the cause.
+func (e *exitError) Unwrap() error { return e.err }
+
+// exitCode says which code an error ends the program with.
+func exitCode(err error) int {
+	var (
+		exit  *exitError
+		sig   signalError
+		usage *usageError
+		step  *executor.StepError
+		file  *parser.Error
+	)
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &sig):
+		return 128 + int(sig.sig)
+	case errors.As(err, &exit):
+		return exit.code
+	case isInfra(err):
+		return ExitInfra
+	case errors.As(err, &usage), errors.As(err, &file):
+		return ExitUser
+	case errors.As(err, &step):
+		return stepCode(step)
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous):
+		return ExitUser
+	}
+	return ExitInfra
+}
+
+// isInfra reports whether the machine or the network failed, whatever was being
+// done.
+func isInfra(err error) bool {
+	for _, target := range []error{
+		registry.ErrUnreachable, registry.ErrUnauthorized, registry.ErrRefused, registry.ErrBadDigest,
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// stepCode tells a step that failed from a mistake in what it was asked to do.
+func stepCode(e *executor.StepError) int {
+	if e.ExitCode != 0 || e.OOM {
+		return ExitBuild
+	}
+	switch op := e.Step.Op.(type) {
+	case *dag.Exec:
+		return ExitBuild
+	case *dag.Source:
+		if op.Local != nil || errors.Is(e, registry.ErrNotFound) {
+			return ExitUser
+		}
+		return ExitInfra
+	}
+	if errors.Is(e, fs.ErrNotExist) {
+		return ExitUser
+	}
+	return ExitBuild
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"layered.build/builder/registry"
+)
+
+func (a *app) historyCommand() *cobra.Command {
+	var noTrunc, quiet bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "history [OPTIONS] IMAGE|STEP",
+		Short: "Show what made an image, newest first",
+		Args:  exactArgs(1, "an image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkFormat(format); err != nil {
+				return err
+			}
+			return a.withEngine(func(e *engine) error {
+				img, err := e.images.ResolveLocal(args[0])
+				if err != nil {
+					return err
+				}
+				entries, err := e.images.History(img)
+				if err != nil {
+					return err
+				}
+				return printHistory(a.std.Out, entries, quiet, noTrunc, format == "json")
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "whole lines")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids only")
+	cmd.Flags().StringVar(&format, "format", "", "json: one object a line")
+	return cmd
+}
+
+func printHistory(w io.Writer, entries []registry.HistoryEntry, quiet, noTrunc, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		for _, e := range entries {
+			if err := enc.Encode(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	if !quiet {
+		fmt.Fprintln(tw, "IMAGE\tCREATED\tCREATED BY\tSIZE\tCOMMENT")
+	}
+	for _, e := range entries {
+		if quiet {
+			fmt.Fprintln(tw, shortID(e.ID, noTrunc))
+			continue
+		}
+		by := strings.ReplaceAll(strings.ReplaceAll(e.CreatedBy, "\t", " "), "\n", " ")
+		if !noTrunc && len([]rune(by)) > 45 {
+			by = string([]rune(by)[:44]) + "…"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shortID(e.ID, noTrunc), ago(e.Created), by, units.HumanSizeWithPrecision(float64(e.Size), 3), e.Comment)
+	}
+	return tw.Flush()
+}
+
+func (a *app) inspectCommand() *cobra.Command {
+	var v1 bool
+	cmd := &cobra.Command{
+		Use:   "inspect [--v1] IMAGE|STEP|RUN...",
+		Short: "Show all that is known of images, steps or kept runs, as JSON",
+		Args:  minArgs(1, "at least one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEngine(func(e *engine) error {
+				var out []any
+				for _, ref := range args {
+					v, err := e.inspect(ref, v1)
+					if err != nil {
+						return err
+					}
+					out = append(out, v)
+				}
+				enc := json.NewEncoder(a.std.Out)
+				enc.SetIndent("", "    ")
+				enc.SetEscapeHTML(false)
+				return enc.Encode(out)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&v1, "v1", false, "show the V1 record of the last instruction")
+	return cmd
+}
+
+func (e *engine) inspect(ref string, v1 bool) (any, error) {
+	img, err := e.images.ResolveLocal(ref)
+	if errors.Is(err, registry.ErrNotFound) && !v1 {
+		if run, runErr := e.findRun(ref); runErr == nil {
+			return run.record, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !v1 {
+		return e.images.Inspect(img)
+	}
+	if img.V1 == "" {
+		return nil, usagef("image %s has no V1 record: it was not built here", ref).hint("leave --v1 out")
+	}
+	rec, err := e.images.V1(img.V1)
+	if err != nil {
+		return nil, err
+	}
+	return rec.V1Image, nil
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/pflag"
+
+	"layered.build/builder/planner/dag"
+)
+
+// limitFlags are the resource limits of build and run.
+type limitFlags struct {
+	memory, memorySwap     string
+	cpus                   float64
+	cpuShares, cpuPeriod   int64
+	cpuQuota               int64
+	cpusetCPUs, cpusetMems string
+	pids                   int64
+	shmSize                string
+	ulimit                 []string
+}
+
+func (l *limitFlags) register(fs *pflag.FlagSet) {
+	fs.StringVarP(&l.memory, "memory", "m", "", "memory limit of a process's container (512m, 2g)")
+	fs.StringVar(&l.memorySwap, "memory-swap", "", "memory plus swap; -1 is unlimited swap")
+	fs.Float64Var(&l.cpus, "cpus", 0, "how many CPUs may be used (1.5)")
+	fs.Int64VarP(&l.cpuShares, "cpu-shares", "c", 0, "relative weight of CPU time")
+	fs.Int64Var(&l.cpuPeriod, "cpu-period", 0, "length of a CFS period in microseconds")
+	fs.Int64Var(&l.cpuQuota, "cpu-quota", 0, "CPU time in a period in microseconds")
+	fs.StringVar(&l.cpusetCPUs, "cpuset-cpus", "", "CPUs to use (0-3, 0,1)")
+	fs.StringVar(&l.cpusetMems, "cpuset-mems", "", "memory nodes to use")
+	fs.Int64Var(&l.pids, "pids-limit", 0, "how many processes and threads")
+	fs.StringVar(&l.shmSize, "shm-size", "", "size of /dev/shm (default 64m)")
+	fs.StringArrayVar(&l.ulimit, "ulimit", nil, "resource limit, NAME=SOFT[:HARD]")
+}
+
+func (l *limitFlags) limits() (dag.Limits, error) {
+	out := dag.Limits{
+		CPUs: l.cpus, CPUQuota: l.cpuQuota, CpusetCPUs: l.cpusetCPUs, CpusetMems: l.cpusetMems,
+		Pids: max(0, l.pids),
+	}
+	for _, n := range []struct {
+		flag  string
+		value int64
+		to    *uint64
+	}{{"--cpu-shares", l.cpuShares, &out.CPUShares}, {"--cpu-period", l.cpuPeriod, &out.CPUPeriod}} {
+		if n.value < 0 {
+			return out, usagef("%s %d: want a positive number", n.flag, n.value)
+		}
+		*n.to = uint64(n.value)
+	}
+	if l.cpus < 0 || math.IsNaN(l.cpus) {
+		return out, usagef("--cpus %v: want a positive number", l.cpus)
+	}
+	if l.cpus > 0 && (l.cpuPeriod != 0 || l.cpuQuota != 0) {
+		return out, usagef("--cpus cannot be combined with --cpu-period and --cpu-quota")
+	}
+	var err error
+	if out.Memory, err = bytesFlag("--memory", l.memory); err != nil {
+		return out, err
+	}
+	if l.memorySwap == "-1" {
+		out.MemorySwap = -1
+	} else if out.MemorySwap, err = bytesFlag("--memory-swap", l.memorySwap); err != nil {
+		return out, err
+	}
+	if out.MemorySwap > 0 && out.Memory == 0 {
+		return out, usagef("--memory-swap needs --memory")
+	}
+	if out.MemorySwap > 0 && out.MemorySwap < out.Memory {
+		return out, usagef("--memory-swap must not be less than --memory: it is memory plus swap")
+	}
+	return out, nil
+}
+
+func (l *limitFlags) shm() (int64, error) { return bytesFlag("--shm-size", l.shmSize) }
+
+func (l *limitFlags) ulimits() ([]dag.Ulimit, error) {
+	var out []dag.Ulimit
+	for _, s := range l.ulimit {
+		u, err := units.ParseUlimit(s)
+		if err != nil {
+			return nil, usagef("--ulimit %s: %w", s, err).hint("write NAME=SOFT[:HARD], as in nofile=1024:4096")
+		}
+		out = append(out, dag.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	return out, nil
+}
+
+func bytesFlag(flag, s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := units.RAMInBytes(s)
+	if err != nil || n < 0 {
+		return 0, usagef("%s %q is not a size", flag, s).hint("write a number with b, k, m or g: 512m")
+	}
+	return n, nil
+}
+
+// parseHosts reads --add-host values: NAME:IP or NAME=IP.
+func parseHosts(values []string) ([]dag.HostAlias, error) {
+	var out []dag.HostAlias
+	for _, v := range values {
+		name, ip, ok := strings.Cut(v, "=")
+		if !ok {
+			name, ip, ok = strings.Cut(v, ":")
+		}
+		if !ok || name == "" {
+			return nil, usagef("--add-host %q: want NAME:IP", v)
+		}
+		if ip == "host-gateway" {
+			return nil, unsupported("--add-host "+v, "the host's loopback cannot be reached from a step; name an address of the host")
+		}
+		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
+		if err != nil {
+			return nil, usagef("--add-host %q: %q is not an IP address", v, ip)
+		}
+		out = append(out, dag.HostAlias{Host: name, IP: addr.String()})
+	}
+	return out, nil
+}

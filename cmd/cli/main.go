@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Streams are the program's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Program is what main knows of itself.
+type Program struct {
+	Streams
+	// Version is what the linker was told; "" means what the Go tool recorded.
+	Version string
+}
+
+// Main runs the program with its arguments (without the program's name) and
+// returns its exit code. A panic is reported as a bug.
+func Main(ctx context.Context, args []string, std Program) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(std.Err, "ERROR: internal error: %v\nThis is a bug in builder; please report it with the command that you ran.\n", r)
+			if os.Getenv("BUILDER_DEBUG") != "" {
+				fmt.Fprintf(std.Err, "%s\n", debug.Stack())
+			} else {
+				fmt.Fprintln(std.Err, "hint: BUILDER_DEBUG=1 shows where it happened")
+			}
+			code = ExitBug
+		}
+	}()
+	ctx, stop := withSignals(ctx)
+	defer stop()
+	root := newRoot(std)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w", cause)
+		}
+	}
+	report(std.Err, err)
+	return exitCode(err)
+}
+
+// app is what the commands share.
+type app struct {
+	std     Streams
+	version string
+	root    string // --root
+	reg     registryFlags
+}
+
+func newRoot(std Program) *cobra.Command {
+	a := &app{std: std.Streams, version: std.Version}
+	if a.version == "" {
+		a.version = recordedVersion()
+	}
+	root := &cobra.Command{
+		Use:           "builder",
+		Short:         "Build container images from Dockerfiles, without a daemon",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       a.version,
+		Args:          unknownCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetIn(std.In)
+	root.SetOut(std.Out)
+	root.SetErr(std.Err)
+	root.SetVersionTemplate("builder {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v", err).hint("see %q", cmd.CommandPath()+" --help")
+	})
+	root.PersistentFlags().StringVar(&a.root, "root", "", "folder of the store (default $BUILDER_ROOT, /var/lib/builder or $XDG_DATA_HOME/builder)")
+	root.AddCommand(
+		a.buildCommand(), a.planCommand(),
+		a.runCommand(), a.psCommand(), a.rmCommand(), a.commitCommand(),
+		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.tagCommand(), a.rmiCommand(),
+		a.pullCommand(), a.pushCommand(), a.saveCommand(), a.loadCommand(),
+		a.loginCommand(), a.logoutCommand(),
+		a.versionCommand(), exitCodesTopic(),
+	)
+	return root
+}
+
+// unknownCommand refuses arguments of the bare program.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := usagef("unknown command %q", args[0])
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		return err.hint("did you mean %s?", strings.Join(s, " or "))
+	}
+	return err.hint("builder --help lists the commands")
+}
+
+// exactArgs wants n arguments, which what describes.
+func exactArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s needs %s, got %d arguments", cmd.CommandPath(), what, len(args)).hint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// minArgs wants at least n arguments, which what describes.
+func minArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usagef("%s needs %s", cmd.CommandPath(), what).hint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/parser"
+	"layered.build/builder/registry"
+)
+
+const rule = "--------------------"
+
+// sourceError adds the Dockerfile to an error, for the excerpt.
+type sourceError struct {
+	err  error
+	file *parser.File
+}
+
+// Error implements error.
+func (e *sourceError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *sourceError) Unwrap() error { return e.err }
+
+// report prints an error for people: the end of the failed step's log, the lines
+// of the Dockerfile, the message, and what to do.
+func report(w io.Writer, err error) {
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) && exit.err == nil {
+		return
+	}
+	var step *executor.StepError
+	if errors.As(err, &step) {
+		reportLog(w, step)
+	}
+	reportLines(w, err, step)
+	msg := strings.TrimRight(err.Error(), "\n")
+	if step != nil {
+		msg = "failed to build: " + msg
+	}
+	fmt.Fprintf(w, "ERROR: %s\n", msg)
+	for _, h := range hints(err, step) {
+		fmt.Fprintf(w, "hint: %s\n", h)
+	}
+}
+
+func reportLog(w io.Writer, step *executor.StepError) {
+	tail := strings.TrimRight(string(step.LogTail), "\n")
+	if tail == "" {
+		return
+	}
+	lines := strings.Split(tail, "\n")
+	if n := len(lines) - 20; n > 0 {
+		lines = lines[n:]
+	}
+	fmt.Fprintf(w, "------\n > %s:\n", step.Step.Meta.Name)
+	for _, l := range lines {
+		if i := strings.LastIndexByte(strings.TrimRight(l, "\r"), '\r'); i >= 0 {
+			l = l[i+1:]
+		}
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(l, "\r"))
+	}
+	fmt.Fprintln(w, "------")
+}
+
+// reportLines shows the lines of the Dockerfile that the error is about.
+func reportLines(w io.Writer, err error, step *executor.StepError) {
+	var perr *parser.Error
+	if errors.As(err, &perr) {
+		printExcerpt(w, perr.File, perr.Start, perr.Excerpt())
+		return
+	}
+	var src *sourceError
+	if step == nil || !errors.As(err, &src) || len(step.Step.Meta.Locations) == 0 {
+		return
+	}
+	loc := step.Step.Meta.Locations[0]
+	printExcerpt(w, src.file.Name, loc.Start, parser.Excerpt(src.file.Source, loc.Start, loc.End))
+}
+
+func printExcerpt(w io.Writer, file string, line int, excerpt string) {
+	if excerpt == "" {
+		return
+	}
+	fmt.Fprintf(w, "%s:%d\n%s\n%s%s\n", file, line, rule, excerpt, rule)
+}
+
+// hints says what to do about an error.
+func hints(err error, step *executor.StepError) []string {
+	var out []string
+	var usage *usageError
+	if errors.As(err, &usage) && usage.advice != "" {
+		out = append(out, usage.advice)
+	}
+	var rerr *registry.Error
+	if errors.As(err, &rerr) && rerr.Hint != "" {
+		out = append(out, rerr.Hint)
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		out = append(out, "the disk is full: `builder rm` and `builder rmi` free space, or put the store elsewhere with --root")
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 && step == nil:
+		out = append(out, "builder needs to be root to run build steps, or a store that you may write to (--root)")
+	}
+	if step == nil {
+		return out
+	}
+	if step.OOM {
+		out = append(out, "the step ran out of memory; raise --memory")
+	}
+	if step.LogPath != "" {
+		out = append(out, "the full log is in "+step.LogPath)
+	}
+	return out
+}

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/planner"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+// resolver finds base images: in the store first, then in registries. It serves
+// the planner (what is this image?) and the executor (where are its layers?).
+type resolver struct {
+	eng  *engine
+	pull bool // ask registries first
+	obs  executor.Observer
+
+	mu    sync.Mutex // guards found
+	found map[string]*resolvedBase
+}
+
+// resolvedBase is one image that was found; once makes it once.
+type resolvedBase struct {
+	once  sync.Once
+	base  *planner.BaseImage
+	stack func(context.Context) (snapshot.Stack, error)
+	err   error
+}
+
+var (
+	_ planner.ImageResolver = (*resolver)(nil)
+	_ executor.ImageSource  = (*resolver)(nil)
+)
+
+func newResolver(eng *engine, pull bool, obs executor.Observer) *resolver {
+	return &resolver{eng: eng, pull: pull, obs: obs, found: map[string]*resolvedBase{}}
+}
+
+// ResolveImage implements planner.ImageResolver.
+func (r *resolver) ResolveImage(ctx context.Context, ref string, platform ocispec.Platform) (*planner.BaseImage, error) {
+	name, err := registry.ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	b := r.entry(baseKey(name.String(), platform))
+	b.once.Do(func() {
+		task := "[internal] load metadata for " + name.String()
+		r.emit(executor.Event{Type: executor.EventStarted, Task: task})
+		b.err = r.resolve(ctx, b, name, platform)
+		if b.err != nil {
+			r.emit(executor.Event{Type: executor.EventFailed, Task: task, Err: b.err})
+			return
+		}
+		r.emit(executor.Event{Type: executor.EventDone, Task: task})
+	})
+	return b.base, b.err
+}
+
+func (r *resolver) emit(ev executor.Event) {
+	ev.Time = time.Now()
+	r.obs(ev)
+}
+
+func baseKey(ref string, p ocispec.Platform) string { return ref + " " + platforms.Format(p) }
+
+func (r *resolver) entry(key string) *resolvedBase {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.found[key]
+	if b == nil {
+		b = &resolvedBase{}
+		r.found[key] = b
+	}
+	return b
+}
+
+// resolve looks in the store unless the registry is to be asked, then in the
+// registry.
+func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.Reference, platform ocispec.Platform) error {
+	if !r.pull {
+		img, err := r.eng.images.ResolveLocal(name.String())
+		switch {
+		case err == nil && samePlatform(img, platform):
+			if err := r.eng.completeStack(ctx, img); err != nil {
+				return err
+			}
+			b.local(img, name.String())
+			return nil
+		case err != nil && !errors.Is(err, registry.ErrNotFound):
+			return err
+		}
+	}
+	res, err := r.eng.client.Resolve(ctx, name.String(), platform)
+	if err != nil {
+		return err
+	}
+	b.base = &planner.BaseImage{
+		Ref: name.String(), Digest: res.Digest().String(), Platform: res.Platform, Config: res.Config,
+	}
+	b.stack = func(ctx context.Context) (snapshot.Stack, error) { return r.eng.client.Layers(ctx, res) }
+	return nil
+}
+
+func samePlatform(img *registry.Image, want ocispec.Platform) bool {
+	return img.Config.OS == want.OS && img.Config.Architecture == want.Architecture
+}
+
+func (b *resolvedBase) local(img *registry.Image, ref string) {
+	b.base = &planner.BaseImage{Ref: ref, Digest: img.ID.String(), Platform: img.Config.Platform, Config: img.Config}
+	if img.Manifest != nil {
+		b.base.Digest = img.Manifest.Digest.String()
+	}
+	b.stack = func(context.Context) (snapshot.Stack, error) { return img.Stack, nil }
+}
+
+// Layers implements executor.ImageSource for images that ResolveImage found.
+func (r *resolver) Layers(ctx context.Context, src *dag.ImageSource, platform string) (snapshot.Stack, error) {
+	r.mu.Lock()
+	var hit *resolvedBase
+	for _, b := range r.found {
+		if b.base != nil && b.base.Ref == src.Ref && b.base.Digest == src.Digest {
+			hit = b
+		}
+	}
+	r.mu.Unlock()
+	if hit == nil {
+		return nil, fmt.Errorf("image %s@%s was not resolved", src.Ref, src.Digest)
+	}
+	return hit.stack(ctx)
+}
+
+// completeStack registers the layers of an image that was pulled, so that those
+// that are not on disk are fetched when they are needed.
+func (e *engine) completeStack(ctx context.Context, img *registry.Image) error {
+	missing := false
+	for _, l := range img.Stack {
+		missing = missing || !e.store.Has(l.ID)
+	}
+	if !missing {
+		return nil
+	}
+	for _, n := range img.Names {
+		ref, err := registry.ParseReference(n)
+		if err != nil || img.Manifest == nil {
+			continue
+		}
+		ref.Tag, ref.Digest = "", img.Manifest.Digest
+		res, err := e.client.Resolve(ctx, ref.String(), img.Config.Platform)
+		if err != nil {
+			return err
+		}
+		img.Stack, err = e.client.Layers(ctx, res)
+		return err
+	}
+	return fmt.Errorf("image %s: some of its layers are gone", img.ID)
+}

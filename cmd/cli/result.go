@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/planner"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+// built is one target of a build.
+type built struct {
+	target *planner.Image
+	image  *registry.Image
+	// manifest is the digest of the manifest if one was made.
+	manifest digest.Digest
+	names    []string
+}
+
+// solve makes the results of the targets. The steps of all their instructions
+// are asked for, so that each can be recorded as an image even if the cache
+// knows the last one.
+func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
+	var roots []dag.Edge
+	for _, t := range j.plan.Targets {
+		roots = append(roots, t.Result)
+	}
+	for _, t := range j.plan.Targets {
+		for _, in := range t.Instructions {
+			if in.Step != nil {
+				roots = append(roots, dag.Edge{Step: in.Step})
+			}
+		}
+	}
+	results, err := j.solver.Solve(ctx, roots)
+	if err != nil {
+		return nil, err
+	}
+	return results[:len(j.plan.Targets)], nil
+}
+
+// assembleInput describes a stage with the results that are known. It is false
+// if an instruction's result is not: then only the instructions before it are in.
+func (j *job) assembleInput(ctx context.Context, img *planner.Image) (registry.AssembleInput, bool, error) {
+	in := registry.AssembleInput{Config: img.Config, Epoch: j.plan.Epoch}
+	if img.Base != nil {
+		stack, err := j.images.Layers(ctx, &dag.ImageSource{Ref: img.Base.Ref, Digest: img.Base.Digest}, "")
+		if err != nil {
+			return in, false, err
+		}
+		in.Base, in.BaseStack = &img.Base.Config, stack
+	}
+	in.Stack = in.BaseStack
+	for _, inst := range img.Instructions {
+		if inst.Step != nil {
+			res, ok := j.solver.Result(inst.Step)
+			if !ok {
+				return in, false, nil
+			}
+			in.Stack = res.Stack
+		}
+		in.Steps = append(in.Steps, registry.AssembleStep{
+			CreatedBy: inst.CreatedBy, Comment: inst.Comment, EmptyLayer: inst.EmptyLayer, Cmd: ran(inst.Step),
+			Stack: append(snapshot.Stack(nil), in.Stack...), Config: inst.Config,
+		})
+	}
+	return in, true, nil
+}
+
+// assemble makes the images of the targets.
+func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built, error) {
+	var out []built
+	for i, t := range j.plan.Targets {
+		in, _, err := j.assembleInput(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		in.Stack = results[i].Stack
+		img, err := registry.Assemble(in)
+		if err != nil {
+			return nil, err
+		}
+		recs, err := registry.V1Records(in)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(recs); n > 0 {
+			img.V1 = recs[n-1].ID
+		}
+		out = append(out, built{target: t, image: img})
+	}
+	return out, nil
+}
+
+// record keeps every instruction's result of the stages as an image of its own,
+// as far as the results are known.
+func (j *job) record(ctx context.Context, stages []*planner.Image) error {
+	var errs []error
+	for _, st := range stages {
+		in, complete, err := j.assembleInput(ctx, st)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !complete {
+			in.Config = lastConfig(in)
+		}
+		if len(in.Steps) == 0 {
+			continue
+		}
+		recs, err := registry.V1Records(in)
+		if err == nil {
+			err = j.engine.images.PutV1(recs...)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// ran is the command of a step that starts a process.
+func ran(step *dag.Step) []string {
+	if step == nil {
+		return nil
+	}
+	if x, ok := step.Op.(*dag.Exec); ok {
+		return x.Args
+	}
+	return nil
+}
+
+func lastConfig(in registry.AssembleInput) planner.ImageConfig {
+	if n := len(in.Steps); n > 0 {
+		return in.Steps[n-1].Config
+	}
+	return in.Config
+}
+
+// keepFinished records the instructions that were done before a build failed, so
+// that their results can be looked at.
+func (j *job) keepFinished() error {
+	return j.record(context.Background(), j.plan.Stages)
+}
