@@ -4,6 +4,7 @@ SHELL     := /bin/bash
 GO        ?= go
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME  ?= 10s
+BIN       ?= bin/builder
 # N runs of the workloads W (all by default) of bench-peers.
 N         ?= 5
 W         ?=
@@ -25,7 +26,7 @@ deps-test: deps ## install the programs that the tests compare with
 	@fixtures/deps test
 
 build: deps ## bin/builder
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/builder ./cmd/builder
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN) ./cmd/builder
 
 run: build ## a Debian base image, a real application on it, its history, its output
 	@fixtures/app/run
@@ -55,7 +56,7 @@ bench: deps ## Go benchmarks
 
 bench-peers: build ## the workloads on builder, BuildKit and buildah: W=run30,noop N=5
 	@fixtures/deps bench
-	$(GO) run ./fixtures/benchpeers -builder bin/builder -n $(N) -w "$(W)"
+	$(GO) run ./fixtures/benchpeers -builder $(BIN) -n $(N) -w "$(W)"
 
 oracle: deps-test ## record the facts of fixtures/corpus again, from a real BuildKit: W=case,case
 	$(GO) run ./fixtures/oracle -w "$(W)"
