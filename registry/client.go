@@ -1,8 +1,57 @@
 package registry
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"layered.build/builder/snapshot"
 )
+
+// Client talks to registries. It is safe for concurrent use.
+type Client struct {
+	store  *snapshot.Store
+	images *Images
+	opts   Options
+	limits Timeouts
+	routes *routing
+	keys   *keychain
+	// transfers bounds the blobs that are moved at once.
+	transfers *semaphore.Weighted
+
+	mu       sync.Mutex
+	hosts    map[string]*host    // guarded by mu
+	sessions map[string]*session // guarded by mu
+	// work are the layers being compressed or pushed, and those that have been.
+	work map[string]*job // guarded by mu
+}
+
+// New makes a client that keeps what it fetches in store and images. It reads
+// the configuration files that Options and docs/FORMAT.md name.
+func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
+	routes, err := newRouting(opts, systemConfigFiles())
+	if err != nil {
+		return nil, err
+	}
+	opts.Retry = opts.Retry.withDefaults()
+	opts.Parallel = cmp.Or(opts.Parallel, 4)
+	return &Client{
+		store: store, images: images, opts: opts, limits: opts.Timeouts.withDefaults(),
+		routes: routes, keys: newKeychain(opts.ConfigDir),
+		transfers: semaphore.NewWeighted(int64(opts.Parallel)),
+		hosts:     map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},
+	}, nil
+}
+
+// Store returns the layer store that the client was made with.
+func (c *Client) Store() *snapshot.Store { return c.store }
+
+// Images returns the images that the client was made with.
+func (c *Client) Images() *Images { return c.images }
 
 // Options say how registries are reached. The zero value is what docker does.
 type Options struct {
@@ -54,4 +103,44 @@ type PushOptions struct {
 	// Insecure treats this registry as an insecure one, for this push.
 	Insecure bool
 	Progress Progress
+}
+
+func (r Retry) withDefaults() Retry {
+	return Retry{
+		Attempts: cmp.Or(r.Attempts, 5),
+		Wait:     cmp.Or(r.Wait, 250*time.Millisecond),
+		MaxWait:  cmp.Or(r.MaxWait, 8*time.Second),
+	}
+}
+
+// again calls f until it succeeds, fails for a lasting reason, or has been tried
+// often enough. It waits longer each time.
+func (c *Client) again(ctx context.Context, f func() error) error {
+	wait := c.opts.Retry.Wait
+	for attempt := 1; ; attempt++ {
+		err := f()
+		if err == nil || attempt >= c.opts.Retry.Attempts || !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		var se *statusError
+		pause := wait
+		if errors.As(err, &se) && se.retryAfter > pause {
+			pause = min(se.retryAfter, c.opts.Retry.MaxWait)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		wait = min(2*wait, c.opts.Retry.MaxWait)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -123,10 +123,10 @@ func (s *Images) ids(sub string) ([]string, error) {
 func (s *Images) PutV1(recs ...V1Record) error {
 	for _, rec := range recs {
 		path := s.v1Path(rec.ID)
-		if _, err := os.Lstat(path); err == nil {
+		if fi, err := os.Lstat(path); err == nil && fi.Size() > 0 {
 			continue
 		}
-		if err := writeJSON(path, rec); err != nil {
+		if err := writeFile(path, rec, false); err != nil {
 			return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
 		}
 	}
@@ -230,7 +230,9 @@ func readJSON(path string, v any) error {
 
 // writeJSON replaces a file in one step. The file is synced: a name must not
 // survive a crash that its record did not.
-func writeJSON(path string, v any) error {
+func writeJSON(path string, v any) error { return writeFile(path, v, true) }
+
+func writeFile(path string, v any, sync bool) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -243,7 +245,9 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
+	if _, err = tmp.Write(data); err == nil && sync {
+		err = tmp.Sync()
+	}
 	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
 	if err != nil {
 		return err

@@ -365,3 +365,33 @@ func layerIDs(stack snapshot.Stack) []snapshot.LayerID {
 	}
 	return ids
 }
+
+// pushed records which manifest a pushed image has, if the image is one of these.
+func (s *Images) pushed(ctx context.Context, id digest.Digest, name string, desc ocispec.Descriptor, raw []byte) error {
+	if _, err := s.record(id); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if _, err := s.store.Blobs().Put(ctx, raw); err != nil {
+		return fmt.Errorf("store manifest %s: %w", desc.Digest, err)
+	}
+	return s.locked(func() error {
+		rec, err := s.record(id)
+		if err != nil {
+			return err
+		}
+		if rec.Manifest == nil {
+			rec.Manifest = &desc
+			if err := writeJSON(s.recordPath(id), rec); err != nil {
+				return fmt.Errorf("store image %s: %w", id, err)
+			}
+		}
+		names, err := s.readNames()
+		if err != nil {
+			return err
+		}
+		if t, ok := names[name]; !ok || t.Config != id {
+			return nil
+		}
+		return s.setNames(id, &desc, []string{name})
+	})
+}

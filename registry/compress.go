@@ -1,0 +1,219 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/pgzip"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+// The compressed form of a layer depends on these and on nothing else: not on
+// the number of cores, not on how the tar arrives.
+const (
+	gzipLevel = 4
+	gzipBlock = 1 << 20
+	// gzipBlocks bounds the memory of one compression.
+	gzipBlocks = 4
+)
+
+// newGzip compresses with several cores, without name and time in the header.
+func newGzip(w io.Writer) (*pgzip.Writer, error) {
+	zw, err := pgzip.NewWriterLevel(w, gzipLevel)
+	if err != nil {
+		return nil, err
+	}
+	return zw, zw.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), gzipBlocks)+1)
+}
+
+// job is one piece of work that several callers may want at once.
+type job struct {
+	done chan struct{}
+	desc ocispec.Descriptor // valid after done
+	err  error              // valid after done
+}
+
+// once does work that has a name, at most once at a time, and remembers success.
+// A caller that waited for one that was cancelled does the work itself.
+func (c *Client) once(ctx context.Context, name string, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
+	for {
+		c.mu.Lock()
+		j := c.work[name]
+		if j == nil {
+			j = &job{done: make(chan struct{})}
+			c.work[name] = j
+			c.mu.Unlock()
+			return c.run(name, j, f)
+		}
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ocispec.Descriptor{}, context.Cause(ctx)
+		case <-j.done:
+		}
+		if j.err == nil || !errors.Is(j.err, context.Canceled) {
+			return j.desc, j.err
+		}
+	}
+}
+
+func (c *Client) run(name string, j *job, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
+	j.desc, j.err = f()
+	if j.err != nil {
+		c.forget(name)
+	}
+	close(j.done)
+	return j.desc, j.err
+}
+
+func (c *Client) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.work, name)
+}
+
+// LayerBlob makes sure that the compressed form of the last layer of a stack is
+// among the store's blobs, and describes it: the form that the layer was pulled
+// as, or else a gzip that is made now. Several calls for one layer compress it
+// once.
+func (c *Client) LayerBlob(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error) {
+	l := stack[len(stack)-1]
+	name := "blob " + string(l.DiffID)
+	desc, err := c.once(ctx, name, func() (ocispec.Descriptor, error) { return c.layerBlob(ctx, stack) })
+	if err == nil && !c.store.Blobs().Has(desc.Digest) { // collected since
+		c.forget(name)
+		return c.layerBlob(ctx, stack)
+	}
+	return desc, err
+}
+
+func (c *Client) layerBlob(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error) {
+	l := stack[len(stack)-1]
+	if desc, ok := c.knownBlob(l); ok {
+		if err := c.ensureBlob(ctx, stack, desc); err == nil || ctx.Err() != nil {
+			return desc, err
+		}
+	}
+	return c.compress(ctx, l, io.Discard)
+}
+
+// knownBlob returns the compressed form that a layer is known to have.
+func (c *Client) knownBlob(l snapshot.Layer) (ocispec.Descriptor, bool) {
+	if desc, ok := c.store.Blob(l); ok {
+		return desc, true
+	}
+	if o, err := c.images.origin(l.DiffID); err == nil && o != nil {
+		return o.Blob, true
+	}
+	return ocispec.Descriptor{}, false
+}
+
+// ensureBlob brings a blob into the store from where it was pulled, or, if it is
+// one that we made, by making it again.
+func (c *Client) ensureBlob(ctx context.Context, stack snapshot.Stack, desc ocispec.Descriptor) error {
+	if c.store.Blobs().Has(desc.Digest) {
+		return nil
+	}
+	parent, l := stack[:len(stack)-1], stack[len(stack)-1]
+	err := c.attach(parent, l.DiffID)
+	if err == nil {
+		var got ocispec.Descriptor
+		if got, err = c.store.Fetch(ctx, l); err == nil && got.Digest == desc.Digest {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	made, cerr := c.compress(ctx, l, io.Discard)
+	switch {
+	case cerr != nil:
+		return errors.Join(err, cerr)
+	case made.Digest != desc.Digest:
+		return errors.Join(err, fmt.Errorf("layer %s: %w: blob %s cannot be made again", l.DiffID, fs.ErrNotExist, desc.Digest))
+	}
+	return nil
+}
+
+// compress writes a layer's tar as gzip into the store's blobs, and to w as well;
+// errors of w are the caller's affair.
+func (c *Client) compress(ctx context.Context, l snapshot.Layer, w io.Writer) (ocispec.Descriptor, error) {
+	desc, err := c.compressTo(ctx, l, w)
+	if err != nil {
+		return desc, fmt.Errorf("compress layer %s: %w", l.DiffID, err)
+	}
+	return desc, c.store.SetBlob(l, desc)
+}
+
+func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) (ocispec.Descriptor, error) {
+	tar, err := c.store.Tar(ctx, l)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer tar.Close()
+	bw, err := c.store.Blobs().Writer(ctx)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer bw.Close()
+	zw, err := newGzip(&tolerantTee{main: bw, side: w})
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	_, err = io.Copy(zw, tar)
+	if err = errors.Join(err, zw.Close()); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	d, err := bw.Commit("")
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: d, Size: bw.Size()}, err
+}
+
+// tolerantTee writes to main, and to side until that fails.
+type tolerantTee struct {
+	main, side io.Writer
+}
+
+// Write implements io.Writer.
+func (t *tolerantTee) Write(p []byte) (int, error) {
+	if t.side != nil {
+		if _, err := t.side.Write(p); err != nil {
+			t.side = nil
+		}
+	}
+	return t.main.Write(p)
+}
+
+// layerTypes pairs OCI's names of layer forms with Docker's.
+var layerTypes = [...][2]string{
+	{ocispec.MediaTypeImageLayer, string(types.DockerUncompressedLayer)},
+	{ocispec.MediaTypeImageLayerGzip, string(types.DockerLayer)},
+	{ocispec.MediaTypeImageLayerZstd, "application/vnd.docker.image.rootfs.diff.tar.zstd"},
+	{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", string(types.DockerForeignLayer)},
+}
+
+// asType gives a layer's descriptor OCI's or Docker's media type.
+func asType(desc ocispec.Descriptor, docker bool) ocispec.Descriptor {
+	from, to := 1, 0
+	if docker {
+		from, to = 0, 1
+	}
+	for _, pair := range layerTypes {
+		if desc.MediaType == pair[from] {
+			desc.MediaType = pair[to]
+		}
+	}
+	return desc
+}
+
+// isForeign reports whether a layer is not to be pushed but left where its URLs
+// say.
+func isForeign(desc ocispec.Descriptor) bool {
+	return len(desc.URLs) > 0 && !types.MediaType(desc.MediaType).IsDistributable()
+}

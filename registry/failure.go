@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// statusError is an answer that says no.
+type statusError struct {
+	status int
+	// text is what the registry says, shortened.
+	text string
+	// retryAfter is what it asks to wait, 0 if nothing.
+	retryAfter time.Duration
+}
+
+// Error implements error.
+func (e *statusError) Error() string {
+	s := strconv.Itoa(e.status) + " " + http.StatusText(e.status)
+	if e.text != "" {
+		s += ": " + e.text
+	}
+	return s
+}
+
+// responseError reads the registry's error document (distribution-spec, "Error
+// Codes") from a response; the caller closes the body.
+func responseError(resp *http.Response) error {
+	e := &statusError{status: resp.StatusCode}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
+	e.text = errorText(body)
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.retryAfter = time.Duration(s) * time.Second
+	}
+	return e
+}
+
+func errorText(body []byte) string {
+	var doc struct {
+		Errors []struct{ Code, Message string }
+	}
+	if json.Unmarshal(body, &doc) == nil && len(doc.Errors) > 0 {
+		var parts []string
+		for _, d := range doc.Errors {
+			parts = append(parts, strings.Trim(d.Code+": "+d.Message, ": "))
+		}
+		return shorten(strings.Join(parts, "; "))
+	}
+	text := strings.TrimSpace(string(body))
+	if strings.HasPrefix(text, "<") {
+		return "" // a proxy's page
+	}
+	return shorten(text)
+}
+
+func shorten(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 300 {
+		s = s[:300] + "…"
+	}
+	return s
+}
+
+// asStatus returns the HTTP status of a failure, 0 if there was no answer.
+func asStatus(err error) int {
+	var se *statusError
+	if errors.As(err, &se) {
+		return se.status
+	}
+	var te *transport.Error
+	if errors.As(err, &te) {
+		return te.StatusCode
+	}
+	return 0
+}
+
+// passing reports whether a failure may go away by itself.
+func passing(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBadDigest) {
+		return false
+	}
+	if status := asStatus(err); status != 0 {
+		return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return !dns.IsNotFound
+	}
+	if tlsProblem(err) != "" {
+		return false
+	}
+	var ne net.Error
+	var ue *url.Error
+	return errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.As(err, &ne) || errors.As(err, &ue)
+}
+
+// tlsProblem returns what is wrong with a host's certificate or protocol, "" if
+// it is neither.
+func tlsProblem(err error) string {
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &verify), errors.As(err, &unknown):
+		return "its certificate does not verify: put the authority into /etc/docker/certs.d/HOST/ca.crt, or use --insecure-registry"
+	case errors.As(err, &record), strings.Contains(fmt.Sprint(err), "server gave HTTP response to HTTPS client"):
+		return "it speaks http: use --insecure-registry"
+	}
+	return ""
+}
+
+// fail turns the failure of a request into an *Error.
+func (s *session) fail(op, object string, err error) error {
+	var done *Error
+	if err == nil || errors.As(err, &done) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	e := &Error{Op: op, Object: object, Host: s.ep.host, Status: asStatus(err)}
+	e.Err = &scrubbed{err: err, text: s.cred.scrub(plainText(err))}
+	switch {
+	case errors.Is(err, ErrBadDigest):
+		e.Kind = ErrBadDigest
+		e.Hint = "the registry or a proxy on the way damages data; try another mirror"
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		e.Kind, e.Credentials = ErrUnauthorized, s.cred.about
+		e.Hint = s.loginHint()
+	case e.Status == http.StatusNotFound:
+		e.Kind = ErrNotFound
+	case e.Status == 0 || passing(err):
+		e.Kind = ErrUnreachable
+		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", s.ep.host)
+	default:
+		e.Kind = ErrRefused
+	}
+	return e
+}
+
+func (s *session) loginHint() string {
+	host := s.ep.host
+	if host == "index.docker.io" {
+		return "is the name right? Docker Hub answers so for repositories that do not exist; for a private one run `docker login`"
+	}
+	return "run `docker login " + host + "` or `podman login " + host + "`, or check that this user may use the repository"
+}
+
+// plainText describes a failure without the query strings of URLs: redirects
+// carry signatures there.
+func plainText(err error) string {
+	var te *transport.Error
+	if errors.As(err, &te) {
+		var parts []string
+		for _, d := range te.Errors {
+			parts = append(parts, strings.Trim(string(d.Code)+": "+d.Message, ": "))
+		}
+		return strings.TrimSpace(fmt.Sprintf("%d %s %s", te.StatusCode, http.StatusText(te.StatusCode), shorten(strings.Join(parts, "; "))))
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		where := ue.URL
+		if u, perr := url.Parse(where); perr == nil {
+			u.RawQuery, u.User = "", nil
+			where = u.String()
+		}
+		return fmt.Sprintf("%s %s: %s", ue.Op, where, plainText(ue.Err))
+	}
+	text, _, _ := strings.Cut(err.Error(), "no token in bearer response")
+	if text != err.Error() {
+		return text + "no token in the answer of the token server"
+	}
+	return text
+}
+
+// scrubbed shows a failure without secrets.
+type scrubbed struct {
+	err  error
+	text string
+}
+
+// Error implements error.
+func (e *scrubbed) Error() string { return e.text }
+
+// Unwrap returns the failure itself.
+func (e *scrubbed) Unwrap() error { return e.err }

@@ -1,0 +1,323 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+// Layers registers the image's layers with the store, which fetches them when
+// they are needed.
+func (c *Client) Layers(ctx context.Context, r *Resolved) (snapshot.Stack, error) {
+	ref, err := ParseReference(r.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Layers) != len(r.Config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("layers of %s: %w: %d blobs, %d diff ids", r.Ref, ErrInvalid, len(r.Layers), len(r.Config.RootFS.DiffIDs))
+	}
+	var stack snapshot.Stack
+	for i, desc := range r.Layers {
+		diff := snapshot.DiffID(r.Config.RootFS.DiffIDs[i])
+		if err := c.images.addOrigin(diff, desc, ref.Repository()); err != nil {
+			return nil, err
+		}
+		l, err := c.store.AddLazy(stack, c.lazy(diff, desc, ref))
+		if err != nil {
+			return nil, fmt.Errorf("register layer %s of %s: %w", desc.Digest, r.Ref, err)
+		}
+		stack = append(stack, l)
+	}
+	return stack, nil
+}
+
+func (c *Client) lazy(diff snapshot.DiffID, desc ocispec.Descriptor, refs ...Reference) snapshot.LazyLayer {
+	return snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		return c.openBlob(ctx, refs, desc, offset)
+	}}
+}
+
+// Attach makes the layers of a stack fetchable that are not on disk, from where
+// an earlier Layers (perhaps of another process) found them.
+func (c *Client) Attach(stack snapshot.Stack) error {
+	for i, l := range stack {
+		if _, ok := c.store.Lookup(stack[:i+1].ChainID()); ok || c.store.Has(l.ID) {
+			continue
+		}
+		if err := c.attach(stack[:i], l.DiffID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
+	o, err := c.images.origin(diff)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return fmt.Errorf("layer %s: %w: its data are gone, and no registry is known to have it", diff, ErrNotFound)
+	}
+	var refs []Reference
+	for _, repo := range o.Repositories {
+		if ref, err := ParseReference(repo); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, refs...)); err != nil {
+		return fmt.Errorf("register layer %s: %w", diff, err)
+	}
+	return nil
+}
+
+// Pull resolves an image, fetches its layers and names it.
+func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform, progress Progress) (*Image, error) {
+	r, err := c.Resolve(ctx, ref, platform)
+	if err != nil {
+		return nil, err
+	}
+	if progress != nil {
+		ctx = context.WithValue(ctx, progressKey{}, progress)
+	}
+	stack, err := c.Layers(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.store.Materialize(ctx, stack); err != nil {
+		return nil, fmt.Errorf("pull %s: %w", r.Ref, err)
+	}
+	desc := r.Descriptor
+	img := &Image{
+		ID: digest.FromBytes(r.RawConfig), RawConfig: r.RawConfig, Config: r.Config,
+		Stack: c.images.refresh(stack), Manifest: &desc, RawManifest: r.RawManifest, Names: []string{r.Ref},
+	}
+	return img, c.images.Put(ctx, img, r.Ref)
+}
+
+// progressKey finds the Progress of a Pull in the context of its fetches, which
+// the store starts.
+type progressKey struct{}
+
+// getBlob starts to read a blob at an offset.
+func getBlob(ctx context.Context, s *session, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	return getURL(ctx, s.client, s.url("/blobs/"+d.String()), offset)
+}
+
+func getURL(ctx context.Context, client *http.Client, where string, offset int64) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return nil, err
+	}
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case offset > 0 && resp.StatusCode == http.StatusPartialContent:
+		want := fmt.Sprintf("bytes %d-", offset)
+		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, want) {
+			resp.Body.Close()
+			return nil, fmt.Errorf("asked for %q, got Content-Range %q", want, r)
+		}
+		return resp.Body, nil
+	case resp.StatusCode == http.StatusOK:
+		// A server without ranges sends all of it.
+		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
+		return resp.Body, nil
+	}
+	defer drain(resp)
+	return nil, responseError(resp)
+}
+
+// openBlob reads a blob from an offset on, going on where it stopped when a
+// connection breaks, and going elsewhere when a mirror cannot help.
+func (c *Client) openBlob(ctx context.Context, refs []Reference, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	b := &blobReader{ctx: ctx, c: c, desc: desc, at: offset}
+	for _, ref := range refs {
+		eps, err := c.routes.pull(ref)
+		if err != nil {
+			return nil, err
+		}
+		b.eps = append(b.eps, eps...)
+	}
+	if offset == 0 {
+		b.hash = desc.Digest.Algorithm().Hash()
+	}
+	b.progress, _ = ctx.Value(progressKey{}).(Progress)
+	if err := b.connect(); err != nil {
+		return nil, fmt.Errorf("fetch layer: %w", err)
+	}
+	return b, nil
+}
+
+// blobReader is the content of one blob.
+type blobReader struct {
+	ctx      context.Context //nolint:containedctx // the reader lives as long as the fetch
+	c        *Client
+	desc     ocispec.Descriptor
+	eps      []endpoint
+	progress Progress
+
+	ep    int // index into eps of the current one
+	body  io.ReadCloser
+	at    int64
+	fails int       // in a row without any byte
+	hash  hash.Hash // nil if the reader did not begin at 0
+}
+
+// connect opens the blob at the current offset, at the current endpoint or one
+// after it.
+func (b *blobReader) connect() error {
+	var failed []error
+	for ; b.ep < len(b.eps); b.ep++ {
+		err := b.c.at(b.ctx, b.eps[b.ep], "get layer", b.desc.Digest.String(), func(s *session) error {
+			body, err := getBlob(b.ctx, s, b.desc.Digest, b.at)
+			b.body = body
+			return err
+		})
+		if err == nil || b.ctx.Err() != nil {
+			return err
+		}
+		failed = append(failed, err)
+	}
+	for _, u := range b.desc.URLs {
+		body, err := b.c.foreign(b.ctx, u, b.at)
+		if err == nil {
+			b.body = body
+			return nil
+		}
+		failed = append(failed, err)
+	}
+	if len(failed) == 0 {
+		return &Error{Kind: ErrNotFound, Op: "get layer", Object: b.desc.Digest.String()}
+	}
+	last := len(failed) - 1
+	return withMirrors(failed[last], failed[:last])
+}
+
+// foreign reads a layer that its registry must not distribute, from where its
+// descriptor says, without credentials.
+func (c *Client) foreign(ctx context.Context, where string, offset int64) (io.ReadCloser, error) {
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || c.routes.isInsecure(u.Host))) {
+		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", redactUserinfo(where), ErrInvalid)
+	}
+	ep := endpoint{host: u.Host, schemes: []string{u.Scheme}, skipVerify: c.routes.isInsecure(u.Host)}
+	h, err := c.host(ep)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{ep: ep, scheme: u.Scheme}
+	s.client = &http.Client{Transport: h.base, CheckRedirect: c.checkRedirect(s)}
+	var body io.ReadCloser
+	err = c.again(ctx, func() error {
+		var err error
+		body, err = getURL(ctx, s.client, where, offset)
+		return s.fail("get foreign layer", redactUserinfo(where), err)
+	})
+	return body, err
+}
+
+// Read implements io.Reader.
+func (b *blobReader) Read(p []byte) (int, error) {
+	for {
+		n, err := b.body.Read(p)
+		if n > 0 {
+			b.advance(p[:n])
+			return n, nil
+		}
+		if err == nil {
+			continue
+		}
+		if err == io.EOF && b.at >= b.desc.Size {
+			return 0, b.verify()
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err := b.resume(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (b *blobReader) advance(p []byte) {
+	b.at += int64(len(p))
+	b.fails = 0
+	if b.hash != nil {
+		b.hash.Write(p)
+	}
+	if b.progress != nil {
+		b.progress(shortDigest(b.desc.Digest), b.at, b.desc.Size)
+	}
+}
+
+// resume goes on after a failure, unless nothing has come for several attempts.
+func (b *blobReader) resume(cause error) error {
+	b.body.Close()
+	b.fails++
+	err := b.host().fail("get layer", b.desc.Digest.String(), cause)
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	if b.fails >= b.c.opts.Retry.Attempts {
+		if b.ep+1 >= len(b.eps) {
+			return err
+		}
+		b.ep, b.fails = b.ep+1, 0
+	}
+	if err := sleep(b.ctx, min(b.c.opts.Retry.Wait<<max(b.fails-1, 0), b.c.opts.Retry.MaxWait)); err != nil {
+		return err
+	}
+	return b.connect()
+}
+
+// host is a session for error messages only.
+func (b *blobReader) host() *session {
+	if b.ep < len(b.eps) {
+		return &session{ep: b.eps[b.ep]}
+	}
+	return &session{}
+}
+
+// verify compares the digest at the end, so that the error can name the host.
+func (b *blobReader) verify() error {
+	if b.at > b.desc.Size {
+		return b.host().fail("get layer", b.desc.Digest.String(), fmt.Errorf("%w: longer than %d bytes", ErrBadDigest, b.desc.Size))
+	}
+	if b.hash == nil {
+		return io.EOF
+	}
+	if got := digest.NewDigest(b.desc.Digest.Algorithm(), b.hash); got != b.desc.Digest {
+		return b.host().fail("get layer", b.desc.Digest.String(), fmt.Errorf("%w: got %s", ErrBadDigest, got))
+	}
+	return io.EOF
+}
+
+// Close implements io.Closer.
+func (b *blobReader) Close() error {
+	if b.body == nil {
+		return nil
+	}
+	return b.body.Close()
+}
+
+func shortDigest(d digest.Digest) string {
+	return d.Encoded()[:min(12, len(d.Encoded()))]
+}

@@ -1,0 +1,312 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/snapshot"
+)
+
+// pusher sends blobs to one repository.
+type pusher struct {
+	c    *Client
+	ref  Reference
+	ep   endpoint
+	s    *session
+	opts PushOptions
+}
+
+// Push sends an image under a name and returns its manifest's descriptor. An
+// image that has a manifest keeps it, and its blobs, bit for bit. What the
+// registry has already is not sent.
+func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOptions) (ocispec.Descriptor, error) {
+	p, err := c.pusher(ctx, ref, img.Stack, opts)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
+	}
+	desc, raw, err := p.push(ctx, img)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
+	}
+	return desc, c.images.pushed(ctx, img.ID, p.ref.String(), desc, raw)
+}
+
+// PushLayers sends the layers of a stack ahead of a Push of an image that has
+// them, while the rest of it is still being made.
+func (c *Client) PushLayers(ctx context.Context, ref string, stack snapshot.Stack, opts PushOptions) error {
+	p, err := c.pusher(ctx, ref, stack, opts)
+	if err == nil {
+		_, err = p.layers(ctx, stack, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("push layers to %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (c *Client) pusher(ctx context.Context, name string, stack snapshot.Stack, opts PushOptions) (*pusher, error) {
+	ref, err := ParseReference(name)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Digest != "" {
+		return nil, fmt.Errorf("%w: a digest follows from the content, it cannot be chosen", ErrInvalid)
+	}
+	ep, err := c.routes.push(ref)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Insecure {
+		ep.skipVerify, ep.schemes = true, []string{"https", "http"}
+	}
+	p := &pusher{c: c, ref: ref, ep: ep, opts: opts}
+	var scopes []string
+	for _, repo := range p.mountable(stack...) {
+		scopes = append(scopes, "repository:"+repo+":pull")
+	}
+	return p, c.again(ctx, func() error {
+		p.s, err = c.open(ctx, ep, "push,pull", scopes...)
+		return err
+	})
+}
+
+// mountable lists the repositories of the same registry that have one of the
+// layers.
+func (p *pusher) mountable(layers ...snapshot.Layer) []string {
+	var repos []string
+	for _, l := range layers {
+		o, err := p.c.images.origin(l.DiffID)
+		if err != nil || o == nil {
+			continue
+		}
+		for _, r := range o.Repositories {
+			ref, err := ParseReference(r)
+			if err != nil || ref.Domain != p.ref.Domain || ref.Path == p.ref.Path {
+				continue
+			}
+			if ep, err := p.c.routes.push(ref); err == nil && ep.host == p.ep.host && !slices.Contains(repos, ep.repo) {
+				repos = append(repos, ep.repo)
+			}
+		}
+	}
+	return repos[:min(len(repos), maxRepositories)]
+}
+
+func (p *pusher) push(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
+	var keep []ocispec.Descriptor
+	if img.Manifest != nil && img.RawManifest != nil {
+		var m ocispec.Manifest
+		if err := json.Unmarshal(img.RawManifest, &m); err != nil || len(m.Layers) != len(img.Stack) || m.Config.Digest != img.ID {
+			return ocispec.Descriptor{}, nil, fmt.Errorf("manifest %s: %w: it does not belong to image %s", img.Manifest.Digest, ErrInvalid, img.ID)
+		}
+		keep = m.Layers
+		if keep == nil {
+			keep = []ocispec.Descriptor{}
+		}
+	}
+	layers, err := p.layers(ctx, img.Stack, keep)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	config := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.RawConfig))}
+	if err := p.config(ctx, config, img.RawConfig); err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	desc, raw := ocispec.Descriptor{}, img.RawManifest
+	if keep != nil {
+		desc = *img.Manifest
+	} else if desc, raw, err = NewManifest(config, layers, p.opts.DockerTypes); err != nil {
+		return desc, nil, err
+	}
+	return desc, raw, p.manifest(ctx, desc, raw)
+}
+
+// NewManifest makes the manifest of an image from its parts.
+func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: config.Digest, Size: config.Size},
+		Layers:    []ocispec.Descriptor{},
+	}
+	if dockerTypes {
+		m.MediaType, m.Config.MediaType = string(types.DockerManifestSchema2), string(types.DockerConfigJSON)
+	}
+	for _, l := range layers {
+		l = asType(l, dockerTypes)
+		l.Annotations, l.Data = nil, nil
+		m.Layers = append(m.Layers, l)
+	}
+	raw, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, raw, nil
+}
+
+// layers sends the layers, several at once. If keep is not nil, it says which
+// blobs they must be.
+func (p *pusher) layers(ctx context.Context, stack snapshot.Stack, keep []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	descs := make([]ocispec.Descriptor, len(stack))
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range stack {
+		group.Go(func() error {
+			var want *ocispec.Descriptor
+			name := "push " + p.ep.host + "/" + p.ep.repo + " " + string(stack[i].DiffID)
+			if keep != nil {
+				want = &keep[i]
+				name += " " + want.Digest.String()
+			}
+			desc, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) { return p.layer(ctx, stack[:i+1], want) })
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", stack[i].DiffID, err)
+			}
+			descs[i] = desc
+			return nil
+		})
+	}
+	return descs, group.Wait()
+}
+
+func (p *pusher) layer(ctx context.Context, stack snapshot.Stack, want *ocispec.Descriptor) (ocispec.Descriptor, error) {
+	if err := p.c.transfers.Acquire(ctx, 1); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer p.c.transfers.Release(1)
+	l := stack[len(stack)-1]
+	desc, err := p.send(ctx, stack, want)
+	if err != nil {
+		return desc, err
+	}
+	if isForeign(desc) {
+		return desc, nil
+	}
+	return desc, p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
+}
+
+// send makes sure that the registry has the last layer of a stack.
+func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.Descriptor) (ocispec.Descriptor, error) {
+	l := stack[len(stack)-1]
+	known, ok := p.c.knownBlob(l)
+	if want != nil {
+		known, ok = *want, true
+	}
+	if !ok {
+		return p.stream(ctx, l)
+	}
+	if isForeign(known) {
+		return known, nil
+	}
+	there, err := p.has(ctx, known)
+	if err != nil || there {
+		p.report(known, there)
+		return known, err
+	}
+	mounted, err := p.mount(ctx, l, known)
+	if err != nil || mounted {
+		p.report(known, mounted)
+		return known, err
+	}
+	if err := p.c.ensureBlob(ctx, stack, known); err != nil {
+		if want != nil || ctx.Err() != nil {
+			return known, err
+		}
+		return p.stream(ctx, l)
+	}
+	return known, p.upload(ctx, known)
+}
+
+func (p *pusher) report(desc ocispec.Descriptor, done bool) {
+	if done && p.opts.Progress != nil {
+		p.opts.Progress(shortDigest(desc.Digest), desc.Size, desc.Size)
+	}
+}
+
+// stream compresses a layer and sends it meanwhile. The compressed form is kept,
+// so that a broken connection does not cost the compression again.
+func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descriptor, error) {
+	pr, pw := io.Pipe()
+	var location string
+	var sendErr error
+	var group errgroup.Group
+	group.Go(func() error {
+		location, sendErr = p.patch(ctx, pr)
+		pr.CloseWithError(errors.Join(sendErr, io.ErrClosedPipe))
+		return nil
+	})
+	tee := &meter{w: pw, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
+	desc, err := p.c.compress(ctx, l, tee)
+	pw.CloseWithError(err)
+	group.Wait() //nolint:errcheck // never fails
+	if err != nil {
+		return desc, err
+	}
+	if sendErr == nil {
+		sendErr = p.finish(ctx, location, desc)
+	}
+	if sendErr == nil {
+		return desc, nil
+	}
+	if ctx.Err() != nil || !passing(sendErr) {
+		return desc, p.s.fail("push layer", desc.Digest.String(), sendErr)
+	}
+	return desc, p.upload(ctx, desc)
+}
+
+// meter reports what passes through it.
+type meter struct {
+	w      io.Writer
+	report Progress
+	item   string
+	sent   int64
+	total  int64
+}
+
+// Write implements io.Writer.
+func (m *meter) Write(b []byte) (int, error) {
+	n, err := m.w.Write(b)
+	m.sent += int64(n)
+	if m.report != nil {
+		m.report(m.item, m.sent, m.total)
+	}
+	return n, err
+}
+
+func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
+	if there, err := p.has(ctx, desc); err != nil || there {
+		return err
+	}
+	return p.sendBlob(ctx, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+}
+
+// manifest names the image.
+func (p *pusher) manifest(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
+	return p.c.again(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.url("/manifests/"+p.ref.Tag), bytes.NewReader(raw))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", desc.MediaType)
+		resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		if err != nil {
+			return p.s.fail("push manifest", p.ref.Tag, err)
+		}
+		drain(resp)
+		if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
+			return p.s.fail("push manifest", p.ref.Tag, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,343 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Limits of what is read into memory.
+const (
+	maxManifest = 4 << 20
+	maxConfig   = 16 << 20
+	maxDepth    = 4 // of indexes in indexes
+)
+
+var manifestTypes = []string{
+	ocispec.MediaTypeImageManifest, string(types.DockerManifestSchema2),
+	ocispec.MediaTypeImageIndex, string(types.DockerManifestList),
+}
+
+// Resolve finds the image that ref means for a platform (zero: this machine's),
+// without its layers. A reference by digest whose metadata the store has makes
+// no request. An image that is not part of an index is taken whatever its
+// platform is; see Resolved.Platform.
+func (c *Client) Resolve(ctx context.Context, ref string, platform ocispec.Platform) (*Resolved, error) {
+	r, err := ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	if platform.OS == "" && platform.Architecture == "" {
+		platform = platforms.DefaultSpec()
+	}
+	eps, err := c.routes.pull(r)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetcher{c: c, ref: r, eps: eps}
+	out, err := f.resolve(ctx, platforms.Only(platforms.Normalize(platform)))
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", r.Familiar(), err)
+	}
+	return out, nil
+}
+
+// fetcher gets the parts of one image from wherever they are.
+type fetcher struct {
+	c   *Client
+	ref Reference
+	eps []endpoint
+}
+
+func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*Resolved, error) {
+	raw, desc, err := f.manifest(ctx, f.ref.Tag, ocispec.Descriptor{Digest: f.ref.Digest})
+	if err != nil {
+		return nil, err
+	}
+	out := &Resolved{Ref: f.ref.String()}
+	for depth := 0; isIndex(desc.MediaType); depth++ {
+		if depth == 0 {
+			out.Index = &desc
+		}
+		if depth == maxDepth {
+			return nil, fmt.Errorf("%w: indexes are nested too deeply", ErrInvalid)
+		}
+		next, err := choose(raw, match)
+		if err != nil {
+			return nil, err
+		}
+		if raw, desc, err = f.manifest(ctx, "", next); err != nil {
+			return nil, err
+		}
+	}
+	out.Descriptor, out.RawManifest = desc, raw
+	return out, f.config(ctx, out)
+}
+
+func (f *fetcher) config(ctx context.Context, out *Resolved) error {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(out.RawManifest, &m); err != nil {
+		return fmt.Errorf("manifest %s: %w: %w", out.Digest(), ErrInvalid, err)
+	}
+	if !isConfig(m.Config.MediaType) {
+		return fmt.Errorf("manifest %s: %w: it is no image but %q", out.Digest(), ErrInvalid, m.Config.MediaType)
+	}
+	raw, err := f.smallBlob(ctx, m.Config)
+	if err != nil {
+		return err
+	}
+	if out.Config, err = decodeConfig(raw); err != nil {
+		return err
+	}
+	if len(out.Config.RootFS.DiffIDs) != len(m.Layers) {
+		return fmt.Errorf("manifest %s: %w: %d layers, but the configuration has %d", out.Digest(), ErrInvalid, len(m.Layers), len(out.Config.RootFS.DiffIDs))
+	}
+	out.RawConfig, out.Layers, out.Platform = raw, m.Layers, out.Config.Platform
+	return nil
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == string(types.DockerManifestList)
+}
+
+func isConfig(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageConfig || mediaType == string(types.DockerConfigJSON)
+}
+
+// choose returns the best manifest of an index for a platform; of equals the
+// first. One without a platform is the last resort.
+func choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, error) {
+	var index ocispec.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("index: %w: %w", ErrInvalid, err)
+	}
+	var best *ocispec.Descriptor
+	var have []string
+	for i := range index.Manifests {
+		m := &index.Manifests[i]
+		if !isIndex(m.MediaType) && !isManifest(m.MediaType) {
+			continue
+		}
+		switch {
+		case m.Platform == nil:
+			if best == nil {
+				best = m
+			}
+			continue
+		case m.Platform.OS != "unknown": // attestations
+			have = append(have, platforms.FormatAll(*m.Platform))
+		}
+		if match.Match(*m.Platform) && (best == nil || best.Platform == nil || match.Less(*m.Platform, *best.Platform)) {
+			best = m
+		}
+	}
+	if best == nil {
+		slices.Sort(have)
+		return ocispec.Descriptor{}, &Error{Kind: ErrNotFound, Op: "choose platform",
+			Err: fmt.Errorf("the image has only %s", strings.Join(slices.Compact(have), ", "))}
+	}
+	return *best, nil
+}
+
+func isManifest(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == string(types.DockerManifestSchema2)
+}
+
+// manifest gets a manifest or index by digest, from the store if it is there, or
+// by tag.
+func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
+	if want.Digest != "" {
+		raw, err := f.c.store.Blobs().ReadAll(want.Digest)
+		if err == nil {
+			desc, err := describe(raw, "", want)
+			return raw, desc, err
+		}
+		tag = want.Digest.String()
+	}
+	var raw []byte
+	var mediaType string
+	err := f.each(ctx, "get manifest", tag, func(s *session) error {
+		var err error
+		raw, mediaType, err = getManifest(ctx, s, tag, want)
+		return err
+	})
+	if err != nil {
+		return nil, want, err
+	}
+	desc, err := describe(raw, mediaType, want)
+	if err != nil {
+		return nil, want, err
+	}
+	if _, err := f.c.store.Blobs().Put(ctx, raw); err != nil {
+		return nil, want, fmt.Errorf("store manifest %s: %w", desc.Digest, err)
+	}
+	return raw, desc, nil
+}
+
+func getManifest(ctx context.Context, s *session, tag string, want ocispec.Descriptor) ([]byte, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/manifests/"+tag), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer drain(resp)
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", responseError(resp)
+	}
+	raw, err := readLimited(resp.Body, maxManifest)
+	if err != nil {
+		return nil, "", err
+	}
+	if want.Digest == "" {
+		want.Digest = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	}
+	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return raw, mediaType, checkBytes(raw, want)
+}
+
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%w: longer than %d bytes", ErrInvalid, limit)
+	}
+	return raw, err
+}
+
+// checkBytes compares bytes with what is known of them.
+func checkBytes(raw []byte, want ocispec.Descriptor) error {
+	if want.Size > 0 && want.Size != int64(len(raw)) {
+		return fmt.Errorf("%w: %d bytes instead of %d", ErrBadDigest, len(raw), want.Size)
+	}
+	if want.Digest == "" {
+		return nil
+	}
+	if err := want.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w: %w", want.Digest, ErrInvalid, err)
+	}
+	if got := want.Digest.Algorithm().FromBytes(raw); got != want.Digest {
+		return fmt.Errorf("%w: got %s", ErrBadDigest, got)
+	}
+	return nil
+}
+
+// describe makes the descriptor of a manifest. What the document says of its
+// type counts more than what the server does.
+func describe(raw []byte, served string, want ocispec.Descriptor) (ocispec.Descriptor, error) {
+	var doc struct {
+		SchemaVersion int
+		MediaType     string
+		Manifests     json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return want, fmt.Errorf("manifest: %w: %w", ErrInvalid, err)
+	}
+	if doc.SchemaVersion == 1 {
+		return want, fmt.Errorf("manifest: %w: Docker's manifest schema 1 is not supported; push the image again with a newer docker", ErrInvalid)
+	}
+	want.MediaType = doc.MediaType
+	if want.MediaType == "" {
+		want.MediaType = served
+	}
+	if !isManifest(want.MediaType) && !isIndex(want.MediaType) {
+		switch {
+		case doc.MediaType != "":
+			return want, fmt.Errorf("manifest: %w: media type %q is not supported", ErrInvalid, doc.MediaType)
+		case doc.Manifests != nil:
+			want.MediaType = ocispec.MediaTypeImageIndex
+		default:
+			want.MediaType = ocispec.MediaTypeImageManifest
+		}
+	}
+	want.Size = int64(len(raw))
+	if want.Digest == "" {
+		want.Digest = digest.FromBytes(raw)
+	}
+	return want, nil
+}
+
+// smallBlob gets a blob that fits in memory, a configuration.
+func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	if raw, err := f.c.store.Blobs().ReadAll(desc.Digest); err == nil {
+		return raw, nil
+	} else if !errors.Is(err, fs.ErrNotExist) && ctx.Err() != nil {
+		return nil, err
+	}
+	if desc.Size > maxConfig {
+		return nil, fmt.Errorf("configuration %s: %w: %d bytes", desc.Digest, ErrInvalid, desc.Size)
+	}
+	var raw []byte
+	err := f.each(ctx, "get configuration", desc.Digest.String(), func(s *session) error {
+		body, err := getBlob(ctx, s, desc.Digest, 0)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		if raw, err = readLimited(body, maxConfig); err != nil {
+			return err
+		}
+		return checkBytes(raw, desc)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.c.store.Blobs().Put(ctx, raw); err != nil {
+		return nil, fmt.Errorf("store configuration %s: %w", desc.Digest, err)
+	}
+	return raw, nil
+}
+
+// each asks the places where an image may be, one after the other, each of them
+// several times if it fails for a passing reason. The error is that of the last,
+// the origin.
+func (f *fetcher) each(ctx context.Context, op, object string, do func(s *session) error) error {
+	var mirrors []error
+	for _, ep := range f.eps {
+		err := f.c.at(ctx, ep, op, object, do)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !ep.mirror {
+			return withMirrors(err, mirrors)
+		}
+		mirrors = append(mirrors, err)
+	}
+	return errors.Join(mirrors...)
+}
+
+// withMirrors adds the failures of mirrors to that of the origin.
+func withMirrors(err error, mirrors []error) error {
+	if len(mirrors) == 0 {
+		return err
+	}
+	var text []string
+	for _, m := range mirrors {
+		text = append(text, m.Error())
+	}
+	return fmt.Errorf("%w (mirrors failed too: %s)", err, strings.Join(text, "; "))
+}
+
+// at does something in a session with one endpoint, several times if need be.
+func (c *Client) at(ctx context.Context, ep endpoint, op, object string, do func(s *session) error) error {
+	return c.again(ctx, func() error {
+		s, err := c.open(ctx, ep, "pull")
+		if err != nil {
+			return err
+		}
+		return s.fail(op, object, do(s))
+	})
+}

@@ -1,0 +1,152 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func show(eps []endpoint) string {
+	var out []string
+	for _, e := range eps {
+		s := strings.Join(e.schemes, "+") + "://" + e.host + "/" + e.repo
+		if e.skipVerify {
+			s += "!"
+		}
+		if e.mirror {
+			s += "(m)"
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
+}
+
+func mustRef(t *testing.T, s string) Reference {
+	t.Helper()
+	r, err := ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRouting(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	files := configFiles{
+		builder: []string{
+			write("user.toml", "[registry.\"docker.io\"]\nmirrors = [\"https://user.example/hub\"]\n"),
+			write("system.toml", "[registry.\"docker.io\"]\nmirrors = [\"sys.example\"]\n[registry.\"in.example:5\"]\ninsecure = true\n"),
+			filepath.Join(dir, "none.toml"),
+		},
+		containers: write("registries.conf", `
+unqualified-search-registries = ["quay.io"]
+[[registry]]
+prefix = "docker.io"
+[[registry.mirror]]
+location = "conf.example/cache"
+insecure = true
+[[registry]]
+location = "old.example"
+blocked = true
+`),
+		dropIns: []string{filepath.Dir(write("d/10.conf", `
+[[registry]]
+prefix = "a.example/team"
+location = "b.example/moved"
+[[registry.mirror]]
+location = "dig.example"
+pull-from-mirror = "digest-only"
+[[registry]]
+prefix = "*.corp.example"
+insecure = true
+`))},
+	}
+	t.Setenv(mirrorEnv, "docker.io=http://127.0.0.1:5001, other.example=m.example")
+	r, err := newRouting(Options{Mirrors: []string{"docker.io=http://127.0.0.1:5000"}, Insecure: []string{"10.0.0.0/8", "plain.example"}}, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hex := strings.Repeat("a", 64)
+	for ref, want := range map[string]string{
+		"alpine": "http://127.0.0.1:5000/library/alpine(m) http://127.0.0.1:5001/library/alpine(m) https://user.example/hub/library/alpine(m) " +
+			"https://sys.example/library/alpine(m) https+http://conf.example/cache/library/alpine!(m) https://index.docker.io/library/alpine",
+		"other.example/x":                      "https://m.example/x(m) https://other.example/x",
+		"10.1.2.3:5000/x":                      "https+http://10.1.2.3:5000/x!",
+		"192.168.1.1/x":                        "https://192.168.1.1/x",
+		"localhost:5000/x":                     "https+http://localhost:5000/x",
+		"127.9.9.9/x":                          "https+http://127.9.9.9/x",
+		"[::1]:5000/x":                         "https+http://[::1]:5000/x",
+		"plain.example:99/x":                   "https+http://plain.example:99/x!",
+		"in.example:5/x":                       "https+http://in.example:5/x!",
+		"a.example/team/app":                   "https://b.example/moved/app",
+		"a.example/team/app@sha256:" + hex:     "https://dig.example/app(m) https://b.example/moved/app",
+		"a.example/teams/app":                  "https://a.example/teams/app",
+		"r.corp.example/app":                   "https+http://r.corp.example/app!",
+		"quay.io/some/image:tag@sha256:" + hex: "https://quay.io/some/image",
+	} {
+		eps, err := r.pull(mustRef(t, ref))
+		if err != nil {
+			t.Errorf("%s: %v", ref, err)
+		}
+		if got := show(eps); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", ref, got, want)
+		}
+	}
+	if _, err := r.pull(mustRef(t, "old.example/x")); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "registries.conf") {
+		t.Errorf("blocked registry: %v", err)
+	}
+}
+
+func TestRoutingRefuses(t *testing.T) {
+	for _, line := range []string{"docker.io", "=http://x", "docker.io=ftp://x", "docker.io=", "docker.io=http://user:hunter2@x"} {
+		_, err := newRouting(Options{Mirrors: []string{line}}, configFiles{})
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", line, err)
+		}
+		if strings.Contains(fmt.Sprint(err), "hunter2") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("[registry.\"x\"]\nmirorrs = []\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newRouting(Options{}, configFiles{builder: []string{path}}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "mirorrs") {
+		t.Errorf("unknown setting: %v", err)
+	}
+}
+
+func TestReference(t *testing.T) {
+	hex := strings.Repeat("b", 64)
+	for in, want := range map[string][2]string{
+		"alpine":                   {"docker.io/library/alpine:latest", "alpine:latest"},
+		"user/app:1":               {"docker.io/user/app:1", "user/app:1"},
+		"index.docker.io/user/app": {"docker.io/user/app:latest", "user/app:latest"},
+		"localhost:5000/a/b:c":     {"localhost:5000/a/b:c", "localhost:5000/a/b:c"},
+		"alpine@sha256:" + hex:     {"docker.io/library/alpine@sha256:" + hex, "alpine@sha256:" + hex},
+		"alpine:3@sha256:" + hex:   {"docker.io/library/alpine:3@sha256:" + hex, "alpine:3@sha256:" + hex},
+	} {
+		r := mustRef(t, in)
+		if r.String() != want[0] || r.Familiar() != want[1] {
+			t.Errorf("%s: %q, %q", in, r, r.Familiar())
+		}
+	}
+	for _, bad := range []string{"", "UPPER", "a:b:c", "x@sha256:1", hex} {
+		if _, err := ParseReference(bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

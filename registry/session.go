@@ -1,0 +1,246 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// host is one registry as this process knows it.
+type host struct {
+	base *patient
+	reg  name.Registry
+
+	mu        sync.Mutex
+	scheme    string               // guarded by mu; "" until the first answer
+	challenge *transport.Challenge // guarded by mu
+}
+
+// session is an authenticated way to one repository.
+type session struct {
+	ep     endpoint
+	scheme string
+	cred   credential
+	client *http.Client
+}
+
+// url returns an address below the repository.
+func (s *session) url(path string) string {
+	return s.scheme + "://" + s.ep.host + "/v2/" + s.ep.repo + path
+}
+
+// open returns a session for a repository with the given actions ("pull" or
+// "push,pull"); more are further scopes.
+func (c *Client) open(ctx context.Context, ep endpoint, actions string, more ...string) (*session, error) {
+	key := ep.host + " " + ep.repo + " " + actions + " " + strings.Join(more, " ") + fmt.Sprint(ep.skipVerify, ep.schemes)
+	c.mu.Lock()
+	s := c.sessions[key]
+	c.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := c.login(ctx, ep, append([]string{"repository:" + ep.repo + ":" + actions}, more...))
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.sessions[key]; other != nil {
+		return other, nil
+	}
+	c.sessions[key] = s
+	return s, nil
+}
+
+func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*session, error) {
+	cred, err := c.keys.get(ep.host, ep.repo)
+	if err != nil {
+		return nil, err
+	}
+	h, err := c.host(ep)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{ep: ep, cred: cred}
+	challenge, err := h.probe(ctx, ep)
+	if err != nil {
+		return nil, s.fail("reach registry", "", err)
+	}
+	s.scheme = "https"
+	if challenge.Insecure {
+		s.scheme = "http"
+	}
+	rt, err := authenticated(ctx, h, cred, scopes, challenge)
+	if err != nil {
+		return nil, s.fail("log in for", strings.TrimPrefix(scopes[0], "repository:"), err)
+	}
+	s.client = &http.Client{Transport: rt, CheckRedirect: c.checkRedirect(s)}
+	return s, nil
+}
+
+// authenticated wraps the host's transport with what its challenge asks for.
+func authenticated(ctx context.Context, h *host, cred credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
+	token := &transport.Token{}
+	if strings.EqualFold(ch.Scheme, "bearer") {
+		if cred.auth.RegistryToken != "" {
+			token.Token = cred.auth.RegistryToken
+		} else {
+			got, err := transport.Exchange(ctx, h.reg, cred.authenticator(), h.base, scopes, ch)
+			if err != nil {
+				return nil, err
+			}
+			token = got
+			if token.Token == "" {
+				token.Token = token.AccessToken
+			}
+		}
+	}
+	return transport.FromToken(h.reg, cred.authenticator(), h.base, ch, token)
+}
+
+// checkRedirect follows redirects (registries send blobs from elsewhere), but
+// not from https to http: nobody could vouch for the answer.
+func (c *Client) checkRedirect(s *session) func(*http.Request, []*http.Request) error {
+	return func(req *http.Request, via []*http.Request) error {
+		if len(via) >= 10 {
+			return errors.New("stopped after 10 redirects")
+		}
+		if s.scheme == "https" && req.URL.Scheme != "https" && !s.ep.skipVerify {
+			return fmt.Errorf("redirect from https to %s", req.URL.Scheme)
+		}
+		return nil
+	}
+}
+
+func (c *Client) host(ep endpoint) (*host, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := fmt.Sprint(ep.host, ep.skipVerify, ep.schemes)
+	if h := c.hosts[key]; h != nil {
+		return h, nil
+	}
+	rt, err := newTransport(ep.host, ep.skipVerify, c.limits)
+	if err != nil {
+		return nil, err
+	}
+	reg, err := name.NewRegistry(ep.host, name.WeakValidation)
+	if err != nil {
+		return nil, fmt.Errorf("registry %q: %w: %w", ep.host, ErrInvalid, err)
+	}
+	h := &host{base: &patient{inner: rt, limits: c.limits, agent: c.opts.UserAgent}, reg: reg}
+	c.hosts[key] = h
+	return h, nil
+}
+
+// probe finds out which scheme the host speaks and how it wants to be talked to.
+// Only answers are remembered, so that a host that was down is asked again.
+func (h *host) probe(ctx context.Context, ep endpoint) (*transport.Challenge, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.challenge != nil {
+		return h.challenge, nil
+	}
+	var errs []error
+	for _, scheme := range ep.schemes {
+		ch, err := ping(ctx, h.base, scheme+"://"+ep.host+"/v2/")
+		if err == nil {
+			h.challenge = ch
+			return ch, nil
+		}
+		errs = append(errs, err)
+		var status *statusError
+		if errors.As(err, &status) || ctx.Err() != nil {
+			return nil, err // it speaks this scheme; the other would not help
+		}
+	}
+	// The last scheme's failure is the interesting one: for hosts that may speak
+	// http, https failing is expected.
+	return nil, errs[len(errs)-1]
+}
+
+func ping(ctx context.Context, rt http.RoundTripper, url string) (*transport.Challenge, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer drain(resp)
+	ch := &transport.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return ch, nil
+	case http.StatusUnauthorized:
+		ch.Scheme, ch.Parameters = pickChallenge(resp.Header.Values("WWW-Authenticate"))
+		return ch, nil
+	}
+	return nil, responseError(resp)
+}
+
+// drain lets the connection be used again.
+func drain(resp *http.Response) {
+	io.CopyN(io.Discard, resp.Body, 64<<10)
+	resp.Body.Close()
+}
+
+// pickChallenge parses WWW-Authenticate headers (RFC 9110, section 11.6.1) and
+// returns a scheme that is understood, bearer before basic.
+func pickChallenge(headers []string) (string, map[string]string) {
+	scheme, params := "", map[string]string(nil)
+	for _, h := range headers {
+		s, rest, _ := strings.Cut(strings.TrimSpace(h), " ")
+		switch strings.ToLower(s) {
+		case "bearer":
+			return "bearer", challengeParams(rest)
+		case "basic":
+			scheme, params = "basic", challengeParams(rest)
+		}
+	}
+	return scheme, params
+}
+
+func challengeParams(s string) map[string]string {
+	params := map[string]string{}
+	for s = strings.TrimLeft(s, " ,"); s != ""; s = strings.TrimLeft(s, " ,") {
+		key, rest, ok := strings.Cut(s, "=")
+		if !ok {
+			break
+		}
+		var value string
+		value, s = challengeValue(rest)
+		params[strings.ToLower(strings.TrimSpace(key))] = value
+	}
+	return params
+}
+
+// challengeValue reads a token or a quoted string.
+func challengeValue(s string) (value, rest string) {
+	if !strings.HasPrefix(s, `"`) {
+		if i := strings.IndexByte(s, ','); i >= 0 {
+			return strings.TrimSpace(s[:i]), s[i:]
+		}
+		return strings.TrimSpace(s), ""
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		case s[i] == '"':
+			return b.String(), s[i+1:]
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String(), ""
+}

@@ -1,0 +1,189 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+// do makes a request and checks the status. The caller closes the body.
+func (p *pusher) do(req *http.Request, ok ...int) (*http.Response, error) {
+	resp, err := p.s.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(ok, resp.StatusCode) {
+		defer drain(resp)
+		return nil, responseError(resp)
+	}
+	return resp, nil
+}
+
+// has asks whether the repository has a blob.
+func (p *pusher) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	there := false
+	err := p.c.again(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.s.url("/blobs/"+desc.Digest.String()), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := p.do(req, http.StatusOK, http.StatusNotFound)
+		if err != nil {
+			return p.s.fail("look for blob", desc.Digest.String(), err)
+		}
+		drain(resp)
+		there = resp.StatusCode == http.StatusOK
+		return nil
+	})
+	return there, err
+}
+
+// mount asks the registry to take a blob from another of its repositories. A
+// registry that does not want to is no failure.
+func (p *pusher) mount(ctx context.Context, l snapshot.Layer, desc ocispec.Descriptor) (bool, error) {
+	for _, from := range p.mountable(l) {
+		query := url.Values{"mount": {desc.Digest.String()}, "from": {from}}
+		location, created, err := p.start(ctx, "?"+query.Encode())
+		if err != nil {
+			if ctx.Err() != nil {
+				return false, err
+			}
+			continue
+		}
+		if created {
+			return true, nil
+		}
+		p.abandon(ctx, location)
+	}
+	return false, nil
+}
+
+// start begins an upload and returns where to send it, or reports that the blob
+// has been mounted.
+func (p *pusher) start(ctx context.Context, query string) (location string, created bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.s.url("/blobs/uploads/"+query), http.NoBody)
+	if err != nil {
+		return "", false, err
+	}
+	resp, err := p.do(req, http.StatusAccepted, http.StatusCreated)
+	if err != nil {
+		return "", false, err
+	}
+	drain(resp)
+	if resp.StatusCode == http.StatusCreated {
+		return "", true, nil
+	}
+	location, err = locationOf(resp)
+	return location, false, err
+}
+
+func locationOf(resp *http.Response) (string, error) {
+	u, err := resp.Location()
+	if err != nil {
+		return "", fmt.Errorf("the registry does not say where to send the blob: %w", err)
+	}
+	return u.String(), nil
+}
+
+// abandon ends an upload that is not needed, so that the registry need not wait
+// for it. Registries that cannot do that clean up by themselves.
+func (p *pusher) abandon(ctx context.Context, location string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, location, nil)
+	if err != nil {
+		return
+	}
+	if resp, err := p.s.client.Do(req); err == nil {
+		drain(resp)
+	}
+}
+
+// patch begins an upload and sends a body whose length is not known.
+func (p *pusher) patch(ctx context.Context, body io.Reader) (string, error) {
+	location, _, err := p.start(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	return p.patchTo(ctx, location, io.NopCloser(body), -1)
+}
+
+func (p *pusher) patchTo(ctx context.Context, location string, body io.ReadCloser, size int64) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, location, body)
+	if err != nil {
+		body.Close()
+		return "", err
+	}
+	req.ContentLength = size
+	if size == 0 {
+		req.Body = http.NoBody
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	resp, err := p.do(req, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
+	if err != nil {
+		return "", err
+	}
+	drain(resp)
+	if resp.Header.Get("Location") == "" {
+		return location, nil
+	}
+	return locationOf(resp)
+}
+
+// finish names what has been sent.
+func (p *pusher) finish(ctx context.Context, location string, desc ocispec.Descriptor) error {
+	u, err := url.Parse(location)
+	if err != nil {
+		return fmt.Errorf("upload location: %w: %w", ErrInvalid, err)
+	}
+	q := u.Query()
+	q.Set("digest", desc.Digest.String())
+	u.RawQuery = q.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.String(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := p.do(req, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
+		return fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest)
+	}
+	return nil
+}
+
+// upload sends a blob of the store.
+func (p *pusher) upload(ctx context.Context, desc ocispec.Descriptor) error {
+	return p.sendBlob(ctx, desc, func() (io.ReadCloser, error) { return p.c.store.Blobs().Open(desc.Digest) })
+}
+
+// sendBlob sends a blob, from the beginning each time it has to be tried again.
+func (p *pusher) sendBlob(ctx context.Context, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
+	return p.c.again(ctx, func() error {
+		location, _, err := p.start(ctx, "")
+		if err != nil {
+			return p.s.fail("push blob", desc.Digest.String(), err)
+		}
+		body, err := open()
+		if err != nil {
+			return fmt.Errorf("push blob %s: %w", desc.Digest, err)
+		}
+		metered := &meter{w: io.Discard, report: p.opts.Progress, item: shortDigest(desc.Digest), total: desc.Size}
+		tee := struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(body, metered), body}
+		if location, err = p.patchTo(ctx, location, tee, desc.Size); err == nil {
+			err = p.finish(ctx, location, desc)
+		}
+		return p.s.fail("push blob", desc.Digest.String(), err)
+	})
+}
