@@ -1,0 +1,425 @@
+package cli
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
+)
+
+func parseFlags(t *testing.T, args ...string) *buildFlags {
+	t.Helper()
+	f := &buildFlags{}
+	set := pflag.NewFlagSet("build", pflag.ContinueOnError)
+	f.register(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestPlanOptions(t *testing.T) {
+	env := func(name string) (string, bool) {
+		v, ok := map[string]string{"FROM_ENV": "yes", "SOURCE_DATE_EPOCH": "7"}[name]
+		return v, ok
+	}
+	f := parseFlags(t, "--build-arg", "A=b=c", "--build-arg", "FROM_ENV", "--build-arg", "UNSET", "--build-arg", "EMPTY=",
+		"--label", "l=v", "--label", "alone", "--add-host", "a:10.0.0.1", "--add-host", "b=::1",
+		"--memory", "512m", "--cpus", "1.5", "--ulimit", "nofile=10:20", "--shm-size", "1g", "--network", "none")
+	opts, err := f.planOptions(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantArgs := map[string]string{"A": "b=c", "FROM_ENV": "yes", "EMPTY": "", "SOURCE_DATE_EPOCH": "7"}
+	if !reflect.DeepEqual(opts.BuildArgs, wantArgs) {
+		t.Errorf("build args %v, want %v", opts.BuildArgs, wantArgs)
+	}
+	if want := map[string]string{"l": "v", "alone": ""}; !reflect.DeepEqual(opts.Labels, want) {
+		t.Errorf("labels %v, want %v", opts.Labels, want)
+	}
+	if want := []dag.HostAlias{{Host: "a", IP: "10.0.0.1"}, {Host: "b", IP: "::1"}}; !reflect.DeepEqual(opts.Hosts, want) {
+		t.Errorf("hosts %v, want %v", opts.Hosts, want)
+	}
+	if want := (dag.Limits{Memory: 512 << 20, CPUs: 1.5}); opts.Limits != want {
+		t.Errorf("limits %+v, want %+v", opts.Limits, want)
+	}
+	if want := []dag.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}; !reflect.DeepEqual(opts.Ulimits, want) {
+		t.Errorf("ulimits %v, want %v", opts.Ulimits, want)
+	}
+	if opts.ShmSize != 1<<30 || opts.Network != dag.NetNone {
+		t.Errorf("shm %d, network %q", opts.ShmSize, opts.Network)
+	}
+}
+
+// TestRefused checks that what is not supported is refused by name.
+func TestRefused(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--ssh default", "--ssh"},
+		{"--squash", "--squash"},
+		{"--cache-from x", "--cache-from"},
+		{"--cache-to x", "--cache-to"},
+		{"--build-context a=b", "--build-context"},
+		{"--sbom", "--sbom"},
+		{"--provenance=mode=max", "--provenance"},
+		{"--platform linux/s390x", "--platform linux/s390x"},
+		{"--platform bogus/x/y/z", "--platform"},
+		{"--network host", "--network=host"},
+		{"--network bridge", "--network=bridge"},
+		{"--add-host a:host-gateway", "host-gateway"},
+		{"--add-host a:nonsense", "--add-host"},
+		{"--allow device", "--allow device"},
+		{"--memory lots", "--memory"},
+		{"--memory-swap 1g", "--memory-swap"},
+		{"--memory 2g --memory-swap 1g", "--memory-swap"},
+		{"--cpus 1 --cpu-quota 5", "--cpus"},
+		{"--cpu-shares -1", "--cpu-shares"},
+		{"--ulimit nofile", "--ulimit"},
+		{"--build-arg =x", "--build-arg"},
+		{"--no-cache --no-cache-filter a", "--no-cache"},
+		{"--jobs -1", "--jobs"},
+	} {
+		f := parseFlags(t, strings.Fields(c.args)...)
+		err := f.check()
+		if err == nil {
+			_, err = f.planOptions(noEnv)
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != ExitUser {
+			t.Errorf("%s: got %v (exit %d), want a refusal that names %s", c.args, err, exitCode(err), c.want)
+		}
+	}
+	f := parseFlags(t, "--provenance=false", "--rm", "--compress", "--load", "--network", "host", "--allow", "network.host")
+	if err := f.check(); err != nil {
+		t.Errorf("harmless flags are refused: %v", err)
+	}
+	if _, err := f.planOptions(noEnv); err != nil {
+		t.Errorf("allowed network: %v", err)
+	}
+	if n := f.refused.notes(); len(n) != 2 {
+		t.Errorf("notes %q, want one for --compress and one for --rm", n)
+	}
+}
+
+func TestOutputs(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want []output
+		err  string
+	}{
+		{args: "", want: []output{{kind: outImage}}},
+		{args: "--load", want: []output{{kind: outImage}}},
+		{args: "-t a --push", want: []output{{kind: outImage, push: true}}},
+		{args: "--push", err: "needs a name"},
+		{args: "-o type=oci,dest=x.tar", want: []output{{kind: outOCI, dest: "x.tar"}}},
+		{args: "-o type=docker,dest=- --load", want: []output{{kind: outDocker, dest: "-"}, {kind: outImage}}},
+		{args: "-o type=image,name=a,push=true", want: []output{{kind: outImage, names: []string{"a"}, push: true}}},
+		{args: "-o -", want: []output{{kind: outTar, dest: "-"}}},
+		{args: "-o type=oci", err: "dest is missing"},
+		{args: "-o type=local,dest=x", err: "type=local"},
+		{args: "-o dir", err: "type=local"},
+		{args: "-o type=image,compression=zstd", err: "compression"},
+		{args: "-o type=cacheonly --iidfile x", err: "--iidfile"},
+		{args: "-o dest=x", err: "type is missing"},
+	} {
+		got, err := parseFlags(t, strings.Fields(c.args)...).parseOutputs()
+		switch {
+		case c.err != "":
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q: error %v, want %q", c.args, err, c.err)
+			}
+		case err != nil || !reflect.DeepEqual(got, c.want):
+			t.Errorf("%q: got %+v, %v, want %+v", c.args, got, err, c.want)
+		}
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "token")
+	if err := os.WriteFile(file, []byte("s3cret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BUILDER_TEST_SECRET", "from env")
+	s, err := parseSecrets([]string{"id=a,src=" + file, "id=b,env=BUILDER_TEST_SECRET", "id=BUILDER_TEST_SECRET", "src=" + file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{"a": "s3cret", "b": "from env", "BUILDER_TEST_SECRET": "from env", "token": "s3cret"} {
+		got, err := s.Secret(t.Context(), id)
+		if err != nil || string(got) != want {
+			t.Errorf("secret %s = %q, %v, want %q", id, got, err, want)
+		}
+	}
+	if _, err := s.Secret(t.Context(), "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("unknown secret: %v", err)
+	}
+	for _, bad := range []string{"id=x,src=/does/not/exist", "src=,env=", "id=x,foo=bar", "id=x,src=a,env=b", "id=x,type=pipe"} {
+		if _, err := parseSecrets([]string{bad}); err == nil {
+			t.Errorf("--secret %s is accepted", bad)
+		}
+	}
+	big := filepath.Join(dir, "big")
+	if err := os.WriteFile(big, make([]byte, maxSecret+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = parseSecrets([]string{"id=big,src=" + big}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Secret(t.Context(), "big"); err == nil {
+		t.Error("a secret beyond the bound is read")
+	}
+}
+
+func TestOpenContext(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a/Dockerfile", "FROM a")
+	write("b/dockerfile", "FROM b")
+	write("c/sub/My.Dockerfile", "FROM c")
+	write("other.Dockerfile", "FROM other")
+	for _, c := range []struct{ path, file, stdin, want string }{
+		{path: "a", want: "FROM a"},
+		{path: "b", want: "FROM b"},
+		{path: "c", file: "c/sub/My.Dockerfile", want: "FROM c"},
+		{path: "a", file: "other.Dockerfile", want: "FROM other"},
+		{path: "a", file: filepath.Join(dir, "other.Dockerfile"), want: "FROM other"},
+		{path: "a", file: "-", stdin: "FROM stdin", want: "FROM stdin"},
+		{path: "-", stdin: "FROM stdin", want: "FROM stdin"},
+	} {
+		got, err := openContext(c.path, c.file, strings.NewReader(c.stdin))
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		if string(got.src) != c.want {
+			t.Errorf("%+v: read %q", c, got.src)
+		}
+		if err := got.Close(); err != nil {
+			t.Error(err)
+		}
+		if got.temp != "" && exists(got.temp) {
+			t.Errorf("%s is left behind", got.temp)
+		}
+	}
+	for _, c := range []struct{ path, file, want string }{
+		{path: "missing", want: "no such file"},
+		{path: "other.Dockerfile", want: "not a directory"},
+		{path: "c", want: "no Dockerfile"},
+		{path: "c", file: "sub/My.Dockerfile", want: "no Dockerfile"},
+		{path: "-", file: "-", want: "stdin"},
+		{path: "https://example.com/x.git", want: "not supported"},
+		{path: "git@example.com:x", want: "not supported"},
+	} {
+		_, err := openContext(c.path, c.file, strings.NewReader(""))
+		if err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != ExitUser {
+			t.Errorf("%+v: %v (exit %d)", c, err, exitCode(err))
+		}
+	}
+}
+
+func TestTarContext(t *testing.T) {
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(z)
+	add := func(h tar.Header, body string) {
+		t.Helper()
+		h.Size = int64(len(body))
+		if err := tw.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}, "")
+	add(tar.Header{Name: "Dockerfile", Typeflag: tar.TypeReg, Mode: 0o644}, "FROM scratch")
+	add(tar.Header{Name: "bin/tool", Typeflag: tar.TypeReg, Mode: 0o4755}, "tool")
+	add(tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, "")
+	add(tar.Header{Name: "../../escape", Typeflag: tar.TypeReg, Mode: 0o644}, "x")
+	if err := errors.Join(tw.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := openContext("-", "", bytes.NewReader(buf.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if string(c.src) != "FROM scratch" {
+		t.Errorf("Dockerfile %q", c.src)
+	}
+	if fi, err := os.Stat(filepath.Join(c.dir, "bin/tool")); err != nil || fi.Mode() != 0o755|fs.ModeSetuid {
+		t.Errorf("tool: %v %v", fi, err)
+	}
+	if !exists(filepath.Join(c.dir, "escape")) {
+		t.Error("a path with .. is not kept inside")
+	}
+	tw = tar.NewWriter(&buf)
+	buf.Reset()
+	add(tar.Header{Name: "d", Typeflag: tar.TypeSymlink, Linkname: "/tmp"}, "")
+	add(tar.Header{Name: "d/evil", Typeflag: tar.TypeReg, Mode: 0o644}, "x")
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openContext("-", "", bytes.NewReader(buf.Bytes())); err == nil {
+		t.Error("a tar writes through a symlink that leaves the context")
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	exec := &dag.Step{Op: &dag.Exec{}}
+	file := &dag.Step{Op: &dag.File{}}
+	image := &dag.Step{Op: &dag.Source{Image: &dag.ImageSource{}}}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{usagef("x"), 2},
+		{&parser.Error{Msg: "x"}, 2},
+		{fmt.Errorf("wrapped: %w", &parser.Error{Msg: "x"}), 2},
+		{&parser.Error{Msg: "x", Err: &registry.Error{Kind: registry.ErrUnreachable}}, 3},
+		{&parser.Error{Msg: "x", Err: &registry.Error{Kind: registry.ErrNotFound}}, 2},
+		{&registry.Error{Kind: registry.ErrUnauthorized}, 3},
+		{&executor.StepError{Step: exec, ExitCode: 5, Err: errors.New("x")}, 1},
+		{&executor.StepError{Step: exec, OOM: true, Err: errors.New("x")}, 1},
+		{&executor.StepError{Step: file, Err: fs.ErrNotExist}, 2},
+		{&executor.StepError{Step: file, Err: syscall.ENOSPC}, 3},
+		{&executor.StepError{Step: image, Err: errors.New("x")}, 3},
+		{fmt.Errorf("x: %w", signalError{syscall.SIGINT}), 130},
+		{signalError{syscall.SIGTERM}, 143},
+		{asRunError(errors.New("x")), 125},
+		{asRunError(signalError{syscall.SIGINT}), 130},
+		{&exitError{code: 42}, 42},
+		{errors.New("disk"), 3},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("%#v: exit code %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	src := []byte("FROM a\nRUN false\nCMD x\n")
+	step := &dag.Step{Op: &dag.Exec{}, Meta: dag.Meta{
+		Name: "[2/2] RUN false", Locations: []dag.Location{{File: "Dockerfile", Start: 2, End: 2}},
+	}}
+	err := &sourceError{
+		err: &executor.StepError{
+			Step: step, ExitCode: 1, LogTail: []byte("one\n10%\r99%\n"), LogPath: "/logs/x",
+			Err: errors.New(`process "/bin/sh -c false" did not complete successfully: exit code: 1`),
+		},
+		file: &parser.File{Name: "Dockerfile", Source: src},
+	}
+	var got bytes.Buffer
+	report(&got, err)
+	want := `------
+ > [2/2] RUN false:
+one
+99%
+------
+Dockerfile:2
+--------------------
+   1 |     FROM a
+   2 | >>> RUN false
+   3 |     CMD x
+--------------------
+ERROR: failed to build: process "/bin/sh -c false" did not complete successfully: exit code: 1
+hint: the full log is in /logs/x
+`
+	if got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+	got.Reset()
+	report(&got, fmt.Errorf("write layer: %w", syscall.ENOSPC))
+	if !strings.Contains(got.String(), "the disk is full") {
+		t.Errorf("no hint about the disk: %s", got.String())
+	}
+}
+
+func TestPanicIsABug(t *testing.T) {
+	var errs bytes.Buffer
+	code := Main(panicking{t.Context()}, []string{"version"}, Program{Streams: Streams{Out: &errs, Err: &errs}})
+	if code != ExitBug || strings.Contains(errs.String(), "goroutine") || !strings.Contains(errs.String(), "bug") {
+		t.Errorf("exit code %d, output %s", code, errs.String())
+	}
+}
+
+// panicking is a context that panics when it is used.
+type panicking struct{ context.Context }
+
+func (panicking) Done() <-chan struct{} { panic("boom") }
+
+func TestVolumes(t *testing.T) {
+	dir := t.TempDir()
+	m, err := parseVolume(dir + ":/data:ro")
+	if err != nil || m.HostPath != dir || m.Dest != "/data" || !m.ReadOnly {
+		t.Errorf("%+v %v", m, err)
+	}
+	for _, bad := range []string{"name:/data", dir, dir + ":data", dir + ":/data:shared", "/does/not/exist:/x"} {
+		if _, err := parseVolume(bad); err == nil {
+			t.Errorf("-v %s is accepted", bad)
+		}
+	}
+}
+
+func TestStoreAuth(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	path := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(path, []byte(`{"proxies":{"x":1},"auths":{"old":{"auth":"eA=="}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storeAuth("127.0.0.1:5000", "me", "pw"); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"proxies"`, `"old"`, `"127.0.0.1:5000"`, "bWU6cHc="} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("config.json lacks %s: %s", want, raw)
+		}
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("mode of config.json: %v %v", fi.Mode(), err)
+	}
+	if _, err := storeAuth("127.0.0.1:5000", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = os.ReadFile(path); err != nil || strings.Contains(string(raw), "bWU6cHc=") {
+		t.Errorf("logout leaves the password: %v %s", err, raw)
+	}
+	if err := os.WriteFile(path, []byte(`{"credsStore":"pass"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storeAuth("x", "me", "pw"); err == nil {
+		t.Error("a password is written beside a credential helper")
+	}
+}
