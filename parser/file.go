@@ -1,6 +1,10 @@
 package parser
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -42,7 +46,7 @@ func (f *File) ShellLex() *shell.Lex { return shell.NewLex(f.EscapeToken) }
 // Instance returns stages and meta arguments that share nothing with f's, so
 // that expanding their instructions in place leaves f as it is.
 func (f *File) Instance() ([]instructions.Stage, []instructions.ArgCommand, error) {
-	stages, args, err := instructions.Parse(f.ast, nil)
+	stages, args, err := instructions.Parse(f.ast, silent())
 	if err != nil {
 		return nil, nil, f.Wrap(err)
 	}
@@ -61,6 +65,33 @@ func (f *File) Linter(warn func(Warning)) *linter.Linter {
 		})
 	}
 	return linter.New(&cfg)
+}
+
+// silent is a linter that tells nobody. BuildKit's packages take nil for that,
+// but fail on it where a comment configures the rules.
+func silent() *linter.Linter { return linter.New(&linter.Config{}) }
+
+// ParseInstruction parses the text of one instruction, as ONBUILD keeps it, as
+// if it stood at the given lines.
+func ParseInstruction(text string, start, end int) (instructions.Command, error) {
+	res, err := bk.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if len(res.AST.Children) != 1 {
+		return nil, errors.New("it should be a single instruction")
+	}
+	node := res.AST.Children[0]
+	node.StartLine, node.EndLine = start, end
+	parsed, err := instructions.ParseInstructionWithLinter(node, silent())
+	if err != nil {
+		return nil, err
+	}
+	c, ok := parsed.(instructions.Command)
+	if !ok {
+		return nil, fmt.Errorf("%s is not allowed here", strings.ToUpper(node.Value))
+	}
+	return c, nil
 }
 
 // FailOnWarning reports whether the file asks ("# check=error=true") that lint

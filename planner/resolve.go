@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -232,21 +231,12 @@ func (l *lowering) trigger(st *stage, text string) (command, error) {
 		e.Msg = fmt.Sprintf("ONBUILD trigger %q of the base: %s", text, e.Msg)
 		return command{}, e
 	}
-	res, err := bk.Parse(strings.NewReader(text))
+	start, end := parser.Lines(st.def.Location)
+	ic, err := parser.ParseInstruction(text, start, end)
 	if err != nil {
 		return fail(err)
 	}
-	if len(res.AST.Children) != 1 {
-		return fail(errors.New("it should be a single instruction"))
-	}
-	node := res.AST.Children[0]
-	node.StartLine, node.EndLine = parser.Lines(st.def.Location)
-	ic, err := instructions.ParseCommand(node)
-	if err != nil {
-		return fail(err)
-	}
-	switch ic.(type) {
-	case *instructions.OnbuildCommand:
+	if _, chained := ic.(*instructions.OnbuildCommand); chained {
 		return fail(errors.New("chaining ONBUILD is not allowed"))
 	}
 	cmd, err := l.command(ic)
