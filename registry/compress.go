@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/pgzip"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/snapshot"
 )
@@ -216,4 +218,46 @@ func asType(desc ocispec.Descriptor, docker bool) ocispec.Descriptor {
 // say.
 func isForeign(desc ocispec.Descriptor) bool {
 	return len(desc.URLs) > 0 && !types.MediaType(desc.MediaType).IsDistributable()
+}
+
+// Complete makes sure that all blobs of an image are in the store, and returns
+// its manifest: the one that it has, or a new one of OCI's types.
+func (c *Client) Complete(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
+	keep, err := keptLayers(img)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	layers := make([]ocispec.Descriptor, len(img.Stack))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.Parallel)
+	for i := range img.Stack {
+		group.Go(func() error {
+			var err error
+			if keep == nil {
+				layers[i], err = c.LayerBlob(gctx, img.Stack[:i+1])
+				return err
+			}
+			return c.ensureBlob(gctx, img.Stack[:i+1], keep[i])
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("complete image %s: %w", img.ID, err)
+	}
+	if keep != nil {
+		return *img.Manifest, img.RawManifest, nil
+	}
+	return NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, false)
+}
+
+// keptLayers returns the blobs that an image's manifest names, nil if it has no
+// manifest.
+func keptLayers(img *Image) ([]ocispec.Descriptor, error) {
+	if img.Manifest == nil || img.RawManifest == nil {
+		return nil, nil
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(img.RawManifest, &m); err != nil || len(m.Layers) != len(img.Stack) || m.Config.Digest != img.ID {
+		return nil, fmt.Errorf("manifest %s: %w: it does not belong to image %s", img.Manifest.Digest, ErrInvalid, img.ID)
+	}
+	return append([]ocispec.Descriptor{}, m.Layers...), nil
 }

@@ -105,16 +105,9 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 }
 
 func (p *pusher) push(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
-	var keep []ocispec.Descriptor
-	if img.Manifest != nil && img.RawManifest != nil {
-		var m ocispec.Manifest
-		if err := json.Unmarshal(img.RawManifest, &m); err != nil || len(m.Layers) != len(img.Stack) || m.Config.Digest != img.ID {
-			return ocispec.Descriptor{}, nil, fmt.Errorf("manifest %s: %w: it does not belong to image %s", img.Manifest.Digest, ErrInvalid, img.ID)
-		}
-		keep = m.Layers
-		if keep == nil {
-			keep = []ocispec.Descriptor{}
-		}
+	keep, err := keptLayers(img)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
 	}
 	layers, err := p.layers(ctx, img.Stack, keep)
 	if err != nil {
