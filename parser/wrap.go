@@ -32,12 +32,14 @@ func (f *File) Wrap(err error) *Error {
 			e.Start, e.End = Lines(loc.Locations[0])
 		}
 	}
-	if directiveError(e.Msg) {
-		// BuildKit counts these lines from 0.
+	if countedFromZero(e.Msg) {
 		e.Start, e.End = e.Start+1, e.Start+1
 	}
 	if m := hintSuffix.FindStringSubmatch(e.Msg); m != nil {
 		e.Msg, e.Hint = m[1], m[2]
+	}
+	if e.Hint == "" && e.Msg == "no build stage in current context" {
+		e.Hint = "only ARG may stand before the first FROM"
 	}
 	return e
 }
@@ -47,7 +49,9 @@ func (f *File) WrapAt(err error, location []bk.Range) *Error {
 	return f.Wrap(bk.WithLocation(err, location))
 }
 
-func directiveError(msg string) bool {
+// countedFromZero reports whether BuildKit gives the line before the wrong one.
+func countedFromZero(msg string) bool {
 	return strings.HasPrefix(msg, "only one ") && strings.HasSuffix(msg, " parser directive can be used") ||
-		strings.HasPrefix(msg, "invalid escape token ")
+		strings.HasPrefix(msg, "invalid escape token ") ||
+		strings.HasPrefix(msg, "dockerfile line greater than max allowed size")
 }

@@ -1,0 +1,156 @@
+package parser
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// TestErrors checks text, lines and hint of every kind of mistake that parsing
+// finds.
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, src, want string // want: what Error returns
+		end             int    // last line, 0: same as the first
+	}{
+		{"empty", "", "Dockerfile: the Dockerfile is empty", 0},
+		{"blank", " \n\t\n", "Dockerfile: the Dockerfile is empty", 0},
+		{"comments only", "# a\n# b\n", "Dockerfile:2: file with no instructions", 0},
+		{"no stage", "ARG A=1\n", "Dockerfile: dockerfile contains no stages to build (begin one with FROM)", 0},
+		{"before FROM", "RUN x\n", "Dockerfile:1: no build stage in current context (only ARG may stand before the first FROM)", 0},
+		{"unknown instruction", "FROM a\n\nRUN x\nBADCMD y\n", "Dockerfile:4: unknown instruction: BADCMD", 0},
+		{"did you mean", "FROM a\nFNTRYPOINT x\n", "Dockerfile:2: unknown instruction: FNTRYPOINT (did you mean ENTRYPOINT?)", 0},
+		{"unknown flag", "FROM a\nRUN --mont=target=/e true", "Dockerfile:2: unknown flag: --mont (did you mean mount?)", 0},
+		{"continued", "FROM a\nCOPY --form=x \\\n  a \\\n  b\nRUN x", "Dockerfile:2: unknown flag: --form (did you mean from?)", 4},
+		{"mount from", "FROM a\nRUN --mount=from=$x,target=/y ls", "Dockerfile:2: 'from' doesn't support variable expansion, define alias stage instead", 0},
+		{"copy arguments", "FROM a\nCOPY x\n", "Dockerfile:2: COPY requires at least two arguments, but only one was provided. Destination could not be determined", 0},
+		{"stage name", "FROM a AS 1x\n", "Dockerfile:1: invalid name for build stage: \"1x\", name can't start with a number or contain symbols", 0},
+		{"FROM words", "FROM a b\n", "Dockerfile:1: FROM requires either one or three arguments", 0},
+		{"ONBUILD ONBUILD", "FROM a\nONBUILD ONBUILD RUN x", "Dockerfile:2: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", 0},
+		{"heredoc", "FROM a\nRUN <<E\nx\n", "Dockerfile:2: unterminated heredoc", 3},
+		{"heredoc destination", "FROM a\nCOPY x <<E\nE\n", "Dockerfile:2: COPY cannot accept a heredoc as a destination", 3},
+		{"escape", "# escape=x\nFROM a\n", "Dockerfile:1: invalid escape token 'x' does not match ` or \\", 0},
+		{"directive twice", "# escape=`\n# escape=`\nFROM a\n", "Dockerfile:2: only one escape parser directive can be used", 0},
+		{"check option", "# check=what=1\nFROM a\n", "Dockerfile:1: invalid check option \"what\"", 0},
+		{"syntax", "# syntax=example.org/mine:1\nFROM a\n", "Dockerfile:1: frontend example.org/mine:1 is not supported (this builder has the Dockerfile frontend (docker/dockerfile) built in and runs no other)", 0},
+		{"syntax after shebang", "#!/usr/bin/x\n# syntax=mine\nFROM a\n", "Dockerfile:2: frontend mine is not supported (this builder has the Dockerfile frontend (docker/dockerfile) built in and runs no other)", 0},
+		{"healthcheck", "FROM a\nHEALTHCHECK --retries=-1 CMD x", "Dockerfile:2: --retries cannot be negative (-1)", 0},
+		{"network", "FROM a\nRUN --network=nowhere x", "Dockerfile:2: invalid network mode \"nowhere\"", 0},
+		{"long line", "FROM a\nRUN " + strings.Repeat("x", 70000), "Dockerfile:2: dockerfile line greater than max allowed size of 65535", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("Dockerfile", []byte(c.src))
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("got %v, not an *Error", err)
+			}
+			if e.Error() != c.want {
+				t.Errorf("got  %s\nwant %s", e, c.want)
+			}
+			if e.Start > 0 {
+				end := max(c.end, e.Start)
+				if e.End != end {
+					t.Errorf("ends at line %d, want %d", e.End, end)
+				}
+				if !strings.Contains(e.Excerpt(), fmt.Sprintf("%4d | >>> ", e.Start)) {
+					t.Errorf("no excerpt:\n%s", e.Excerpt())
+				}
+			}
+		})
+	}
+}
+
+func TestWarningsBeforeAnErrorAreKept(t *testing.T) {
+	_, err := Parse("Dockerfile", []byte("FROM a AS Base\nBADCMD\n"))
+	var e *Error
+	if !errors.As(err, &e) || len(e.Warnings) != 1 || e.Warnings[0].Rule != "StageNameCasing" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestFile(t *testing.T) {
+	src := "\xef\xbb\xbf#syntax = docker/dockerfile:1.7@sha256:00\n# escape=`\n# check=skip=StageNameCasing\nARG A=1\nfrom a as Base\nRUN x `\n  y\nFROM Base as base\n"
+	f, err := Parse("d", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(f.Directives); got != "[{syntax docker/dockerfile:1.7@sha256:00 1} {escape ` 2} {check skip=StageNameCasing 3}]" {
+		t.Errorf("directives: %s", got)
+	}
+	if f.EscapeToken != '`' || len(f.MetaArgs) != 1 || len(f.Stages) != 2 || f.Stages[0].Name != "base" {
+		t.Errorf("got %+v", f)
+	}
+	var rules []string
+	for _, w := range f.Warnings {
+		rules = append(rules, fmt.Sprintf("%s:%d", w.Rule, w.Start))
+	}
+	want := "FromAsCasing:8 DuplicateStageName:8 ConsistentInstructionCasing:5"
+	if got := strings.Join(rules, " "); got != want {
+		t.Errorf("warnings %s, want %s", got, want)
+	}
+}
+
+// TestInstanceSharesNothing changes an instance and looks at the file.
+func TestInstanceSharesNothing(t *testing.T) {
+	f, err := Parse("d", []byte("# check=skip=all\nARG X=1\nFROM a\n# check=skip=all\nCOPY $a $b /c/\nENV A=$b\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages, args, err := f.Instance()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args[0].Args[0].Key = "changed"
+	for _, c := range stages[0].Commands {
+		if ex, ok := c.(instructions.SupportsSingleWordExpansion); ok {
+			if err := ex.Expand(func(string) (string, error) { return "changed", nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if src := f.Stages[0].Commands[0].(*instructions.CopyCommand).SourcePaths[0]; src != "$a" {
+		t.Errorf("the file's COPY became %s", src)
+	}
+	again, againArgs, err := f.Instance()
+	if err != nil || againArgs[0].Args[0].Key != "X" || len(again[0].Commands) != 2 {
+		t.Errorf("got %v %v", againArgs, err)
+	}
+	if f.MetaArgs[0].Args[0].Key != "X" {
+		t.Error("the file changed")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"FROM a\nRUN x\n", "# escape=`\nFROM a\nRUN a `\n b", "# syntax=x\nFROM a", "FROM a\nRUN <<E\nE\n",
+		"FROM a\nCOPY [\"a\",\"b\"]\n", "{\"syntax\":\"a\"}", "#!x\n# check=skip=all\nFROM a", "FROM a\nONBUILD RUN x",
+		"# check=skip=all;error=true\nFROM a\n# check=skip=x\nRUN y\n", "ARG a\nFROM $a\nHEALTHCHECK NONE",
+		"FROM a\nRUN --mount=type=cache,target=/x <<-\"E\" 3<<F\n\tE\nF\n", "\xef\xbb\xbfFROM a\r\nRUN x \\\r\n y\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, err := Parse("Dockerfile", src)
+		if err != nil {
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("%T is not an *Error: %v", err, err)
+			}
+			lines := strings.Count(string(src), "\n") + 1
+			if e.Start > e.End || e.End > lines || e.Start < 0 {
+				t.Fatalf("lines %d to %d of %d: %v", e.Start, e.End, lines, e)
+			}
+			_ = e.Excerpt()
+			return
+		}
+		if len(file.Stages) == 0 {
+			t.Fatal("no stages and no error")
+		}
+		if _, _, err := file.Instance(); err != nil {
+			t.Fatalf("parses once and not again: %v", err)
+		}
+	})
+}
