@@ -3,9 +3,13 @@ package parser
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/util/suggest"
 )
 
 var hintSuffix = regexp.MustCompile(`(?s)^(.*\S)\s*\((did you mean .*\?)\)$`)
@@ -38,10 +42,30 @@ func (f *File) Wrap(err error) *Error {
 	if m := hintSuffix.FindStringSubmatch(e.Msg); m != nil {
 		e.Msg, e.Hint = m[1], m[2]
 	}
+	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) {
+		e.Hint = nearestInstruction(unknown.Instruction)
+	}
+	// The end of the text is reported as a character that stands for no character.
+	e.Msg = strings.Replace(e.Msg, "unsupported modifier (\uFFFD) in substitution", "syntax error: missing '}'", 1)
 	if e.Hint == "" && e.Msg == "no build stage in current context" {
 		e.Hint = "only ARG may stand before the first FROM"
 	}
 	return e
+}
+
+// nearestInstruction is the hint for an unknown instruction: BuildKit's own
+// depends on the order of a map where several are equally near.
+func nearestInstruction(name string) string {
+	var all []string
+	for known := range command.Commands {
+		all = append(all, strings.ToUpper(known))
+	}
+	slices.Sort(all)
+	if m, ok := suggest.Search(name, all, false); ok {
+		return "did you mean " + m + "?"
+	}
+	return ""
 }
 
 // WrapAt is Wrap for an error that may lack a location: then it is at the given one.
