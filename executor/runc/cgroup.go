@@ -1,49 +1,103 @@
 package runc
 
 import (
+	"errors"
 	"fmt"
-	"math"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/cgroups"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
+	cgroupfs "github.com/opencontainers/cgroups/fs"
+	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
 
-// cgroupParent is the cgroup below this process's own (below its parent's on
-// cgroup v2, where a cgroup with processes has no controllers to give) that
-// holds those of all containers.
-const cgroupParent = "builder"
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	// cgroupParent is the cgroup that holds those of all containers. On v1 it is
+	// below this process's own, so that what limits this process limits them.
+	cgroupParent = "builder"
+)
 
-// cgroupInfo is what is known of this machine's cgroups.
-type cgroupInfo struct {
+// cgroupSet is what is known of this machine's cgroups.
+//
+// On cgroup v2 libcontainer makes a container's cgroup and puts it there. On v1
+// that takes more than 10 ms: for each of a dozen hierarchies it moves a process,
+// and the kernel waits for an RCU grace period to do that. A thread that moves
+// itself does not wait, and its children are born where it is. So here the thread
+// that starts the container goes first, and only into the hierarchies that
+// matter: "devices" always, others for a limit.
+type cgroupSet struct {
 	unified    bool // cgroup v2 only
 	namespaced bool // containers get a cgroup namespace
+	prefix     string
+	own        map[string]string // v1: directory of this process's cgroup, by hierarchy
+
+	mu      sync.Mutex // guards devices
+	devices string     // v1: the cgroup with the default device rules
 }
 
-func detectCgroups() cgroupInfo {
-	unified := cgroups.IsCgroup2UnifiedMode()
-	_, err := os.Stat("/proc/self/ns/cgroup")
-	// On v1 a cgroup namespace fails to mount hierarchies with unusual sets of
-	// controllers (BuildKit leaves it out there for the same reason).
-	return cgroupInfo{unified: unified, namespaced: unified && err == nil}
+// cgroup is one container's.
+type cgroup struct {
+	set     *cgroupSet
+	manager cgroups.Manager // v1, with limits
+	res     *cgroups.Resources
+	paths   map[string]string // where the container's processes are, by hierarchy
+	unified string            // v2: the directory
 }
 
-// optional says that a container may run outside of a cgroup of its own if it
-// cannot have one.
-func (c cgroupInfo) optional(l dag.Limits) bool { return l == (dag.Limits{}) }
-
-// cgroupName names a container's cgroup so that a later process can tell whether
-// the one that made it still lives.
-func cgroupName(id string) (string, error) {
+func newCgroupSet() (*cgroupSet, error) {
+	// The cgroups package keeps the first handle on the hierarchy that it opens.
+	// That must not happen on a thread whose mount namespace ends.
+	if f, err := cgroups.OpenFile(cgroupRoot, "cgroup.procs", os.O_RDONLY); err == nil {
+		f.Close()
+	}
 	start, err := startTime(os.Getpid())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprintf("%d-%d-%s", os.Getpid(), start, id), nil
+	c := &cgroupSet{prefix: fmt.Sprintf("%d-%d-", os.Getpid(), start), unified: cgroups.IsCgroup2UnifiedMode()}
+	if c.unified {
+		_, err := os.Stat("/proc/self/ns/cgroup")
+		c.namespaced = err == nil
+		return c, nil
+	}
+	// On v1 a cgroup namespace fails to mount hierarchies with unusual sets of
+	// controllers; BuildKit leaves it out there for the same reason.
+	c.own, err = ownCgroups()
+	return c, err
+}
+
+// ownCgroups finds this process's directory in every v1 hierarchy, by the name of
+// the hierarchy's mount point ("cpu,cpuacct").
+func ownCgroups() (map[string]string, error) {
+	byController, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("read own cgroups: %w", err)
+	}
+	out := map[string]string{}
+	for controller, path := range byController {
+		name := strings.TrimPrefix(controller, "name=")
+		if name == "" {
+			continue // the v2 part of a hybrid set
+		}
+		mount, err := filepath.EvalSymlinks(filepath.Join(cgroupRoot, name))
+		if err != nil {
+			continue // not mounted
+		}
+		dir := filepath.Join(mount, path)
+		if _, err := os.Stat(dir); err != nil {
+			dir = mount // mounted from inside a container: the path is the host's
+		}
+		out[name] = dir
+	}
+	return out, nil
 }
 
 // startTime returns when a process started, in clock ticks since boot.
@@ -60,39 +114,215 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(f[19], 10, 64)
 }
 
-// resources translates limits as docker run does.
-func resources(l dag.Limits) *specs.LinuxResources {
-	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}}
-	if l.Memory != 0 || l.MemorySwap != 0 {
-		r.Memory = &specs.LinuxMemory{}
-		if l.Memory != 0 {
-			r.Memory.Limit = &l.Memory
-		}
-		swap := l.MemorySwap
-		if swap == 0 { // as much swap as memory
-			swap = 2 * l.Memory
-		}
-		r.Memory.Swap = &swap
+// prepare makes the cgroups of a container. It must not be called on a private
+// thread. libcontainer's own part of cfg is taken out on v1.
+func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, error) {
+	g := &cgroup{set: c, paths: map[string]string{}}
+	if c.unified {
+		return g, nil
 	}
-	quota, period := l.CPUQuota, l.CPUPeriod
-	if l.CPUs > 0 {
-		period = 100_000
-		quota = int64(math.Round(l.CPUs * float64(period)))
-	}
-	if quota != 0 || period != 0 || l.CPUShares != 0 || l.CpusetCPUs != "" || l.CpusetMems != "" {
-		r.CPU = &specs.LinuxCPU{Cpus: l.CpusetCPUs, Mems: l.CpusetMems}
-		if quota != 0 {
-			r.CPU.Quota = &quota
+	res := *cfg.Resources
+	cfg.Resources = &cgroups.Resources{Devices: res.Devices}
+	// An absolute path spares libcontainer a look through all mounts.
+	cfg.Parent = "/" + cgroupParent
+	if spec.Security != dag.SecurityInsecure {
+		dir, err := c.deviceCgroup(res.Devices)
+		if err != nil {
+			return nil, err
 		}
-		if period != 0 {
-			r.CPU.Period = &period
-		}
-		if l.CPUShares != 0 {
-			r.CPU.Shares = &l.CPUShares
+		if dir != "" {
+			g.paths["devices"] = dir
 		}
 	}
-	if l.Pids > 0 {
-		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
+	if spec.Limits == (dag.Limits{}) {
+		return g, nil
 	}
-	return r
+	if err := g.limit(spec, &res); err != nil {
+		return nil, errors.Join(fmt.Errorf("apply resource limits: %w", err), g.remove())
+	}
+	return g, nil
+}
+
+// deviceCgroup returns the cgroup with the default rules, "" if this process may
+// not make one (it is in a container then, whose rules hold).
+func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.devices != "" {
+		return c.devices, nil
+	}
+	own, ok := c.own["devices"]
+	if !ok {
+		return "", errors.New("confine devices: this machine has no devices cgroup")
+	}
+	dir := filepath.Join(own, cgroupParent, c.prefix+"default")
+	err := os.MkdirAll(dir, 0o755)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return "", nil
+	}
+	if err == nil {
+		err = (&cgroupfs.DevicesGroup{}).Set(dir, &cgroups.Resources{Devices: rules})
+	}
+	if err != nil {
+		return "", fmt.Errorf("confine devices: %w", err)
+	}
+	c.devices = dir
+	return dir, nil
+}
+
+// limit makes cgroups in the hierarchies that the limits need. The limits are set
+// later, by enforce.
+func (g *cgroup) limit(spec *sandbox.Spec, res *cgroups.Resources) error {
+	l := spec.Limits
+	paths := map[string]string{}
+	for name, wanted := range map[string]bool{
+		"memory": l.Memory != 0 || l.MemorySwap != 0,
+		"cpu":    l.CPUs != 0 || l.CPUQuota != 0 || l.CPUPeriod != 0 || l.CPUShares != 0,
+		"cpuset": l.CpusetCPUs != "" || l.CpusetMems != "",
+		"pids":   l.Pids != 0,
+	} {
+		if !wanted {
+			continue
+		}
+		own, ok := g.set.own[name]
+		if !ok {
+			return fmt.Errorf("this machine has no %s cgroup", name)
+		}
+		paths[name] = filepath.Join(own, cgroupParent, g.set.prefix+spec.ID)
+		g.paths[name] = paths[name]
+	}
+	res.Devices = nil
+	g.res = res
+	m, err := cgroupfs.NewManager(&cgroups.Cgroup{Resources: res}, paths)
+	if err != nil {
+		return err
+	}
+	g.manager = m
+	return m.Apply(-1) // makes the directories; the process comes by itself
+}
+
+// join moves the calling thread into the container's cgroups.
+func (g *cgroup) join() error {
+	for name, dir := range g.paths {
+		// "0" is the writing thread.
+		if err := cgroups.WriteFile(dir, "tasks", "0"); err != nil {
+			return fmt.Errorf("enter %s cgroup: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// quit moves the calling thread out of the cgroups that are the container's own.
+func (g *cgroup) quit() error {
+	if g.manager == nil {
+		return nil
+	}
+	var errs []error
+	for name := range g.manager.GetPaths() {
+		errs = append(errs, cgroups.WriteFile(g.set.own[name], "tasks", "0"))
+	}
+	return errors.Join(errs...)
+}
+
+// enforce sets the limits. By then the container is about to execute the user's
+// process: what its preparation needs (threads above all) does not count.
+func (g *cgroup) enforce() error {
+	if g.manager == nil {
+		return nil
+	}
+	if err := g.manager.Set(g.res); err != nil {
+		return fmt.Errorf("set resource limits: %w", err)
+	}
+	return nil
+}
+
+// account adds what the cgroup counted to a process's own figures.
+func (g *cgroup) account(e *sandbox.Exit) {
+	switch {
+	case g.unified != "":
+		e.OOM = counter(g.unified, "memory.events", "oom_kill") > 0
+		e.CPUNanos = max(e.CPUNanos, 1000*counter(g.unified, "cpu.stat", "usage_usec"))
+		e.PeakMemory = max(e.PeakMemory, counter(g.unified, "memory.peak", ""))
+	case g.manager != nil && g.paths["memory"] != "":
+		dir := g.paths["memory"]
+		e.OOM = counter(dir, "memory.oom_control", "oom_kill") > 0
+		if peak := counter(dir, "memory.max_usage_in_bytes", ""); peak > 0 {
+			e.PeakMemory = peak
+		}
+	}
+}
+
+// counter reads a number from a cgroup's file: of the line that begins with key,
+// or of the only line; 0 if there is none.
+func counter(dir, file, key string) int64 {
+	s, err := cgroups.ReadFile(dir, file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(s) {
+		f := strings.Fields(line)
+		if key != "" && (len(f) != 2 || f[0] != key) || len(f) == 0 {
+			continue
+		}
+		n, _ := strconv.ParseInt(f[len(f)-1], 10, 64)
+		return n
+	}
+	return 0
+}
+
+// remove deletes the container's cgroups. It must not be called on a private
+// thread.
+func (g *cgroup) remove() error {
+	if g.manager == nil {
+		return nil
+	}
+	return g.manager.Destroy()
+}
+
+// mount shows the container's cgroups in its /sys, on v1.
+func (g *cgroup) mount(root *rootfs, writable bool) error {
+	if g.set.unified {
+		return nil // in the container's cgroup namespace, by libcontainer
+	}
+	if err := root.fs(cgroupRoot, "tmpfs", sealed, "mode=755"); err != nil {
+		return err
+	}
+	base := root.over[len(root.over)-1]
+	for name, dir := range g.set.own {
+		if own := g.paths[name]; own != "" && name != "devices" {
+			dir = own
+		}
+		// Joint hierarchies have a link for each controller.
+		mount := filepath.Base(mountOf(dir))
+		target := filepath.Join(base, mount)
+		if err := os.Mkdir(target, 0o755); err == nil {
+			err = bindAt(dir, target, 0)
+			if err != nil {
+				return fmt.Errorf("mount cgroups: %w", err)
+			}
+		}
+		if mount != name {
+			_ = os.Symlink(mount, filepath.Join(base, name))
+		}
+	}
+	attrs := uint64(sealedRO)
+	if writable {
+		attrs &^= unix.MOUNT_ATTR_RDONLY
+	}
+	return setAttrs(base, attrs)
+}
+
+// mountOf is the mount point of a v1 hierarchy that a directory is in.
+func mountOf(dir string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(dir, cgroupRoot+"/"), "/")
+	return filepath.Join(cgroupRoot, name)
+}
+
+// hide makes all cgroups read-only for the calling private thread, so that
+// libcontainer does not make its own.
+func (c *cgroupSet) hide() error {
+	if c.unified {
+		return nil
+	}
+	return setAttrs(cgroupRoot, unix.MOUNT_ATTR_RDONLY)
 }

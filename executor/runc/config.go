@@ -2,7 +2,7 @@ package runc
 
 import (
 	"fmt"
-	"strconv"
+	"path/filepath"
 
 	_ "github.com/opencontainers/cgroups/devices" // device rules of cgroups; without it containers are refused
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -19,49 +19,53 @@ const (
 	defaultShmSize  = 64 << 20
 )
 
-// newConfig translates a Spec. rootfs is where the root file system is attached
-// and mounts are all that is mounted in it.
-func (s *Sandbox) newConfig(spec *sandbox.Spec, rootfs, cgroup string, mounts []specs.Mount) (*configs.Config, error) {
+// newConfig translates what of a Spec is libcontainer's part. The root file system
+// and all namespaces but those of processes, mounts and cgroups exist already.
+func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, error) {
 	insecure := spec.Security == dag.SecurityInsecure
 	rs := &specs.Spec{
-		Version:  specs.Version,
-		Root:     &specs.Root{Path: rootfs, Readonly: spec.ReadOnlyRoot},
-		Hostname: hostname(spec),
+		Version: specs.Version,
+		Root:    &specs.Root{Path: root, Readonly: spec.ReadOnlyRoot},
 		Process: &specs.Process{
-			Cwd:          spec.Cwd,
+			Cwd:          cwd(spec),
 			Args:         spec.Args,
 			Capabilities: capabilities(insecure),
 		},
-		Mounts: mounts,
+		Mounts: containerMounts(root, s.cgroups.unified, readOnly(!insecure)),
 		Linux: &specs.Linux{
-			CgroupsPath: cgroup,
-			Namespaces:  s.namespaces(),
-			Resources:   resources(spec.Limits),
+			Namespaces: s.namespaces(),
+			Resources:  resources(spec.Limits, insecure),
 		},
 	}
-	if insecure {
-		insecureDevices(rs)
-	} else {
+	if s.cgroups.unified {
+		rs.Linux.CgroupsPath = filepath.Join(cgroupParent, s.cgroups.prefix+spec.ID)
+	}
+	if !insecure {
 		rs.Linux.MaskedPaths = s.masked
 		rs.Linux.ReadonlyPaths = readonlyPaths()
 	}
-	limits, err := rlimits(spec.Ulimits)
-	if err != nil {
+	var err error
+	if rs.Process.Rlimits, err = rlimits(spec.Ulimits); err != nil {
 		return nil, err
 	}
-	rs.Process.Rlimits = limits
 	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName:      spec.ID,
-		Spec:            rs,
-		RootlessCgroups: s.cgroups.optional(spec.Limits),
+		CgroupName: s.cgroups.prefix + spec.ID,
+		Spec:       rs,
+		// On v1 the cgroups are ours: libcontainer finds them read-only, and
+		// takes that as it does for users without rights to them.
+		RootlessCgroups: !s.cgroups.unified,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure container: %w", err)
 	}
-	if !insecure {
-		cfg.Seccomp = s.seccomp
-	}
 	return cfg, nil
+}
+
+func readOnly(yes bool) string {
+	if yes {
+		return "ro"
+	}
+	return "rw"
 }
 
 func hostname(spec *sandbox.Spec) string {
@@ -71,40 +75,21 @@ func hostname(spec *sandbox.Spec) string {
 	return defaultHostname
 }
 
-// namespaces are those that libcontainer makes. The network namespace is not
-// among them: the thread that starts the container is in it already.
+// namespaces are those that libcontainer makes. The thread that starts the
+// container is in the others already.
 func (s *Sandbox) namespaces() []specs.LinuxNamespace {
-	ns := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace},
-		{Type: specs.IPCNamespace},
-		{Type: specs.UTSNamespace},
-		{Type: specs.MountNamespace},
-	}
+	ns := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
 	if s.cgroups.namespaced {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	return ns
 }
 
-func baseMounts(spec *sandbox.Spec) []specs.Mount {
-	shm := spec.ShmSize
-	if shm <= 0 {
-		shm = defaultShmSize
+func shmSize(spec *sandbox.Spec) int64 {
+	if spec.ShmSize > 0 {
+		return spec.ShmSize
 	}
-	sys, cgroup := "ro", "ro"
-	if spec.Security == dag.SecurityInsecure {
-		sys, cgroup = "rw", "rw"
-	}
-	mounts := []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(shm, 10)}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", sys}},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", cgroup}},
-	}
-	return mounts
+	return defaultShmSize
 }
 
 // rlimits clamps to the hard limits of this process where it has no

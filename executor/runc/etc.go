@@ -9,34 +9,27 @@ import (
 	"os"
 	"strings"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
 
-// etcMounts writes /etc/hosts and /etc/resolv.conf for this run and returns
-// their mounts, read-only as BuildKit's.
-func (r *run) etcMounts() ([]specs.Mount, error) {
+// mountEtc writes /etc/hosts and /etc/resolv.conf for this run and mounts them,
+// read-only as BuildKit does.
+func (r *run) mountEtc() error {
 	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []specs.Mount
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"resolv.conf", conf}, {"hosts", hosts(r.spec)}} {
-		path := r.path(f.name)
-		if err := os.WriteFile(path, f.data, 0o644); err != nil {
-			return nil, fmt.Errorf("write /etc/%s: %w", f.name, err)
+	for name, data := range map[string][]byte{"resolv.conf": conf, "hosts": hosts(r.spec)} {
+		path := r.path(name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return fmt.Errorf("write /etc/%s: %w", name, err)
 		}
-		out = append(out, specs.Mount{
-			Destination: "/etc/" + f.name, Type: "bind", Source: path,
-			Options: []string{"nosuid", "noexec", "nodev", "rbind", "ro"},
-		})
+		if err := r.root.bind(path, "/etc/"+name, sealedRO); err != nil {
+			return err
+		}
 	}
-	return out, nil
+	return nil
 }
 
 func hosts(spec *sandbox.Spec) []byte {

@@ -4,117 +4,69 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
 )
 
-// mounts returns the mounts that come on top of the base ones, their sources
-// ready.
-func (r *run) mounts() ([]specs.Mount, error) {
-	out, err := r.etcMounts()
-	if err != nil {
-		return nil, err
-	}
-	for i, m := range r.spec.Mounts {
-		sm, err := r.mount(i, m)
-		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", m.Dest, err)
-		}
-		out = append(out, sm)
-	}
-	return out, nil
-}
-
-func (r *run) mount(i int, m sandbox.Mount) (specs.Mount, error) {
+// mount makes the i-th mount of the Spec.
+func (r *run) mount(i int, m sandbox.Mount) error {
 	dest := filepath.Clean(m.Dest)
+	if dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
+		return fmt.Errorf("mount %s: nothing can be mounted in /proc", dest)
+	}
+	var attrs uint64
+	if m.ReadOnly {
+		attrs = unix.MOUNT_ATTR_RDONLY
+	}
 	if m.Tmpfs != nil {
-		return tmpfs(dest, m), nil
+		return r.tmpfs(dest, m.Tmpfs, attrs)
 	}
 	src := m.HostPath
 	if src == "" {
-		dir := r.path("mnt", strconv.Itoa(i))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return specs.Mount{}, err
-		}
-		if err := attach(m.Snapshot, dir); err != nil {
-			return specs.Mount{}, err
-		}
 		var err error
-		if src, err = securejoin.SecureJoin(dir, m.Selector); err != nil {
-			return specs.Mount{}, err
-		}
-		if _, err := os.Stat(src); err != nil {
-			return specs.Mount{}, fmt.Errorf("%q: %w", m.Selector, os.ErrNotExist)
+		if src, err = r.snapshot(i, m); err != nil {
+			return fmt.Errorf("mount %s: %w", dest, err)
 		}
 	}
-	return bind(src, dest, m.ReadOnly), nil
+	return r.root.bind(src, dest, attrs)
 }
 
-func bind(src, dest string, readOnly bool) specs.Mount {
-	m := specs.Mount{Destination: dest, Type: "bind", Source: src, Options: []string{"rbind"}}
-	if readOnly {
-		m.Options = append(m.Options, "ro")
+// snapshot attaches a snapshot aside and returns the path in it that is wanted.
+func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
+	dir := r.path("mnt", strconv.Itoa(i))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
 	}
-	return m
+	if err := attach(m.Snapshot, dir); err != nil {
+		return "", fmt.Errorf("attach: %w", err)
+	}
+	src, err := securejoin.SecureJoin(dir, m.Selector)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(src); err != nil {
+		return "", &os.PathError{Op: "find", Path: "/" + strings.TrimPrefix(m.Selector, "/"), Err: unix.ENOENT}
+	}
+	return src, nil
 }
 
-func tmpfs(dest string, m sandbox.Mount) specs.Mount {
-	mode := m.Tmpfs.Mode
+func (r *run) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
+	mode := t.Mode
 	if mode == 0 {
 		mode = 0o1777
 	}
-	opts := []string{"nosuid", "mode=" + strconv.FormatUint(uint64(mode), 8)}
-	if m.Tmpfs.Size > 0 {
-		opts = append(opts, "size="+strconv.FormatInt(m.Tmpfs.Size, 10))
+	data := "mode=" + strconv.FormatUint(uint64(mode), 8)
+	if t.Size > 0 {
+		data += ",size=" + strconv.FormatInt(t.Size, 10)
 	}
-	if m.ReadOnly {
-		opts = append(opts, "ro")
+	var flags uintptr = unix.MS_NOSUID
+	if attrs&unix.MOUNT_ATTR_RDONLY != 0 {
+		flags |= unix.MS_RDONLY
 	}
-	return specs.Mount{Destination: dest, Type: "tmpfs", Source: "tmpfs", Options: opts}
-}
-
-// dedup lets a later mount take the place of an earlier one with the same
-// destination, as BuildKit does.
-func dedup(mounts []specs.Mount) []specs.Mount {
-	var out []specs.Mount
-	for _, m := range mounts {
-		i := slices.IndexFunc(out, func(o specs.Mount) bool { return o.Destination == m.Destination })
-		if i >= 0 {
-			out[i] = m
-		} else {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
-// makeMountpoints makes what mounts need in the root file system. Those that lie
-// in another mount are made there, by libcontainer.
-func (r *run) makeMountpoints(mounts []specs.Mount) error {
-	for _, m := range mounts {
-		nested := slices.ContainsFunc(mounts, func(o specs.Mount) bool {
-			return strings.HasPrefix(m.Destination, o.Destination+"/")
-		})
-		if nested {
-			continue
-		}
-		dir := true
-		if m.Type == "bind" {
-			fi, err := os.Stat(m.Source)
-			if err != nil {
-				return fmt.Errorf("mount %s: %w", m.Destination, err)
-			}
-			dir = fi.IsDir()
-		}
-		if err := r.stubs.add(m.Destination, dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.root.fs(dest, "tmpfs", flags, data)
 }

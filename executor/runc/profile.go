@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
-	"github.com/opencontainers/runc/libcontainer/configs"
-	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -57,18 +55,15 @@ func capNames() []string {
 	}
 }
 
-// defaultSeccomp is moby's default profile for the default capabilities.
-func defaultSeccomp() (*configs.Seccomp, error) {
+// defaultSeccomp is moby's default profile for the default capabilities, as a
+// program.
+func defaultSeccomp() ([]byte, error) {
 	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(false)}}
 	p, err := seccomp.GetDefaultProfile(rs)
 	if err != nil {
 		return nil, fmt.Errorf("load seccomp profile: %w", err)
 	}
-	c, err := specconv.SetupSeccomp(p)
-	if err != nil {
-		return nil, fmt.Errorf("convert seccomp profile: %w", err)
-	}
-	return c, nil
+	return compileSeccomp(p)
 }
 
 // maskedPaths are those of containerd's default spec, without what this kernel
@@ -98,25 +93,20 @@ func readonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
-// insecureDevices adds what BuildKit's security.insecure has: all devices may be
-// used, and nodes for the common ones.
-func insecureDevices(rs *specs.Spec) {
-	rs.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{
-		{Allow: true, Type: "c", Access: "rwm"},
-		{Allow: true, Type: "b", Access: "rwm"},
+// insecureDevices are the nodes that BuildKit's security.insecure adds.
+func insecureDevices() []specs.LinuxDevice {
+	devices := []specs.LinuxDevice{
+		{Path: "/dev/kmsg", Type: "c", Major: 1, Minor: 11},
+		{Path: "/dev/cuse", Type: "c", Major: 10, Minor: 203},
+		{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229},
+		{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232},
+		{Path: "/dev/net/tun", Type: "c", Major: 10, Minor: 200},
+		{Path: "/dev/loop-control", Type: "c", Major: 10, Minor: 237},
 	}
-	add := func(path, kind string, major, minor int64) {
-		rs.Linux.Devices = append(rs.Linux.Devices, specs.LinuxDevice{Path: path, Type: kind, Major: major, Minor: minor})
-	}
-	add("/dev/kmsg", "c", 1, 11)
-	add("/dev/cuse", "c", 10, 203)
-	add("/dev/fuse", "c", 10, 229)
-	add("/dev/kvm", "c", 10, 232)
-	add("/dev/net/tun", "c", 10, 200)
-	add("/dev/loop-control", "c", 10, 237)
 	for i := range int64(8) {
-		add(fmt.Sprintf("/dev/loop%d", i), "b", 7, i)
+		devices = append(devices, specs.LinuxDevice{Path: fmt.Sprintf("/dev/loop%d", i), Type: "b", Major: 7, Minor: i})
 	}
+	return devices
 }
 
 func rlimitName(name string) string { return "RLIMIT_" + strings.ToUpper(name) }

@@ -12,9 +12,12 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 )
 
 // run is one Run, on its private thread.
@@ -23,8 +26,11 @@ type run struct {
 	spec *sandbox.Spec
 	dir  string // the private tmpfs
 
-	stubs     *stubs
+	cfg       *configs.Config
+	root      *rootfs
 	net       *network
+	cgroup    *cgroup
+	loader    *loader
 	container *libcontainer.Container
 	closers   []*os.File
 }
@@ -35,38 +41,53 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 	if err := privateTmpfs(r.dir); err != nil {
 		return sandbox.Exit{}, err
 	}
+	if err := unix.Sethostname([]byte(hostname(r.spec))); err != nil {
+		return sandbox.Exit{}, fmt.Errorf("set host name %q: %w", hostname(r.spec), err)
+	}
 	if err := r.setupNetwork(); err != nil {
 		return sandbox.Exit{}, err
 	}
-	root := r.path("root")
-	if err := attach(r.spec.Root, root); err != nil {
-		return sandbox.Exit{}, fmt.Errorf("attach root file system: %w", err)
-	}
-	extra, err := r.mounts()
-	if err != nil {
+	if err := r.prepareRoot(); err != nil {
 		return sandbox.Exit{}, err
 	}
-	mounts := dedup(append(baseMounts(r.spec), extra...))
-	r.stubs = newStubs(root, r.spec.Root.Upper)
-	if err := r.makeMountpoints(mounts); err != nil {
+	if err := r.s.cgroups.hide(); err != nil {
 		return sandbox.Exit{}, err
 	}
-	if err := r.makeCwd(); err != nil {
-		return sandbox.Exit{}, err
-	}
-	name, err := cgroupName(r.spec.ID)
-	if err != nil {
-		return sandbox.Exit{}, err
-	}
-	cfg, err := r.s.newConfig(r.spec, root, filepath.Join(cgroupParent, name), mounts)
-	if err != nil {
-		return sandbox.Exit{}, err
-	}
-	r.container, err = libcontainer.Create(r.path("state"), "c", cfg)
+	var err error
+	r.container, err = libcontainer.Create(r.path("state"), "c", r.cfg)
 	if err != nil {
 		return sandbox.Exit{}, fmt.Errorf("create container: %w", err)
 	}
 	return r.start(ctx)
+}
+
+// prepareRoot attaches the root file system and makes all mounts in it.
+func (r *run) prepareRoot() error {
+	dir := r.path("root")
+	if err := attach(r.spec.Root, dir); err != nil {
+		return fmt.Errorf("attach root file system: %w", err)
+	}
+	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper)}
+	insecure := r.spec.Security == dag.SecurityInsecure
+	var devices []specs.LinuxDevice
+	if insecure {
+		devices = insecureDevices()
+	}
+	if err := r.root.base(shmSize(r.spec), devices, insecure); err != nil {
+		return err
+	}
+	if err := r.cgroup.mount(r.root, insecure); err != nil {
+		return err
+	}
+	if err := r.mountEtc(); err != nil {
+		return err
+	}
+	for i, m := range r.spec.Mounts {
+		if err := r.mount(i, m); err != nil {
+			return err
+		}
+	}
+	return r.makeCwd()
 }
 
 // start runs the process and waits for its end.
@@ -75,9 +96,17 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
+	if r.loader, err = newLoader(); err != nil {
+		io.abort()
+		return sandbox.Exit{}, err
+	}
 	p := r.process(io)
-	err = r.container.Start(p)
+	if err = r.cgroup.join(); err == nil {
+		err = r.container.Start(p)
+		err = errors.Join(err, r.cgroup.quit())
+	}
 	io.started()
+	r.loader.child.Close()
 	if err != nil {
 		io.abort()
 		if msg, code := userMistake(err); code != 0 {
@@ -111,7 +140,8 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 func (r *run) process(io *stdio) *libcontainer.Process {
 	u := r.spec.User
 	p := &libcontainer.Process{
-		Args: r.spec.Args, Env: r.spec.Env, Cwd: cwd(r.spec),
+		ExtraFiles: []*os.File{r.loader.child},
+		Args:       r.spec.Args, Env: r.spec.Env, Cwd: cwd(r.spec),
 		UID: int(u.UID), GID: int(u.GID), Init: true,
 	}
 	for _, g := range u.Groups {
@@ -121,10 +151,22 @@ func (r *run) process(io *stdio) *libcontainer.Process {
 	return p
 }
 
-// release lets the prepared container execute its process: it waits to open the
+// release puts the seccomp filter on and lets the prepared container execute its process: it waits to open the
 // other end of a fifo. This is Container.Exec without its goroutine, which would
 // look for the fifo in another mount namespace.
 func (r *run) release() error {
+	if err := r.cgroup.enforce(); err != nil {
+		return err
+	}
+	if r.spec.Security != dag.SecurityInsecure {
+		prog, err := r.s.seccomp()
+		if err != nil {
+			return err
+		}
+		if err := r.loader.load(prog); err != nil {
+			return err
+		}
+	}
 	fifo, err := os.OpenFile(r.path("state", "c", "exec.fifo"), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("release container: %w", err)
@@ -199,6 +241,7 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
 		e.PeakMemory = ru.Maxrss << 10
 	}
+	r.cgroup.account(&e)
 	return e
 }
 
@@ -208,18 +251,17 @@ func (r *run) close() error {
 	if r.container != nil {
 		errs = append(errs, r.container.Destroy())
 	}
+	if r.loader != nil {
+		r.loader.close()
+	}
 	for _, f := range r.closers {
 		errs = append(errs, f.Close())
 	}
 	if r.net != nil {
 		errs = append(errs, r.net.close())
 	}
-	if r.stubs != nil {
-		errs = append(errs, r.stubs.remove())
-		if len(r.stubs.copied) > 0 {
-			errs = append(errs, unix.Unmount(r.path("root"), unix.MNT_DETACH))
-			r.stubs.prune()
-		}
+	if r.root != nil {
+		errs = append(errs, r.root.clean())
 	}
 	return errors.Join(errs...)
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
-	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
@@ -27,9 +27,9 @@ type Options struct {
 // use.
 type Sandbox struct {
 	opts    Options
-	seccomp *configs.Seccomp
+	seccomp func() ([]byte, error) // compiled on first use
 	masked  []string
-	cgroups cgroupInfo
+	cgroups *cgroupSet
 }
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
@@ -47,11 +47,11 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox state directory: %w", err)
 	}
 	opts.StateDir = dir
-	profile, err := defaultSeccomp()
+	cg, err := newCgroupSet()
 	if err != nil {
 		return nil, err
 	}
-	return &Sandbox{opts: opts, seccomp: profile, masked: maskedPaths(), cgroups: detectCgroups()}, nil
+	return &Sandbox{opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg}, nil
 }
 
 // Run implements sandbox.Sandbox.
@@ -62,13 +62,21 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
+	r := &run{s: s, spec: spec, dir: s.opts.StateDir}
+	var err error
+	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
+		return sandbox.Exit{}, err
+	}
+	if r.cgroup, err = s.cgroups.prepare(spec, r.cfg.Cgroups); err != nil {
+		return sandbox.Exit{}, err
+	}
 	var exit sandbox.Exit
-	err := onPrivateThread(spec.Network != dag.NetHost, func() error {
-		r := &run{s: s, spec: spec, dir: s.opts.StateDir}
+	err = onPrivateThread(spec.Network != dag.NetHost, func() error {
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())
 	})
+	err = errors.Join(err, r.cgroup.remove())
 	if ctx.Err() != nil {
 		return exit, context.Cause(ctx)
 	}

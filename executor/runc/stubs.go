@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,23 +34,13 @@ type dirState struct {
 
 func newStubs(root, upper string) *stubs { return &stubs{root: root, upper: upper} }
 
-// add makes dest, an empty file or directory, if it does not exist. Symlinks in
-// dest, also dangling ones, are resolved in the root.
-func (s *stubs) add(dest string, dir bool) error {
-	path, err := securejoin.SecureJoin(s.root, dest)
-	if err != nil {
-		return fmt.Errorf("resolve mountpoint %s: %w", dest, err)
-	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil
-	}
+// add makes path, an empty file or directory, which does not exist, and its
+// missing parents.
+func (s *stubs) add(path string, dir bool) error {
 	if err := s.mkdirAll(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("make mountpoint %s: %w", dest, err)
+		return err
 	}
-	if err := s.make(path, dir); err != nil {
-		return fmt.Errorf("make mountpoint %s: %w", dest, err)
-	}
-	return nil
+	return s.make(path, dir)
 }
 
 func (s *stubs) mkdirAll(path string) error {
@@ -123,26 +112,48 @@ func (s *stubs) rel(path string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path, s.root), "/")
 }
 
-// remove takes away what is still an empty stub. The root must still be mounted.
-func (s *stubs) remove() error {
+// remove takes away what is still an empty stub. root is a handle on the root
+// file system without the mounts on it.
+func (s *stubs) remove(root int) error {
 	var errs []error
 	for i := len(s.made) - 1; i >= 0; i-- {
-		path := s.made[i]
-		fi, err := os.Lstat(path)
-		if err != nil || !(fi.IsDir() || fi.Mode().IsRegular() && fi.Size() == 0) {
-			continue
-		}
-		// The process may have made a symlink of a parent.
-		if real, err := filepath.EvalSymlinks(filepath.Dir(path)); err != nil || real != filepath.Dir(path) {
-			continue
-		}
-		err = keepTimes(filepath.Dir(path), func() error { return os.Remove(path) })
-		if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove mountpoint /%s: %w", s.rel(path), err))
+		if err := removeStub(root, s.rel(s.made[i])); err != nil {
+			errs = append(errs, fmt.Errorf("remove mountpoint /%s: %w", s.rel(s.made[i]), err))
 		}
 	}
 	s.made = nil
 	return errors.Join(errs...)
+}
+
+func removeStub(root int, rel string) error {
+	// The process may have put a symlink in the place of a parent.
+	how := &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	}
+	parent, err := unix.Openat2(root, filepath.Dir(rel), how)
+	if err != nil {
+		return nil // gone, or not what it was
+	}
+	defer unix.Close(parent)
+	name := filepath.Base(rel)
+	var st unix.Stat_t
+	if err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil
+	}
+	flags := 0
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		flags = unix.AT_REMOVEDIR
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0:
+		return nil
+	}
+	dir := fmt.Sprintf("/proc/thread-self/fd/%d", parent)
+	err = keepTimes(dir, func() error { return unix.Unlinkat(parent, name, flags) })
+	if errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	return err
 }
 
 // prune removes from the upper directory the directories that are there only

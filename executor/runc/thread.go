@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onPrivateThread runs f on an operating system thread of its own, with a mount
-// namespace and, if ownNet, a network namespace of its own. The thread ends with
-// f, and the namespaces with the thread and what it started: whatever f mounts
-// is gone then, also when this process is killed meanwhile.
+// onPrivateThread runs f on an operating system thread of its own, with
+// namespaces of its own for mounts, IPC, host name and, if ownNet, the network.
+// The thread ends with f, and the namespaces with the thread and what it
+// started: whatever f mounts is gone then, also when this process is killed
+// meanwhile.
 func onPrivateThread(ownNet bool, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -27,7 +28,7 @@ func onPrivateThread(ownNet bool, f func() error) error {
 func unshare(ownNet bool) error {
 	// CLONE_FS: the threads of a process share root and working directory, which
 	// a thread with another mount namespace cannot.
-	flags := unix.CLONE_FS | unix.CLONE_NEWNS
+	flags := unix.CLONE_FS | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if ownNet {
 		flags |= unix.CLONE_NEWNET
 	}
@@ -38,5 +39,6 @@ func unshare(ownNet bool) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	unix.Umask(0) // the thread's own, since it shares no file system state
 	return nil
 }

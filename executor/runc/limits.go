@@ -1,0 +1,55 @@
+package runc
+
+import (
+	"math"
+
+	devices "github.com/opencontainers/cgroups/devices/config"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"layered.build/builder/planner/dag"
+)
+
+type deviceRules = []*devices.Rule
+
+// resources translates limits as docker run does. No device may be used but
+// those of libcontainer's list, or all if insecure.
+func resources(l dag.Limits, insecure bool) *specs.LinuxResources {
+	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: insecure, Access: "rwm"}}}
+	if l.Memory != 0 || l.MemorySwap != 0 {
+		r.Memory = memory(l)
+	}
+	quota, period := l.CPUQuota, l.CPUPeriod
+	if l.CPUs > 0 {
+		period = 100_000
+		quota = int64(math.Round(l.CPUs * float64(period)))
+	}
+	if quota != 0 || period != 0 || l.CPUShares != 0 || l.CpusetCPUs != "" || l.CpusetMems != "" {
+		r.CPU = &specs.LinuxCPU{Cpus: l.CpusetCPUs, Mems: l.CpusetMems}
+		if quota != 0 {
+			r.CPU.Quota = &quota
+		}
+		if period != 0 {
+			r.CPU.Period = &period
+		}
+		if l.CPUShares != 0 {
+			r.CPU.Shares = &l.CPUShares
+		}
+	}
+	if l.Pids > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
+	}
+	return r
+}
+
+func memory(l dag.Limits) *specs.LinuxMemory {
+	m := &specs.LinuxMemory{}
+	if l.Memory != 0 {
+		m.Limit = &l.Memory
+	}
+	swap := l.MemorySwap
+	if swap == 0 { // as much swap as memory
+		swap = 2 * l.Memory
+	}
+	m.Swap = &swap
+	return m
+}

@@ -1,0 +1,106 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs2"
+	"golang.org/x/sys/unix"
+)
+
+// Reclaim removes what killed processes left behind: cgroups, and processes in
+// them that have outlived the one that started them.
+func (s *Sandbox) Reclaim(ctx context.Context) error {
+	var errs []error
+	for _, parent := range s.cgroups.parents() {
+		entries, err := os.ReadDir(parent)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reclaim cgroups: %w", err)
+		}
+		for _, e := range entries {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if e.IsDir() && abandoned(e.Name()) {
+				errs = append(errs, reclaim(filepath.Join(parent, e.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parents are the directories that hold containers' cgroups.
+func (c *cgroupSet) parents() []string {
+	if c.unified {
+		own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+		if err != nil {
+			return nil
+		}
+		// As fs2 does: below this process's parent, since its own cgroup has
+		// processes.
+		return []string{filepath.Join(fs2.UnifiedMountpoint, filepath.Dir(own[""]), cgroupParent)}
+	}
+	var out []string
+	for _, dir := range c.own {
+		out = append(out, filepath.Join(dir, cgroupParent))
+	}
+	return out
+}
+
+// abandoned tells by a cgroup's name ("<pid>-<start time>-<id>") whether the
+// process that made it is gone.
+func abandoned(name string) bool {
+	f := strings.SplitN(name, "-", 3)
+	if len(f) != 3 {
+		return false
+	}
+	pid, err1 := strconv.Atoi(f[0])
+	start, err2 := strconv.ParseUint(f[1], 10, 64)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	now, err := startTime(pid)
+	return err != nil || now != start
+}
+
+func reclaim(dir string) error {
+	pids, err := cgroups.GetAllPids(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reclaim cgroup: %w", err)
+	}
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill abandoned process %d: %w", pid, err)
+		}
+	}
+	if err := cgroups.RemovePath(dir); err != nil {
+		return fmt.Errorf("reclaim cgroup: %w", err)
+	}
+	return nil
+}
+
+// Close removes what the sandbox kept between runs. No run may be in progress.
+func (s *Sandbox) Close() error {
+	c := s.cgroups
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.devices == "" {
+		return nil
+	}
+	dir := c.devices
+	c.devices = ""
+	if err := cgroups.RemovePath(dir); err != nil {
+		return fmt.Errorf("remove cgroup: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// rootfs puts mounts into a root file system before the container exists.
+//
+// libcontainer would do it from inside, where it must expect the image's process
+// to change paths under its hands, with some 200 system calls a mount. Here
+// nothing else runs in the root yet, so that a path that was resolved stays so.
+type rootfs struct {
+	dir   string // where it is mounted
+	stubs *stubs
+	over  []string // mountpoints so far, resolved
+}
+
+// mountpoint resolves dest in the root and makes it if it is missing. What lies
+// in another mount is made there and stays; what lies in the root itself becomes
+// a stub.
+func (r *rootfs) mountpoint(dest string, dir bool) (string, error) {
+	path, err := securejoin.SecureJoin(r.dir, dest)
+	if err != nil {
+		return "", fmt.Errorf("resolve mountpoint %s: %w", dest, err)
+	}
+	defer func() { r.over = append(r.over, path) }()
+	if _, err := os.Lstat(path); err == nil {
+		return path, nil
+	}
+	if r.covered(path) {
+		err = makeIn(path, dir)
+	} else {
+		err = r.stubs.add(path, dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make mountpoint %s: %w", dest, err)
+	}
+	return path, nil
+}
+
+func (r *rootfs) covered(path string) bool {
+	return slices.ContainsFunc(r.over, func(m string) bool { return strings.HasPrefix(path, m+"/") })
+}
+
+func makeIn(path string, dir bool) error {
+	if dir {
+		return os.MkdirAll(path, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// fs mounts a new file system.
+func (r *rootfs) fs(dest, fstype string, flags uintptr, data string) error {
+	path, err := r.mountpoint(dest, true)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount(fstype, path, fstype, flags, data); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", fstype, dest, err)
+	}
+	return nil
+}
+
+// bind mounts a file or directory with what is mounted below it.
+func (r *rootfs) bind(src, dest string, attrs uint64) error {
+	fi, err := os.Stat(src)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", dest, err)
+	}
+	path, err := r.mountpoint(dest, fi.IsDir())
+	if err != nil {
+		return err
+	}
+	if err := bindAt(src, path, attrs); err != nil {
+		return fmt.Errorf("mount %s: %w", dest, err)
+	}
+	return nil
+}
+
+func bindAt(src, path string, attrs uint64) error {
+	if err := unix.Mount(src, path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return &os.PathError{Op: "bind mount", Path: src, Err: err}
+	}
+	if attrs == 0 {
+		return nil
+	}
+	return setAttrs(path, attrs)
+}
+
+// setAttrs adds attributes (MOUNT_ATTR_*) to a mount and those below it.
+func setAttrs(path string, attrs uint64) error {
+	err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs})
+	if errors.Is(err, unix.ENOSYS) { // before Linux 5.12: this mount only
+		flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT)
+		for attr, flag := range map[uint64]uintptr{
+			unix.MOUNT_ATTR_RDONLY: unix.MS_RDONLY, unix.MOUNT_ATTR_NOSUID: unix.MS_NOSUID,
+			unix.MOUNT_ATTR_NODEV: unix.MS_NODEV, unix.MOUNT_ATTR_NOEXEC: unix.MS_NOEXEC,
+		} {
+			if attrs&attr != 0 {
+				flags |= flag
+			}
+		}
+		err = unix.Mount("", path, "", flags, "")
+	}
+	if err != nil {
+		return &os.PathError{Op: "set mount attributes", Path: path, Err: err}
+	}
+	return nil
+}
+
+const (
+	sealed   = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
+	sealedRO = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+)
+
+// base mounts what every container has, but for what needs the container's own
+// process namespace (see containerMounts).
+func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) error {
+	if _, err := r.mountpoint("/proc", true); err != nil {
+		return err
+	}
+	if err := r.fs("/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
+		return err
+	}
+	if err := r.populateDev(devices); err != nil {
+		return err
+	}
+	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"); err != nil {
+		return err
+	}
+	if err := r.fs("/dev/shm", "tmpfs", sealed, fmt.Sprintf("mode=1777,size=%d", shm)); err != nil {
+		return err
+	}
+	if err := r.fs("/dev/mqueue", "mqueue", sealed, ""); err != nil {
+		return err
+	}
+	ro := uintptr(unix.MS_RDONLY)
+	if writableSys {
+		ro = 0
+	}
+	return r.fs("/sys", "sysfs", sealed|ro, "")
+}
+
+// populateDev makes the device nodes and links of a minimal /dev.
+func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
+	dev := r.over[len(r.over)-1]
+	for _, d := range append(defaultDevices(), devices...) {
+		path := filepath.Join(dev, strings.TrimPrefix(d.Path, "/dev/"))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("make device %s: %w", d.Path, err)
+		}
+		mode := uint32(unix.S_IFCHR)
+		if d.Type == "b" {
+			mode = unix.S_IFBLK
+		}
+		if err := unix.Mknod(path, mode|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))); err != nil {
+			return fmt.Errorf("make device %s: %w", d.Path, err)
+		}
+	}
+	links := [][2]string{
+		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+	}
+	if _, err := os.Lstat("/proc/kcore"); err == nil {
+		links = append(links, [2]string{"/proc/kcore", "core"})
+	}
+	for _, l := range links {
+		if err := os.Symlink(l[0], filepath.Join(dev, l[1])); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", l[1], err)
+		}
+	}
+	return nil
+}
+
+func defaultDevices() []specs.LinuxDevice {
+	return []specs.LinuxDevice{
+		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3},
+		{Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
+		{Path: "/dev/full", Type: "c", Major: 1, Minor: 7},
+		{Path: "/dev/random", Type: "c", Major: 1, Minor: 8},
+		{Path: "/dev/urandom", Type: "c", Major: 1, Minor: 9},
+		{Path: "/dev/tty", Type: "c", Major: 5, Minor: 0},
+	}
+}
+
+// containerMounts are those that libcontainer makes. It sets up devices itself
+// unless /dev is bound: here it is, to itself.
+func containerMounts(root string, cgroup2 bool, cgroupRO string) []specs.Mount {
+	mounts := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "bind", Source: filepath.Join(root, "dev"), Options: []string{"rbind"}},
+	}
+	if cgroup2 {
+		mounts = append(mounts, specs.Mount{
+			Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+			Options: []string{"nosuid", "noexec", "nodev", cgroupRO},
+		})
+	}
+	return mounts
+}
+
+// clean takes the stubs away.
+func (r *rootfs) clean() error {
+	if len(r.stubs.made) == 0 {
+		return nil
+	}
+	// A mountpoint cannot be removed while something is mounted on it. One call
+	// takes all mounts off this thread's tree; the root itself is kept by a clone.
+	root, err := unix.OpenTree(unix.AT_FDCWD, r.dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return &os.PathError{Op: "clone mount", Path: r.dir, Err: err}
+	}
+	err = unix.Unmount(r.dir, unix.MNT_DETACH)
+	if err != nil {
+		err = &os.PathError{Op: "unmount", Path: r.dir, Err: err}
+	} else {
+		err = r.stubs.remove(root)
+	}
+	unix.Close(root) // the last mount of the root
+	r.stubs.prune()
+	return err
+}
