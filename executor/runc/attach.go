@@ -1,6 +1,7 @@
 package runc
 
 import (
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,8 @@ func attach(m snapshot.Mount, target string) error {
 	}
 	opts := "redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(m.Lower, ":")
 	if m.Upper != "" {
-		opts += ",upperdir=" + m.Upper + ",workdir=" + m.Work
+		os.Remove(m.Work + "/work/incompat/volatile")
+		opts += ",volatile,upperdir=" + m.Upper + ",workdir=" + m.Work
 	}
 	return unix.Mount("overlay", target, "overlay", 0, opts)
 }

@@ -70,6 +70,9 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if r.cgroup, err = s.cgroups.prepare(spec, r.cfg.Cgroups); err != nil {
 		return sandbox.Exit{}, err
 	}
+	var compiling sync.WaitGroup // beside the start of the first container
+	compiling.Go(func() { _, _ = s.seccomp() })
+	defer compiling.Wait()
 	var exit sandbox.Exit
 	err = onPrivateThread(spec.Network != dag.NetHost, func() error {
 		var err error
