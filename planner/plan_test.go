@@ -74,7 +74,7 @@ type golden struct {
 	images fakeImages
 }
 
-func readGolden(t *testing.T, path string) *golden {
+func readGolden(t testing.TB, path string) *golden {
 	t.Helper()
 	ar, err := txtar.ParseFile(path)
 	if err != nil {
