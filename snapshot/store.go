@@ -1,15 +1,26 @@
 package snapshot
 
 import (
-	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
-	"io"
-	"time"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 )
 
-var errTODO = errors.New("not implemented yet")
+// storeVersion is the version of the layout on disk (docs/FORMAT.md, "Store").
+const storeVersion = "1"
+
+// ErrVersion says that a store's folder was made by a version of the program that
+// lays it out differently.
+var ErrVersion = errors.New("store has another format version")
 
 // Options say how a store is used. The zero value is the default.
 type Options struct {
@@ -20,141 +31,160 @@ type Options struct {
 // Store is a folder of layers. It is safe for concurrent use, also by several
 // processes at once. Every method that takes a Layer or a Stack accepts values
 // that another process, or an earlier one, got from a store on the same folder.
-type Store struct{}
+type Store struct {
+	root  string
+	maker maker
+	blobs *Blobs
+	slots *semaphore.Weighted // of fetching and unpacking
+	owner *flock              // held while this Store is open; see Reclaim
+	name  string              // of owner; begins the names of temporary entries
+	seq   atomic.Int64        // numbers temporary entries
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	lazy    map[LayerID]lazyLayer // what AddLazy registered
+	actives map[*Active]bool      // not yet committed or discarded
+}
+
+// The folders of a store.
+const (
+	layersDir = "layers"
+	activeDir = "active"
+	tmpDir    = "tmp"
+	locksDir  = "locks"
+	emptyDir  = "empty" // an empty directory
+	rootsDir  = "roots" // empty directories with various metadata
+)
 
 // Open opens the store below root, and makes it where there is none.
-func Open(root string, opts Options) (*Store, error) { return nil, errTODO }
+func Open(root string, opts Options) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if opts.Fetches <= 0 {
+		opts.Fetches = 4
+	}
+	for _, d := range []string{layersDir, activeDir, tmpDir, locksDir, emptyDir, "blobs/sha256"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o700); err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+	}
+	// Overlay shows this directory's mode as a root's where it is the only one.
+	if err := os.Chmod(filepath.Join(root, emptyDir), 0o755); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{
+		root:    root,
+		slots:   semaphore.NewWeighted(int64(opts.Fetches)),
+		maker:   newMaker(),
+		lazy:    map[LayerID]lazyLayer{},
+		actives: map[*Active]bool{},
+	}
+	s.blobs = &Blobs{s: s}
+	if err := s.lockOwner(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := s.checkVersion(); err != nil {
+		s.owner.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+func newMaker() maker {
+	m := maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	if m.inUserns || m.uid != 0 {
+		m.opaqueXattr = "user.overlay.opaque"
+	}
+	return m
+}
+
+func (s *Store) lockOwner() error {
+	s.name = "p" + randomName()
+	l, err := tryLockFile(s.path(locksDir, s.name))
+	if err == nil && l == nil {
+		err = errors.New("two processes chose one name")
+	}
+	s.owner = l
+	return err
+}
+
+func (s *Store) checkVersion() error {
+	p := s.path("version")
+	b, err := os.ReadFile(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.writeFile(p, []byte(storeVersion+"\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	if v := strings.TrimSpace(string(b)); v != storeVersion {
+		return fmt.Errorf("%w: %s has version %q, this program reads and writes version %s; move the folder away or name another", ErrVersion, s.root, v, storeVersion)
+	}
+	return nil
+}
 
 // Close releases what the store holds in memory; unfinished Actives of this
 // process are discarded. It is idempotent.
-func (s *Store) Close() error { return errTODO }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	var left []*Active
+	for a := range s.actives {
+		left = append(left, a)
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, a := range left {
+		errs = append(errs, a.Discard())
+	}
+	s.owner.release()
+	return errors.Join(errs...)
+}
 
 // Root returns the store's folder.
-func (s *Store) Root() string { return "" }
-
-// Lookup returns the layer that completes a chain, if the store has its data.
-func (s *Store) Lookup(chain ChainID) (Layer, bool) { return Layer{}, false }
-
-// Has reports whether a layer's data is on disk, or can be fetched because it was
-// registered with AddLazy in this process.
-func (s *Store) Has(id LayerID) bool { return false }
-
-// Layer returns what is known of a layer, or an error that matches
-// fs.ErrNotExist.
-func (s *Store) Layer(id LayerID) (Layer, error) { return Layer{}, errTODO }
-
-// Layers lists the layers whose data is on disk, in no special order.
-func (s *Store) Layers() ([]Layer, error) { return nil, errTODO }
-
-// AddLazy registers a layer on top of parent that is fetched only when something
-// needs its data. The Layer's ID is derived from the chain, so that every process
-// gives it the same name. Size is 0 until the data is here.
-func (s *Store) AddLazy(parent Stack, l LazyLayer) (Layer, error) { return Layer{}, errTODO }
-
-// Lazy returns what AddLazy registered for a layer in this process.
-func (s *Store) Lazy(id LayerID) (LazyLayer, bool) { return LazyLayer{}, false }
-
-// Materialize fetches and unpacks the layers of a stack that are missing, several
-// at once. Layers in tar form get their directories too.
-func (s *Store) Materialize(ctx context.Context, stack Stack) error { return errTODO }
-
-// Fetch makes sure that the compressed form of a layer that was pulled, or was
-// registered with AddLazy, is among the Blobs, without unpacking it.
-func (s *Store) Fetch(ctx context.Context, l Layer) (ocispec.Descriptor, error) {
-	return ocispec.Descriptor{}, errTODO
-}
-
-// Blob returns the descriptor of a layer's compressed form: the one it was pulled
-// as, or the one that SetBlob named last. Whether the bytes are here is
-// Blobs().Has.
-func (s *Store) Blob(l Layer) (ocispec.Descriptor, bool) { return ocispec.Descriptor{}, false }
-
-// SetBlob records that a layer's tar has a compressed form.
-func (s *Store) SetBlob(l Layer, desc ocispec.Descriptor) error { return errTODO }
-
-// Import applies a tar on top of parent and makes it a layer now. The stream may be compressed. DiffID,
-// unless empty, is what the uncompressed tar must have.
-func (s *Store) Import(ctx context.Context, parent Stack, diffID DiffID, r io.Reader) (Layer, error) {
-	return Layer{}, errTODO
-}
-
-// Prepare makes a writable snapshot on top of parent, materializing it.
-func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) { return nil, errTODO }
-
-// View returns a read-only mount of a stack, materializing it.
-func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) { return Mount{}, errTODO }
-
-// Active is a writable snapshot. It belongs to this process; when the process
-// dies, Reclaim removes it.
-type Active struct{}
-
-// Mount returns what to mount as root file system.
-func (a *Active) Mount() Mount { return Mount{} }
-
-// Upper returns the directory that receives the changes.
-func (a *Active) Upper() string { return "" }
-
-// CommitOptions refine Commit. The zero value commits everything.
-type CommitOptions struct {
-	// Epoch, if set, is the latest modification time that the layer may have;
-	// later ones become this, in the tar and in the directory.
-	Epoch *time.Time
-	// RemovePaths (relative to the root, as Entry.Path) are removed first where
-	// they are empty files or empty directories of the upper directory: the
-	// mountpoints that the sandbox made. Deeper paths are removed first.
-	RemovePaths []string
-}
-
-// Commit makes a layer of the changes; nothing may be mounted or running on the
-// snapshot any more. Afterwards the Active is used up.
-func (a *Active) Commit(ctx context.Context, opts CommitOptions) (Layer, error) {
-	return Layer{}, errTODO
-}
-
-// Discard removes the snapshot. It is idempotent, and does nothing after Commit.
-func (a *Active) Discard() error { return errTODO }
-
-// WriteOptions refine WriteLayer.
-type WriteOptions struct {
-	// Dir says that a directory form is needed soon: files are copied into it.
-	// Otherwise the layer is streamed into its tar only, and the directory is
-	// made when something mounts the layer.
-	Dir bool
-	// Epoch is as in CommitOptions.
-	Epoch *time.Time
-}
-
-// WriteLayer makes a layer from a list of changes without mounting anything.
-// Changes may come in any order, each path at most once; the parent directories
-// of every change are changes themselves, unless they lie in the parent stack
-// unchanged and need not appear in the layer's tar. Where Entry.Digest is set and
-// the bytes that are read differ, the error names the file.
-func (s *Store) WriteLayer(ctx context.Context, parent Stack, changes []Change, opts WriteOptions) (Layer, error) {
-	return Layer{}, errTODO
-}
-
-// Tree returns the merged, read-only view of a stack, without mounting anything.
-// Layers that are not on disk are fetched.
-func (s *Store) Tree(ctx context.Context, stack Stack) (Tree, error) { return nil, errTODO }
-
-// Tar returns the exact uncompressed tar of a layer; its digest is the DiffID,
-// and a read that would end with another digest fails instead. The caller closes
-// it.
-func (s *Store) Tar(ctx context.Context, l Layer) (io.ReadCloser, error) { return nil, errTODO }
-
-// Manifest returns the layer's entries. The caller closes it.
-func (s *Store) Manifest(ctx context.Context, l Layer) (*Manifest, error) { return nil, errTODO }
-
-// Reclaim removes what dead processes left in the store.
-func (s *Store) Reclaim(ctx context.Context) error { return errTODO }
-
-// Remove deletes a layer's data and the chain names that lead to it. It is no
-// error if there is none. The caller makes sure that nothing uses the layer; one
-// that is mounted stays readable until it is unmounted.
-func (s *Store) Remove(id LayerID) error { return errTODO }
-
-// Usage returns the bytes on disk of a layer in all its forms, without blobs.
-func (s *Store) Usage(id LayerID) (int64, error) { return 0, errTODO }
+func (s *Store) Root() string { return s.root }
 
 // Blobs returns the store's content-addressed files.
-func (s *Store) Blobs() *Blobs { return nil }
+func (s *Store) Blobs() *Blobs { return s.blobs }
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.root}, elem...)...)
+}
+
+// tempName returns a new path below a folder of the store, named after this
+// process so that Reclaim can tell whether its maker still lives.
+func (s *Store) tempName(folder string) string {
+	return s.path(folder, fmt.Sprintf("%s-%d", s.name, s.seq.Add(1)))
+}
+
+// tempDir makes a new temporary directory below a folder of the store.
+func (s *Store) tempDir(folder string) (string, error) {
+	p := s.tempName(folder)
+	return p, os.Mkdir(p, 0o700)
+}
+
+// writeFile puts a small file in place at once or not at all.
+func (s *Store) writeFile(path string, data []byte) error {
+	tmp := s.tempName(tmpDir)
+	err := os.WriteFile(tmp, data, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func randomName() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,244 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Prepare makes a writable snapshot on top of parent, materializing it.
+func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
+	if err := s.Materialize(ctx, parent); err != nil {
+		return nil, err
+	}
+	lowers, root, err := s.lowers(parent)
+	if err != nil {
+		return nil, fmt.Errorf("prepare snapshot: %w", err)
+	}
+	dir, err := s.tempDir(activeDir)
+	if err != nil {
+		return nil, fmt.Errorf("prepare snapshot: %w", err)
+	}
+	a := &Active{s: s, parent: slices.Clone(parent), dir: dir, root: root}
+	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare snapshot: %w", err), removeAll(dir))
+	}
+	s.mu.Lock()
+	s.actives[a] = true
+	s.mu.Unlock()
+	return a, nil
+}
+
+// View returns a read-only mount of a stack, materializing it.
+func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) {
+	if err := s.Materialize(ctx, stack); err != nil {
+		return Mount{}, err
+	}
+	lowers, root, err := s.lowers(stack)
+	if err != nil {
+		return Mount{}, fmt.Errorf("view stack: %w", err)
+	}
+	if len(lowers) == 0 {
+		return Mount{Lower: []string{s.path(emptyDir)}}, nil
+	}
+	if top, err := s.rootDir(lowers[0], root); err != nil {
+		return Mount{}, fmt.Errorf("view stack: %w", err)
+	} else if top != "" {
+		lowers = append([]string{top}, lowers...)
+	}
+	if len(lowers) == 1 && s.hasWhiteouts(stack) {
+		lowers = append(lowers, s.path(emptyDir))
+	}
+	return Mount{Lower: lowers}, nil
+}
+
+func (s *Store) hasWhiteouts(stack Stack) bool {
+	return slices.ContainsFunc(stack, func(l Layer) bool {
+		rec, err := s.loadLayer(l.ID)
+		return err == nil && rec.Whiteouts
+	})
+}
+
+// lowers returns the directories of a materialized stack, topmost first, and the
+// metadata of its root directory. Empty layers are left out, and of a layer that
+// comes several times all but the topmost, which hides the others.
+func (s *Store) lowers(stack Stack) ([]string, rootMeta, error) {
+	root, rootKnown := rootMeta{Mode: 0o755}, false
+	var dirs []string
+	seen := map[LayerID]bool{}
+	for _, l := range slices.Backward(stack) {
+		if seen[l.ID] {
+			continue
+		}
+		seen[l.ID] = true
+		rec, err := s.loadLayer(l.ID)
+		if err != nil {
+			return nil, root, err
+		}
+		if rec.Root != nil && !rootKnown {
+			root, rootKnown = *rec.Root, true
+		}
+		if !rec.Layer.Empty {
+			dirs = append(dirs, s.layerPath(l.ID, dirForm))
+		}
+	}
+	return dirs, root, nil
+}
+
+// setRoot gives a layer's directory the metadata that the root has.
+func (s *Store) setRoot(dir string, root rootMeta) error {
+	return s.maker.setMeta(dir, &Entry{Type: TypeDir, Mode: root.Mode, UID: root.UID, GID: root.GID, ModTime: time.Unix(0, 0)})
+}
+
+// Active is a writable snapshot. It belongs to this process; when the process
+// dies, Reclaim removes it.
+type Active struct {
+	s      *Store
+	parent Stack
+	dir    string
+	mount  Mount
+	root   rootMeta
+
+	mu   sync.Mutex
+	done bool // committed or discarded
+}
+
+// Mount returns what to mount as root file system.
+func (a *Active) Mount() Mount { return a.mount }
+
+// Upper returns the directory that receives the changes.
+func (a *Active) Upper() string { return a.mount.Upper }
+
+// Parent returns the stack below.
+func (a *Active) Parent() Stack { return slices.Clone(a.parent) }
+
+// CommitOptions refine Commit. The zero value commits everything.
+type CommitOptions struct {
+	// Epoch, if set, is the latest modification time that the layer may have;
+	// later ones become this, in the tar and in the directory.
+	Epoch *time.Time
+	// RemovePaths (relative to the root, as Entry.Path) are removed first where
+	// they are empty files or empty directories of the upper directory: the
+	// mountpoints that the sandbox made. Deeper paths are removed first.
+	RemovePaths []string
+}
+
+// Commit makes a layer of the changes; nothing may be mounted or running on the
+// snapshot any more. Afterwards the Active is used up, also after an error. A
+// layer that completes the same chain already is returned instead of a second one.
+func (a *Active) Commit(ctx context.Context, opts CommitOptions) (Layer, error) {
+	if !a.finish() {
+		return Layer{}, errors.New("commit snapshot: it was committed or discarded before")
+	}
+	tmp, err := a.s.tempDir(tmpDir)
+	if err != nil {
+		return Layer{}, errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(a.dir))
+	}
+	l, err := a.commit(ctx, tmp, opts)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(tmp))
+	}
+	return l, errors.Join(err, removeAll(a.dir))
+}
+
+func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (Layer, error) {
+	dir := filepath.Join(tmp, dirForm)
+	if err := removeStubs(a.mount.Upper, opts.RemovePaths); err != nil {
+		return Layer{}, err
+	}
+	if err := os.Rename(a.mount.Upper, dir); err != nil {
+		return Layer{}, err
+	}
+	d := &differ{upper: dir, epoch: opts.Epoch}
+	l, err := a.s.makeLayer(ctx, a.parent, tmp, nil, func(ctx context.Context, emit func(packItem) error) error {
+		d.emit = emit
+		return d.walk(ctx, a.mount.Lower)
+	}, func() error {
+		return errors.Join(d.settle(), a.s.setRoot(dir, a.root))
+	})
+	return l, err
+}
+
+// removeStubs removes empty objects; symlinks that the container made must not
+// lead the removal elsewhere.
+func removeStubs(upper string, paths []string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(upper)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	paths = slices.Clone(paths)
+	slices.SortFunc(paths, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
+	for _, p := range paths {
+		p = strings.TrimPrefix(filepath.Clean("/"+p), "/")
+		st, err := root.Lstat(p)
+		if err != nil || p == "" || (!st.IsDir() && (!st.Mode().IsRegular() || st.Size() > 0)) {
+			continue
+		}
+		root.Remove(p) // a directory that is not empty stays
+	}
+	return nil
+}
+
+// makeLayer packs what walk emits into the folder tmp, which may have a directory
+// form already, and publishes it on top of parent.
+func (s *Store) makeLayer(ctx context.Context, parent Stack, tmp string, out *os.File, walk func(context.Context, func(packItem) error) error, settle func() error) (Layer, error) {
+	man, err := newManifestWriter(filepath.Join(tmp, manifestFile))
+	if err != nil {
+		return Layer{}, err
+	}
+	p := &packer{maker: &s.maker, man: man}
+	if out != nil {
+		p.out = out
+	}
+	res, err := p.run(ctx, walk)
+	if err != nil {
+		man.abort()
+		return Layer{}, err
+	}
+	content, err := man.finish()
+	if err == nil {
+		err = settle()
+	}
+	if err != nil {
+		return Layer{}, err
+	}
+	l := Layer{
+		ID: idOf(extend(parent, res.diffID)), DiffID: res.diffID, Content: content, Size: res.size,
+		Created: time.Now().UTC().Truncate(time.Second), Empty: res.entries == 0,
+	}
+	return s.publish(tmp, &layerRecord{Layer: l, Whiteouts: res.whiteouts})
+}
+
+// finish marks the Active as used up and reports whether it was not before.
+func (a *Active) finish() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done {
+		return false
+	}
+	a.done = true
+	a.s.mu.Lock()
+	delete(a.s.actives, a)
+	a.s.mu.Unlock()
+	return true
+}
+
+// Discard removes the snapshot. It is idempotent, and does nothing after Commit.
+func (a *Active) Discard() error {
+	if !a.finish() {
+		return nil
+	}
+	return removeAll(a.dir)
+}

@@ -1,0 +1,272 @@
+package snapshot
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// applier makes a layer's directory, manifest and tarsplit from a tar in one
+// pass. The directory begins empty and nobody else writes to it, so that the
+// nodes in memory say all about it: no path is ever resolved by the kernel
+// through a symlink.
+type applier struct {
+	ctx   context.Context
+	s     *Store
+	m     *maker
+	spec  applySpec
+	tmp   string
+	dir   string
+	split *splitWriter
+	pool  *writePool
+	below Tree // of the layers below; nil until it is needed
+
+	nodes     map[string]*node
+	whiteouts map[string]bool
+	opaque    map[string]bool
+	root      *rootMeta
+}
+
+// node is one object of the layer.
+type node struct {
+	entry Entry // without what the inode says
+	ino   *fileInode
+	// file is the number of the content in the tarsplit, -1 if there is none.
+	file int
+}
+
+// fileInode is what hard links share.
+type fileInode struct {
+	digest  digest.Digest
+	size    int64
+	writing bool // the pool may not have made it yet
+}
+
+func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec) (*applier, error) {
+	a := &applier{
+		ctx: ctx, s: s, m: &s.maker, spec: spec, tmp: tmp, dir: filepath.Join(tmp, dirForm),
+		nodes: map[string]*node{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
+	}
+	if err := os.Mkdir(a.dir, 0o755); err != nil {
+		return nil, err
+	}
+	w, err := newSplitWriter(filepath.Join(tmp, splitFile))
+	if err != nil {
+		return nil, err
+	}
+	a.split = w
+	return a, nil
+}
+
+// run reads the tar and everything after it.
+func (a *applier) run(r io.Reader) (*layerRecord, error) {
+	a.pool = newWritePool(a.m)
+	err := a.read(r)
+	if perr := a.pool.close(); err == nil {
+		err = perr
+	}
+	if err != nil {
+		a.split.abort()
+		return nil, err
+	}
+	if err := a.split.finish(); err != nil {
+		return nil, err
+	}
+	return a.finish()
+}
+
+func (a *applier) read(r io.Reader) error {
+	sr := &splitReader{r: r, w: a.split, keep: true}
+	tr := tar.NewReader(sr)
+	for {
+		if a.ctx.Err() != nil {
+			return context.Cause(a.ctx)
+		}
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return fmt.Errorf("read tar: %w", err)
+		}
+		if err := a.entry(h, tr, sr); err != nil {
+			return fmt.Errorf("unpack %q: %w", h.Name, err)
+		}
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, sr, make([]byte, 64<<10)); err != nil {
+		return fmt.Errorf("read tar: %w", err)
+	}
+	return nil
+}
+
+// errEscape says that a name leads out of the layer.
+var errEscape = errors.New("leads out of the root directory")
+
+// cleanName turns a name of a tar into a path as in Entry.Path.
+func cleanName(name string) (string, error) {
+	p := path.Clean(strings.TrimLeft(name, "/"))
+	if p == ".." || strings.HasPrefix(p, "../") {
+		return "", errEscape
+	}
+	if strings.IndexByte(p, 0) >= 0 {
+		return "", errors.New("has a zero byte in its name")
+	}
+	return p, nil
+}
+
+func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *splitReader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := cleanName(h.Name)
+	if err != nil {
+		return err
+	}
+	e, err := headerEntry(h)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		if e.Type != TypeDir {
+			return errors.New("the root is no directory")
+		}
+		a.root = &rootMeta{Mode: e.Mode, UID: e.UID, GID: e.GID}
+		return nil
+	}
+	dir, err := a.ensureDir(path.Dir(name), 0)
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
+	if strings.HasPrefix(base, whiteoutPrefix) {
+		return a.whiteout(dir, base)
+	}
+	e.Path = path.Join(dir, base)
+	if e.Type == TypeWhiteout {
+		a.whiteouts[e.Path] = true
+		return nil
+	}
+	return a.object(e, h, tr, sr)
+}
+
+// whiteout notes a whiteout; they take effect when all entries have been read,
+// since they never concern entries of their own layer.
+func (a *applier) whiteout(dir, base string) error {
+	if base == opaqueMarker {
+		a.opaque[dir] = true
+		return nil
+	}
+	if strings.HasPrefix(base, ".wh..wh.") {
+		return nil // aufs' own files
+	}
+	name := base[len(whiteoutPrefix):]
+	if name == "" || name == "." || name == ".." {
+		return errEscape
+	}
+	a.whiteouts[path.Join(dir, name)] = true
+	return nil
+}
+
+// headerEntry translates a tar header; Path is the caller's.
+func headerEntry(h *tar.Header) (Entry, error) {
+	e := Entry{Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), ModTime: h.ModTime}
+	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) > 1<<32-2 || int64(h.Gid) > 1<<32-2 {
+		return e, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
+	}
+	for k, v := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && isLayerXattr(name) {
+			if e.Xattrs == nil {
+				e.Xattrs = map[string]string{}
+			}
+			e.Xattrs[name] = v
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont:
+		e.Type, e.Size = TypeFile, h.Size
+	case tar.TypeLink:
+		e.Type, e.Hardlink = TypeFile, h.Linkname
+	case tar.TypeSymlink:
+		e.Type, e.Linkname, e.Mode = TypeSymlink, h.Linkname, 0o777
+	case tar.TypeDir:
+		e.Type = TypeDir
+	case tar.TypeFifo:
+		e.Type = TypeFifo
+	case tar.TypeChar, tar.TypeBlock:
+		e.Type, e.DevMajor, e.DevMinor = TypeChar, h.Devmajor, h.Devminor
+		if h.Typeflag == tar.TypeBlock {
+			e.Type = TypeBlock
+		} else if h.Devmajor == 0 && h.Devminor == 0 {
+			e.Type = TypeWhiteout // what overlay takes it for
+		}
+	default:
+		return e, fmt.Errorf("unknown type %q in the tar", h.Typeflag)
+	}
+	return e, nil
+}
+
+func (a *applier) host(p string) string { return filepath.Join(a.dir, p) }
+
+func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader) error {
+	old := a.nodes[e.Path]
+	if old != nil && old.entry.Type == TypeDir && e.Type == TypeDir {
+		old.entry = e
+		return nil
+	}
+	if e.Hardlink != "" {
+		return a.hardlink(e)
+	}
+	if old != nil {
+		if err := a.drop(e.Path); err != nil {
+			return err
+		}
+	}
+	n := &node{entry: e, file: -1}
+	a.nodes[e.Path] = n
+	if e.Type == TypeFile {
+		n.ino = &fileInode{size: e.Size}
+		return a.content(n, isSparse(h), tr, sr)
+	}
+	if err := a.m.create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
+		return err
+	}
+	return a.m.setMeta(a.host(e.Path), &n.entry)
+}
+
+// isSparse says that the stream does not hold the content byte for byte.
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// content writes a regular file. What of a sparse file is in the stream is kept
+// in the tarsplit.
+func (a *applier) content(n *node, sparse bool, tr *tar.Reader, sr *splitReader) error {
+	if n.entry.Size > 0 && !sparse {
+		n.file = a.split.file(n.entry.Path, n.entry.Size)
+		sr.keep = false
+		defer func() { sr.keep = true }()
+	}
+	if n.entry.Size <= smallFile {
+		return a.pool.small(a.host(n.entry.Path), n, tr)
+	}
+	return a.pool.large(a.host(n.entry.Path), n, tr, sparse)
+}
+
+// isEmpty reports whether the layer changes nothing.
+func (a *applier) isEmpty() bool { return len(a.nodes) == 0 && a.root == nil }

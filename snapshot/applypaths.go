@@ -1,0 +1,227 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lower returns the merged view of the layers below, waiting for them.
+func (a *applier) lower() (Tree, error) {
+	if a.below == nil {
+		t, err := a.spec.lower(a.ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look into the layers below: %w", err)
+		}
+		a.below = t
+	}
+	return a.below, nil
+}
+
+// Lstat is Tree's, for the layer as read so far on top of those below.
+func (a *applier) Lstat(p string) (*Entry, error) {
+	if n, ok := a.nodes[p]; ok {
+		return &n.entry, nil
+	}
+	for d := p; d != "."; d = path.Dir(d) {
+		n, ok := a.nodes[d]
+		if a.whiteouts[d] || a.opaque[path.Dir(d)] || (ok && n.entry.Type != TypeDir) {
+			return nil, notExist("lstat", p)
+		}
+	}
+	if len(a.spec.parent) == 0 {
+		return nil, notExist("lstat", p)
+	}
+	t, err := a.lower()
+	if err != nil {
+		return nil, err
+	}
+	return t.Lstat(p)
+}
+
+// view makes the applier's Lstat usable with ResolvePath.
+type view struct {
+	Tree // nothing else is called
+	a    *applier
+}
+
+// Lstat implements Tree.
+func (v view) Lstat(p string) (*Entry, error) { return v.a.Lstat(p) }
+
+// ensureDir makes sure that the layer has a directory for entries below p, and
+// returns its path without symlinks. A directory that has no entry of its own is
+// as in the layers below, or root's with mode 0755 if they have none.
+func (a *applier) ensureDir(p string, depth int) (string, error) {
+	if p == "." {
+		return ".", nil
+	}
+	if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
+		return p, nil
+	}
+	if depth > maxLinks {
+		return "", syscall.ELOOP
+	}
+	parent, err := a.ensureDir(path.Dir(p), depth)
+	if err != nil {
+		return "", err
+	}
+	p = path.Join(parent, path.Base(p))
+	if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
+		return p, nil
+	}
+	e, err := a.Lstat(p)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e = &Entry{Type: TypeDir, Mode: 0o755, ModTime: time.Unix(0, 0)}
+	case err != nil:
+		return "", err
+	case e.Type == TypeSymlink:
+		target, err := ResolvePath(view{a: a}, p, true)
+		if err != nil {
+			return "", err
+		}
+		return a.ensureDir(target, depth+1)
+	case e.Type != TypeDir:
+		return "", fmt.Errorf("%s is no directory", p)
+	}
+	n := &node{entry: *e, file: -1}
+	n.entry.Path, n.entry.Opaque = p, false
+	if err := a.m.create(a.host(p), &n.entry); err != nil {
+		return "", err
+	}
+	a.nodes[p] = n
+	return p, nil
+}
+
+// hardlink makes a link to a file of this layer, or of one below: then the file
+// comes into this layer under both names, as overlay would do it.
+func (a *applier) hardlink(e Entry) error {
+	target, err := cleanName(e.Hardlink)
+	if err != nil {
+		return fmt.Errorf("link to %q: %w", e.Hardlink, err)
+	}
+	dir, err := ResolvePath(view{a: a}, path.Dir(target), true)
+	if err != nil {
+		return err
+	}
+	target = path.Join(dir, path.Base(target))
+	if target == e.Path {
+		return nil // a link to itself changes nothing
+	}
+	n, ok := a.nodes[target]
+	if !ok {
+		if n, err = a.takeUp(target); err != nil {
+			return fmt.Errorf("link to %q: %w", e.Hardlink, err)
+		}
+	}
+	if n.entry.Type == TypeDir {
+		return fmt.Errorf("link to %q: it is a directory", e.Hardlink)
+	}
+	if n.ino != nil && n.ino.writing {
+		if err := a.pool.wait(); err != nil {
+			return err
+		}
+	}
+	if a.nodes[e.Path] != nil {
+		if err := a.drop(e.Path); err != nil {
+			return err
+		}
+	}
+	if err := unix.Linkat(unix.AT_FDCWD, a.host(target), unix.AT_FDCWD, a.host(e.Path), 0); err != nil {
+		return fmt.Errorf("link to %q: %w", e.Hardlink, err)
+	}
+	link := &node{entry: n.entry, ino: n.ino, file: -1}
+	link.entry.Path = e.Path
+	a.nodes[e.Path] = link
+	return nil
+}
+
+// takeUp brings a regular file of the layers below into this layer.
+func (a *applier) takeUp(p string) (*node, error) {
+	e, err := a.Lstat(p)
+	if err != nil {
+		return nil, err
+	}
+	if e.Type != TypeFile {
+		return nil, errors.New("it is no regular file")
+	}
+	if _, err := a.ensureDir(path.Dir(p), 0); err != nil {
+		return nil, err
+	}
+	sum, err := a.below.Digest(p)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{entry: *e, ino: &fileInode{digest: sum, size: e.Size}, file: -1}
+	n.entry.Hardlink, n.entry.Digest = "", ""
+	if err := a.share(p, e); err != nil {
+		return nil, err
+	}
+	a.nodes[p] = n
+	return n, nil
+}
+
+// share links a file of a layer below, which nobody ever changes, or copies it.
+func (a *applier) share(p string, e *Entry) (err error) {
+	if host, ok := a.below.(HostPather).HostPath(p); ok && unix.Link(host, a.host(p)) == nil {
+		return nil
+	}
+	r, err := a.below.Open(p)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := createFile(a.host(p))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := io.Copy(f, r); err != nil {
+		return err
+	}
+	return a.m.setFileMeta(f, e)
+}
+
+// drop removes an object that a later entry replaces, with all below it. Contents
+// that the tar needs to be rebuilt are set aside.
+func (a *applier) drop(p string) error {
+	if err := a.pool.wait(); err != nil {
+		return err
+	}
+	n := a.nodes[p]
+	if n.entry.Type == TypeDir {
+		for q := range a.nodes {
+			if isBelow(q, p) {
+				if err := a.setAside(q); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := a.setAside(p); err != nil {
+		return err
+	}
+	return removeAll(a.host(p))
+}
+
+func (a *applier) setAside(p string) error {
+	n := a.nodes[p]
+	delete(a.nodes, p)
+	if n.file < 0 {
+		return nil
+	}
+	dup := filepath.Join(a.tmp, dupForm)
+	if err := os.Mkdir(dup, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(a.host(p), filepath.Join(dup, strconv.Itoa(n.file)))
+}

@@ -1,0 +1,213 @@
+package snapshot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The files of a layer's folder.
+const (
+	layerFile    = "layer.json" // layerRecord; there if and only if the layer is complete
+	manifestFile = "manifest"
+	dirForm      = "dir"      // overlay-ready directory
+	tarForm      = "tar"      // canonical tar
+	splitFile    = "tarsplit" // what the tar of a pulled layer has beside file contents
+	dupForm      = "dup"      // file contents that a later entry of the same tar replaced
+	blobFile     = "blob.json"
+)
+
+// emptyTar is the DiffID of a tar without entries.
+const emptyTar = DiffID("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
+
+// layerRecord is the content of layer.json.
+type layerRecord struct {
+	Layer Layer
+	// Root is the metadata of the root directory, if the layer's tar has it.
+	Root *rootMeta `json:",omitempty"`
+	// Whiteouts says that the layer has some, so that its directory cannot be
+	// bound alone.
+	Whiteouts bool `json:",omitempty"`
+	// Foreign says that the tar is somebody else's, to be rebuilt from tarsplit.
+	Foreign bool `json:",omitempty"`
+}
+
+type rootMeta struct {
+	Mode     uint32
+	UID, GID uint32
+}
+
+// idOf returns the name of the layer that completes a chain. It is derived from
+// the chain for all layers, so that all processes agree and a layer that is made
+// twice is stored once.
+func idOf(chain ChainID) LayerID { return LayerID(digest.Digest(chain).Encoded()) }
+
+// extend returns the chain of parent with one more layer.
+func extend(parent Stack, diffID DiffID) ChainID {
+	if len(parent) == 0 {
+		return ChainID(diffID)
+	}
+	return ChainID(digest.FromString(string(parent.ChainID()) + " " + string(diffID)))
+}
+
+// foreignContent is the Content of a layer whose tar was not made here.
+func foreignContent(d DiffID) digest.Digest { return digest.FromString("tar " + string(d)) }
+
+func (s *Store) layerPath(id LayerID, elem ...string) string {
+	return s.path(append([]string{layersDir, string(id)}, elem...)...)
+}
+
+// checkID keeps names that come from records from leading out of the store.
+func checkID(id LayerID) error {
+	if len(id) != 64 || strings.Trim(string(id), "0123456789abcdef") != "" {
+		return fmt.Errorf("bad layer id %q", id)
+	}
+	return nil
+}
+
+// loadLayer reads a layer's record; the error matches fs.ErrNotExist if the store
+// has no such layer.
+func (s *Store) loadLayer(id LayerID) (*layerRecord, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(s.layerPath(id, layerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("layer %s: %w", id, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", id, err)
+	}
+	var rec layerRecord
+	if err := json.Unmarshal(b, &rec); err != nil || rec.Layer.ID != id {
+		return nil, fmt.Errorf("layer %s: damaged record, %w", id, fs.ErrNotExist)
+	}
+	return &rec, nil
+}
+
+func (s *Store) onDisk(id LayerID) bool {
+	if checkID(id) != nil {
+		return false
+	}
+	_, err := os.Lstat(s.layerPath(id, layerFile))
+	return err == nil
+}
+
+func (s *Store) hasForm(id LayerID, form string) bool {
+	_, err := os.Lstat(s.layerPath(id, form))
+	return err == nil
+}
+
+// publish completes the folder tmp with its record and moves it to its place. If
+// the layer is there already, tmp is removed and the other one returned.
+func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
+	b, err := json.Marshal(rec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(tmp, layerFile), b, 0o600)
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("write layer record: %w", err)
+	}
+	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
+	if errors.Is(err, fs.ErrExist) {
+		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {
+			return old.Layer, removeAll(tmp)
+		}
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("publish layer %s: %w", rec.Layer.ID, err)
+	}
+	return rec.Layer, nil
+}
+
+// Lookup returns the layer that completes a chain, if the store has its data.
+func (s *Store) Lookup(chain ChainID) (Layer, bool) {
+	if digest.Digest(chain).Validate() != nil {
+		return Layer{}, false
+	}
+	return s.lookupID(idOf(chain))
+}
+
+func (s *Store) lookupID(id LayerID) (Layer, bool) {
+	rec, err := s.loadLayer(id)
+	if err != nil {
+		return Layer{}, false
+	}
+	return rec.Layer, true
+}
+
+// Has reports whether a layer's data is on disk, or can be fetched because it was
+// registered with AddLazy in this process.
+func (s *Store) Has(id LayerID) bool {
+	if s.onDisk(id) {
+		return true
+	}
+	_, ok := s.Lazy(id)
+	return ok
+}
+
+// Layer returns what is known of a layer, or an error that matches
+// fs.ErrNotExist.
+func (s *Store) Layer(id LayerID) (Layer, error) {
+	rec, err := s.loadLayer(id)
+	if err == nil {
+		return rec.Layer, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.lazy[id]; ok {
+		return l.layer, nil
+	}
+	return Layer{}, err
+}
+
+// Layers lists the layers whose data is on disk, in no special order.
+func (s *Store) Layers() ([]Layer, error) {
+	names, err := os.ReadDir(s.path(layersDir))
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	var ls []Layer
+	for _, n := range names {
+		if rec, err := s.loadLayer(LayerID(n.Name())); err == nil {
+			ls = append(ls, rec.Layer)
+		}
+	}
+	return ls, nil
+}
+
+// Blob returns the descriptor of a layer's compressed form: the one it was pulled
+// as, or the one that SetBlob named last. Whether the bytes are here is
+// Blobs().Has.
+func (s *Store) Blob(l Layer) (ocispec.Descriptor, bool) {
+	var desc ocispec.Descriptor
+	if checkID(l.ID) != nil {
+		return desc, false
+	}
+	b, err := os.ReadFile(s.layerPath(l.ID, blobFile))
+	if err == nil && json.Unmarshal(b, &desc) == nil && desc.Digest.Validate() == nil {
+		return desc, true
+	}
+	lazy, ok := s.Lazy(l.ID)
+	return lazy.Blob, ok
+}
+
+// SetBlob records that a layer's tar has a compressed form. The layer's data is
+// on disk.
+func (s *Store) SetBlob(l Layer, desc ocispec.Descriptor) error {
+	if err := checkID(l.ID); err != nil {
+		return err
+	}
+	b, err := json.Marshal(desc)
+	if err != nil {
+		return fmt.Errorf("record blob of layer %s: %w", l.ID, err)
+	}
+	return s.writeFile(s.layerPath(l.ID, blobFile), b)
+}

@@ -1,0 +1,160 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// makeDir makes the directory form of a layer that has a tar form, which it then
+// removes: the tar can be made from the directory again. The caller holds the
+// layer's lock.
+func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
+	if s.hasForm(id, dirForm) {
+		return nil
+	}
+	idx, err := openIndex(s.layerPath(id, manifestFile))
+	if err != nil {
+		return err
+	}
+	tar, err := os.Open(s.layerPath(id, tarForm))
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
+	tmp, err := s.tempDir(tmpDir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeAll(tmp))
+		}
+	}()
+	u := &unpacker{m: &s.maker, tar: tar, dir: tmp}
+	if err := u.run(ctx, idx); err != nil {
+		return err
+	}
+	if err := s.setRoot(tmp, rootMeta{Mode: 0o755}); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, s.layerPath(id, dirForm)); err != nil {
+		return err
+	}
+	return os.Remove(s.layerPath(id, tarForm))
+}
+
+// unpacker makes a directory from a manifest and the canonical tar beside it.
+type unpacker struct {
+	m   *maker
+	tar *os.File
+	dir string
+}
+
+func (u *unpacker) run(ctx context.Context, idx *index) error {
+	g, ctx := errgroup.WithContext(ctx)
+	files := make(chan *record, 64)
+	var dirs, links []*record
+	g.Go(func() error {
+		defer close(files)
+		for i := range idx.len() {
+			r, err := idx.record(i)
+			if err != nil {
+				return err
+			}
+			switch {
+			case r.Hardlink != "":
+				links = append(links, r)
+				continue
+			case r.Type == TypeFile:
+				select {
+				case files <- r:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				continue
+			case r.Type == TypeDir:
+				dirs = append(dirs, r)
+			}
+			if err := u.object(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
+		g.Go(func() error {
+			var buf []byte
+			for r := range files {
+				if err := u.file(r, &buf); err != nil {
+					return fmt.Errorf("unpack %s: %w", r.Path, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, r := range links {
+		if err := unix.Link(filepath.Join(u.dir, r.Hardlink), filepath.Join(u.dir, r.Path)); err != nil {
+			return fmt.Errorf("unpack %s: link: %w", r.Path, err)
+		}
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := u.m.setMeta(filepath.Join(u.dir, dirs[i].Path), &dirs[i].Entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) object(r *record) error {
+	p := filepath.Join(u.dir, r.Path)
+	if err := u.m.create(p, &r.Entry); err != nil || r.Type == TypeDir {
+		return err
+	}
+	return u.m.setMeta(p, &r.Entry)
+}
+
+func (u *unpacker) file(r *record, buf *[]byte) error {
+	p := filepath.Join(u.dir, r.Path)
+	if r.Size > smallFile {
+		return u.large(p, r)
+	}
+	if cap(*buf) < int(r.Size) {
+		*buf = make([]byte, smallFile)
+	}
+	b := (*buf)[:r.Size]
+	if _, err := u.tar.ReadAt(b, r.offset); err != nil && r.Size > 0 {
+		return noEOF(err)
+	}
+	return u.m.writeFile(p, &r.Entry, b)
+}
+
+// large copies inside the kernel.
+func (u *unpacker) large(p string, r *record) (err error) {
+	f, err := createFile(p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	off, left := r.offset, r.Size
+	for left > 0 {
+		n, err := unix.CopyFileRange(int(u.tar.Fd()), &off, int(f.Fd()), nil, int(min(left, 1<<30)), 0)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errSize
+		}
+		left -= int64(n)
+	}
+	return u.m.setFileMeta(f, &r.Entry)
+}

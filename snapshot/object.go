@@ -1,0 +1,261 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// statEntry fills an Entry from what lstat says; Path, links and xattrs are the
+// caller's.
+func statEntry(st *unix.Stat_t) Entry {
+	e := Entry{
+		Mode: st.Mode & 0o7777,
+		UID:  st.Uid, GID: st.Gid,
+		ModTime: time.Unix(st.Mtim.Unix()),
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		e.Type, e.Size = TypeFile, st.Size
+	case unix.S_IFDIR:
+		e.Type = TypeDir
+	case unix.S_IFLNK:
+		e.Type, e.Mode = TypeSymlink, 0o777
+	case unix.S_IFIFO:
+		e.Type = TypeFifo
+	case unix.S_IFSOCK:
+		e.Type = TypeSocket
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.Type = TypeChar
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			e.Type = TypeBlock
+		}
+		e.DevMajor, e.DevMinor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		if isWhiteout(st) {
+			e = Entry{Type: TypeWhiteout}
+		}
+	}
+	return e
+}
+
+// isWhiteout recognises overlay's whiteout, the character device 0/0.
+func isWhiteout(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+}
+
+// lstat is unix.Lstat, repeated when a signal interrupts it.
+func lstat(path string, st *unix.Stat_t) error {
+	for {
+		err := unix.Lstat(path, st)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// isOverlayXattr recognises the attributes that overlay keeps its own state in.
+func isOverlayXattr(name string) bool {
+	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
+}
+
+// isLayerXattr says which attributes belong to a layer's content: file
+// capabilities and what programs set, but neither labels of this machine's
+// security modules nor ACLs nor overlay's own state.
+func isLayerXattr(name string) bool {
+	if name == "security.capability" {
+		return true
+	}
+	return !strings.HasPrefix(name, "security.") && !strings.HasPrefix(name, "system.") && !isOverlayXattr(name)
+}
+
+// readXattrs returns an object's attributes that belong to a layer, nil if there
+// are none, and whether overlay marks it as an opaque directory.
+func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) {
+	var stack [1024]byte
+	names := stack[:]
+	n, err := unix.Llistxattr(path, names)
+	if errors.Is(err, unix.ERANGE) {
+		names = make([]byte, 64<<10)
+		n, err = unix.Llistxattr(path, names)
+	}
+	if errors.Is(err, unix.ENOTSUP) || (err == nil && n == 0) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list xattrs of %s: %w", path, err)
+	}
+	for _, name := range strings.Split(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
+		isMark := name == "trusted.overlay.opaque" || name == "user.overlay.opaque"
+		if !isMark && !isLayerXattr(name) {
+			continue
+		}
+		v, err := readXattr(path, name)
+		if errors.Is(err, unix.ENODATA) {
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read xattr %s of %s: %w", name, path, err)
+		}
+		if isMark {
+			opaque = opaque || v == "y"
+			continue
+		}
+		if xattrs == nil {
+			xattrs = map[string]string{}
+		}
+		xattrs[name] = v
+	}
+	return xattrs, opaque, nil
+}
+
+func readXattr(path, name string) (string, error) {
+	buf := make([]byte, 256)
+	n, err := unix.Lgetxattr(path, name, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 64<<10)
+		n, err = unix.Lgetxattr(path, name, buf)
+	}
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+// readLink reads a symlink of any length.
+func readLink(path string) (string, error) { return os.Readlink(path) }
+
+// maker creates objects and sets their metadata as the calling user can.
+type maker struct {
+	uid, gid uint32 // of this process: what new objects get
+	// opaqueXattr is the name under which overlay looks for opaque marks.
+	opaqueXattr string
+	// inUserns: device nodes cannot be made and some attributes not be set.
+	inUserns bool
+}
+
+// create makes any object but a regular file or hard link, without metadata.
+func (m *maker) create(path string, e *Entry) error {
+	var err error
+	switch e.Type {
+	case TypeDir:
+		err = unix.Mkdir(path, 0o700)
+	case TypeSymlink:
+		err = unix.Symlink(e.Linkname, path)
+	case TypeFifo:
+		err = unix.Mkfifo(path, 0o600)
+	case TypeWhiteout:
+		err = unix.Mknod(path, unix.S_IFCHR, 0)
+	case TypeChar, TypeBlock:
+		if e.Type == TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
+			return fmt.Errorf("make %s: a character device 0/0 is overlay's whiteout", path)
+		}
+		kind := uint32(unix.S_IFCHR)
+		if e.Type == TypeBlock {
+			kind = unix.S_IFBLK
+		}
+		err = unix.Mknod(path, kind|0o600, int(unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))))
+		if m.inUserns && errors.Is(err, unix.EPERM) {
+			// No one can make device nodes here; an empty file keeps the name.
+			err = unix.Mknod(path, unix.S_IFREG|0o600, 0)
+		}
+	default:
+		err = fmt.Errorf("unknown type %q", e.Type)
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	return nil
+}
+
+// setMeta sets owner, mode, attributes and time of an object, in the order in
+// which none undoes another. Directories that still get children need setTime
+// again afterwards.
+func (m *maker) setMeta(path string, e *Entry) error {
+	if e.Type == TypeWhiteout {
+		return nil
+	}
+	if e.UID != m.uid || e.GID != m.gid {
+		if err := unix.Lchown(path, int(e.UID), int(e.GID)); err != nil {
+			return fmt.Errorf("chown %s to %d:%d: %w", path, e.UID, e.GID, err)
+		}
+	}
+	if e.Type != TypeSymlink {
+		if err := unix.Fchmodat(unix.AT_FDCWD, path, e.Mode&0o7777, 0); err != nil {
+			return fmt.Errorf("chmod %s: %w", path, err)
+		}
+	}
+	if err := m.setXattrs(path, e); err != nil {
+		return err
+	}
+	return setTime(path, e.ModTime)
+}
+
+func (m *maker) setXattrs(path string, e *Entry) error {
+	for k, v := range e.Xattrs {
+		if !isLayerXattr(k) {
+			continue
+		}
+		err := unix.Lsetxattr(path, k, []byte(v), 0)
+		// File systems without user attributes, attributes on symlinks, and
+		// trusted ones without privilege: nothing that ran could tell.
+		if errors.Is(err, unix.ENOTSUP) || (errors.Is(err, unix.EPERM) && (m.inUserns || k != "security.capability")) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("set xattr %s of %s: %w", k, path, err)
+		}
+	}
+	if e.Opaque {
+		if err := unix.Lsetxattr(path, m.opaqueXattr, []byte("y"), 0); err != nil {
+			return fmt.Errorf("mark %s opaque: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// setTime sets the modification time of an object, which may be a symlink.
+func setTime(path string, t time.Time) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		ts = unix.Timespec{}
+	}
+	err = unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("set time of %s: %w", path, err)
+	}
+	return nil
+}
+
+// setFileMeta is setMeta for an open regular file whose content is written.
+func (m *maker) setFileMeta(f *os.File, e *Entry) error {
+	fd := int(f.Fd())
+	if e.UID != m.uid || e.GID != m.gid {
+		if err := unix.Fchown(fd, int(e.UID), int(e.GID)); err != nil {
+			return fmt.Errorf("chown %s to %d:%d: %w", f.Name(), e.UID, e.GID, err)
+		}
+	}
+	if err := unix.Fchmod(fd, e.Mode&0o7777); err != nil {
+		return fmt.Errorf("chmod %s: %w", f.Name(), err)
+	}
+	if len(e.Xattrs) > 0 {
+		if err := m.setXattrs(f.Name(), e); err != nil {
+			return err
+		}
+	}
+	return setTime(f.Name(), e.ModTime)
+}
+
+// inUserns reports whether this process is in a user namespace that is not the
+// machine's first.
+func inUserns() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return os.Geteuid() != 0
+	}
+	f := strings.Fields(string(b))
+	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
+}

@@ -1,0 +1,348 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"runtime"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/archive"
+)
+
+const (
+	// smallFile is the size up to which a file is read at once by one of the
+	// workers; larger ones are streamed by the one who writes the tar.
+	smallFile = 128 << 10
+	// packWindow is how many entries are in the making at once.
+	packWindow = 128
+)
+
+// packItem is one entry on its way into a tar and a manifest.
+type packItem struct {
+	rec record
+	// host is the file that holds the content; open is used where it is "".
+	host string
+	open func() (io.ReadCloser, error)
+	// want, unless empty, is the digest that the content must have.
+	want digest.Digest
+	// linked says that later items may be hard links to this one.
+	linked bool
+	// dest, unless "", is where the object is made too.
+	dest string
+}
+
+// packJob is a packItem with what a worker found; jobs are used again and again.
+type packJob struct {
+	packItem
+	buf   []byte
+	err   error
+	ready chan struct{}
+}
+
+// packer turns a sequence of items in manifest order into a tar, its digest, a
+// manifest and, where items have a dest, a directory, in one pass: several
+// workers read and hash small files while one goroutine puts them in order.
+type packer struct {
+	maker *maker
+	out   io.Writer       // receives the tar; may be nil
+	man   *manifestWriter // may be nil: then files are not hashed either
+	sink  *tarSink
+	hdr   []byte
+	dirs  []*Entry // made in dest; completed last
+	dests []string
+
+	hasWhiteouts bool
+	entries      int
+}
+
+// packed is the outcome.
+type packed struct {
+	diffID    DiffID
+	size      int64
+	whiteouts bool
+	entries   int
+}
+
+// run packs what walk emits. Walk is called in a goroutine of its own and stops
+// when emit fails.
+func (p *packer) run(ctx context.Context, walk func(ctx context.Context, emit func(packItem) error) error) (packed, error) {
+	p.sink = newTarSink(p.out)
+	g, gctx := errgroup.WithContext(ctx)
+	free := make(chan *packJob, packWindow)
+	for range packWindow {
+		free <- &packJob{ready: make(chan struct{}, 1)}
+	}
+	work := make(chan *packJob, packWindow)
+	order := make(chan *packJob, packWindow)
+	g.Go(func() error {
+		defer close(work)
+		defer close(order)
+		return walk(gctx, func(it packItem) error {
+			if err := p.prepare(&it); err != nil {
+				return err
+			}
+			select {
+			case j := <-free:
+				j.packItem, j.err = it, nil
+				order <- j // never blocks: as many places as jobs
+				work <- j
+				return nil
+			case <-gctx.Done():
+				return context.Cause(gctx)
+			}
+		})
+	})
+	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
+		g.Go(func() error {
+			for j := range work {
+				j.err = p.load(j)
+				j.ready <- struct{}{}
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { return p.sequence(gctx, order, free) })
+	err := g.Wait()
+	if err == nil {
+		p.sink.zero(1024)
+	}
+	d, serr := p.sink.finish()
+	if err == nil {
+		err = serr
+	}
+	if err == nil {
+		err = p.finishDirs()
+	}
+	return packed{diffID: DiffID(d), size: p.sink.pos, whiteouts: p.hasWhiteouts, entries: p.entries}, err
+}
+
+// prepare makes what must exist before later items: everything but files.
+func (p *packer) prepare(it *packItem) error {
+	if it.dest == "" || it.rec.Type == TypeFile {
+		return nil
+	}
+	if err := p.maker.create(it.dest, &it.rec.Entry); err != nil {
+		return err
+	}
+	if it.rec.Type == TypeDir {
+		e := it.rec.Entry
+		p.dirs, p.dests = append(p.dirs, &e), append(p.dests, it.dest)
+		return nil
+	}
+	return p.maker.setMeta(it.dest, &it.rec.Entry)
+}
+
+func (p *packer) finishDirs() error {
+	for i := len(p.dirs) - 1; i >= 0; i-- {
+		if err := p.maker.setMeta(p.dests[i], p.dirs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load reads a small file, hashes it and writes it to its dest.
+func (p *packer) load(j *packJob) error {
+	if j.rec.Type != TypeFile || j.rec.Hardlink != "" || j.rec.Size > smallFile {
+		return nil
+	}
+	size := int(j.rec.Size)
+	if cap(j.buf) < size+1 {
+		j.buf = make([]byte, size+1, max(size+1, 8<<10))
+	}
+	n, err := j.read(j.buf[:size+1])
+	if err != nil {
+		return fmt.Errorf("read %s: %w", j.rec.Path, err)
+	}
+	if n != size {
+		return j.changed()
+	}
+	j.buf = j.buf[:n]
+	if p.man != nil {
+		sum := sha256.Sum256(j.buf)
+		if err := j.check(sum); err != nil {
+			return err
+		}
+	}
+	if j.dest != "" {
+		return p.maker.writeFile(j.dest, &j.rec.Entry, j.buf)
+	}
+	return nil
+}
+
+// read fills buf from the item's content and returns how much there was.
+func (j *packJob) read(buf []byte) (int, error) {
+	if j.host != "" {
+		return readHostFile(j.host, buf)
+	}
+	if j.open == nil {
+		return 0, nil
+	}
+	r, err := j.open()
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(r, buf)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return n, errors.Join(err, r.Close())
+}
+
+// readHostFile reads up to len(buf) bytes of a file with few system calls.
+func readHostFile(name string, buf []byte) (int, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	n := 0
+	for n < len(buf) {
+		k, err := unix.Read(fd, buf[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			break
+		}
+		n += k
+	}
+	return n, nil
+}
+
+func (j *packItem) changed() error {
+	return fmt.Errorf("%s changed while it was read", j.rec.Path)
+}
+
+func (j *packItem) check(sum [32]byte) error {
+	var b [71]byte
+	copy(b[:], "sha256:")
+	hex.Encode(b[7:], sum[:])
+	j.rec.Digest = digest.Digest(b[:])
+	if j.want != "" && j.want != j.rec.Digest {
+		return j.changed()
+	}
+	return nil
+}
+
+// sequence writes the jobs' entries in order.
+func (p *packer) sequence(ctx context.Context, order <-chan *packJob, free chan<- *packJob) error {
+	links := map[string]record{} // first entries of hard links, for their digests
+	var err error
+	for j := range order {
+		<-j.ready
+		if err == nil {
+			err = j.err
+		}
+		if err == nil {
+			err = p.entry(ctx, j, links)
+		}
+		if err == nil {
+			err = p.sink.failed()
+		}
+		if err != nil {
+			return err // the walk stops with the context
+		}
+		free <- j
+	}
+	return nil
+}
+
+func (p *packer) entry(ctx context.Context, j *packJob, links map[string]record) error {
+	r := &j.rec
+	p.entries++
+	h := tarHeader(&r.Entry)
+	if r.Type == TypeWhiteout {
+		p.hasWhiteouts = true
+	}
+	p.hdr = archive.AppendHeader(p.hdr[:0], &h)
+	p.sink.write(p.hdr)
+	switch {
+	case r.Hardlink != "" && p.man == nil:
+		// Only the tar is wanted, and the header was all of it.
+	case r.Hardlink != "":
+		if err := p.link(j, links); err != nil {
+			return err
+		}
+	case r.Type == TypeFile:
+		r.offset = p.sink.pos
+		if r.Size > smallFile {
+			if err := p.stream(ctx, j); err != nil {
+				return err
+			}
+		} else {
+			p.sink.write(j.buf)
+		}
+		p.sink.zero(archive.Padding(r.Size))
+		if j.linked {
+			links[r.Path] = *r
+		}
+	}
+	if p.man == nil {
+		return nil
+	}
+	return p.man.add(r)
+}
+
+func (p *packer) link(j *packJob, links map[string]record) error {
+	first, ok := links[j.rec.Hardlink]
+	if !ok {
+		return fmt.Errorf("hard link %s: %q is no earlier file of the layer", j.rec.Path, j.rec.Hardlink)
+	}
+	j.rec.Digest, j.rec.Size, j.rec.offset = first.Digest, first.Size, first.offset
+	if j.dest == "" {
+		return nil
+	}
+	target := j.dest[:len(j.dest)-len(j.rec.Path)] + j.rec.Hardlink
+	if err := unix.Link(target, j.dest); err != nil {
+		return fmt.Errorf("link %s to %s: %w", j.dest, target, err)
+	}
+	return nil
+}
+
+// tarHeader translates an entry.
+func tarHeader(e *Entry) archive.Header {
+	h := archive.Header{
+		Name: e.Path, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime.Unix(),
+		Linkname: e.Linkname, Xattrs: e.Xattrs, DevMajor: e.DevMajor, DevMinor: e.DevMinor,
+	}
+	switch e.Type {
+	case TypeFile:
+		h.Type, h.Size = '0', e.Size
+		if e.Hardlink != "" {
+			h.Type, h.Size, h.Linkname, h.Xattrs = '1', 0, e.Hardlink, nil
+		}
+	case TypeDir:
+		h.Type = '5'
+		h.Name += "/"
+	case TypeSymlink:
+		h.Type = '2'
+	case TypeChar:
+		h.Type = '3'
+	case TypeBlock:
+		h.Type = '4'
+	case TypeFifo:
+		h.Type = '6'
+	case TypeWhiteout:
+		dir, name := path.Split(e.Path)
+		h = archive.Header{Name: dir + whiteoutPrefix + name, Type: '0'}
+	}
+	return h
+}
+
+// Names of whiteouts in tars (OCI image-spec, layer.md).
+const (
+	whiteoutPrefix = ".wh."
+	opaqueMarker   = ".wh..wh..opq"
+)

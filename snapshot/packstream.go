@@ -1,0 +1,169 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// stream copies a large file into the tar: one goroutine reads, hashes and writes
+// the file, while the caller feeds the tar.
+func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
+	r, err := j.reader()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", j.rec.Path, err)
+	}
+	defer r.Close()
+	var dst *os.File
+	if j.dest != "" {
+		dst, err = createFile(j.dest)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, dst.Close()) }()
+	}
+	var h hash.Hash
+	if p.man != nil {
+		h = sha256.New()
+	}
+	c := &chunker{r: r, h: h, size: j.rec.Size, full: make(chan []byte, 3), free: make(chan []byte, 3)}
+	if dst != nil {
+		c.dst = dst
+	}
+	for range 3 {
+		c.free <- make([]byte, sinkChunk)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { c.run(ctx) })
+	for b := range c.full {
+		p.sink.write(b)
+		c.free <- b[:cap(b)]
+	}
+	wg.Wait()
+	if errors.Is(c.err, errSize) {
+		return j.changed()
+	}
+	if c.err != nil {
+		return fmt.Errorf("read %s: %w", j.rec.Path, c.err)
+	}
+	if h != nil {
+		if err := j.check([32]byte(h.Sum(nil))); err != nil {
+			return err
+		}
+	}
+	if dst != nil {
+		return p.maker.setFileMeta(dst, &j.rec.Entry)
+	}
+	return nil
+}
+
+func (j *packJob) reader() (io.ReadCloser, error) {
+	if j.host != "" {
+		return os.OpenFile(j.host, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	}
+	if j.open == nil {
+		return nil, errors.New("no content")
+	}
+	return j.open()
+}
+
+// errSize says that a file is shorter or longer than it was.
+var errSize = errors.New("unexpected size")
+
+// chunker reads exactly size bytes in chunks.
+type chunker struct {
+	r          io.Reader
+	dst        io.Writer
+	h          hash.Hash
+	size       int64
+	full, free chan []byte
+	err        error
+}
+
+func (c *chunker) run(ctx context.Context) {
+	defer close(c.full)
+	left := c.size
+	for left > 0 {
+		if ctx.Err() != nil {
+			c.err = context.Cause(ctx)
+			return
+		}
+		b := <-c.free
+		b = b[:min(int64(len(b)), left)]
+		n, err := io.ReadFull(c.r, b)
+		if err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errSize
+			}
+			c.err = err
+			return
+		}
+		left -= int64(n)
+		if c.h != nil {
+			c.h.Write(b)
+		}
+		if c.dst != nil {
+			if _, err := c.dst.Write(b); err != nil {
+				c.err = err
+				return
+			}
+		}
+		c.full <- b
+	}
+	var one [1]byte
+	if n, _ := io.ReadFull(c.r, one[:]); n > 0 {
+		c.err = errSize
+	}
+}
+
+func createFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create: %w", err)
+	}
+	return f, nil
+}
+
+// writeFile makes a regular file with content and metadata with few system calls.
+func (m *maker) writeFile(path string, e *Entry, data []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	err = writeAll(fd, data)
+	if err == nil && (e.UID != m.uid || e.GID != m.gid) {
+		err = unix.Fchown(fd, int(e.UID), int(e.GID))
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, e.Mode&0o7777)
+	}
+	err = errors.Join(err, unix.Close(fd))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := m.setXattrs(path, e); err != nil {
+		return err
+	}
+	return setTime(path, e.ModTime)
+}
+
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}

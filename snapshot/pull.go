@@ -1,0 +1,340 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot/archive"
+)
+
+// lazyLayer is what AddLazy registered.
+type lazyLayer struct {
+	LazyLayer
+	layer  Layer
+	parent Stack
+}
+
+// AddLazy registers a layer on top of parent that is fetched only when something
+// needs its data. The Layer's ID is derived from the chain, so that every process
+// gives it the same name. Size is 0 until the data is here.
+func (s *Store) AddLazy(parent Stack, l LazyLayer) (Layer, error) {
+	if err := digest.Digest(l.DiffID).Validate(); err != nil {
+		return Layer{}, fmt.Errorf("add layer: diff id %q: %w", l.DiffID, err)
+	}
+	if err := checkBlobDigest(l.Blob.Digest); err != nil {
+		return Layer{}, fmt.Errorf("add layer: %w", err)
+	}
+	layer := Layer{
+		ID: idOf(extend(parent, l.DiffID)), DiffID: l.DiffID, Content: foreignContent(l.DiffID),
+		Empty: l.DiffID == emptyTar,
+	}
+	// The same layer may have been made here; then only what it is called by
+	// those who pull it stays.
+	if old, ok := s.lookupID(layer.ID); ok {
+		layer.Size, layer.Created, layer.Empty = old.Size, old.Created, old.Empty
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lazy[layer.ID] = lazyLayer{LazyLayer: l, layer: layer, parent: append(Stack(nil), parent...)}
+	return layer, nil
+}
+
+// Lazy returns what AddLazy registered for a layer in this process.
+func (s *Store) Lazy(id LayerID) (LazyLayer, bool) {
+	l, ok := s.lazyLayer(id)
+	return l.LazyLayer, ok
+}
+
+func (s *Store) lazyLayer(id LayerID) (lazyLayer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.lazy[id]
+	return l, ok
+}
+
+// Fetch makes sure that the compressed form of a layer that was pulled, or was
+// registered with AddLazy, is among the Blobs, without unpacking it.
+func (s *Store) Fetch(ctx context.Context, l Layer) (ocispec.Descriptor, error) {
+	desc, ok := s.Blob(l)
+	if ok && s.blobs.Has(desc.Digest) {
+		return desc, nil
+	}
+	lazy, isLazy := s.lazyLayer(l.ID)
+	if !isLazy {
+		return desc, fmt.Errorf("fetch layer %s: no source is known: %w", l.ID, os.ErrNotExist)
+	}
+	lock, err := lockFile(ctx, s.path(locksDir, "blob-"+lazy.Blob.Digest.Encoded()))
+	if err != nil {
+		return desc, err
+	}
+	defer lock.release()
+	b, err := s.openBlob(ctx, lazy.LazyLayer)
+	if err != nil {
+		return desc, err
+	}
+	defer b.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, sinkChunk))
+	if err == nil {
+		err = b.commit()
+	}
+	if err != nil {
+		return desc, fmt.Errorf("fetch layer %s: %w", lazy.Blob.Digest, err)
+	}
+	return lazy.Blob, nil
+}
+
+// blobReader reads a layer's compressed form, from the blobs or from where it
+// comes, and keeps it.
+type blobReader struct {
+	io.Reader
+	src  io.Closer
+	w    *BlobWriter
+	want ocispec.Descriptor
+	kept bool // the bytes come from the blobs
+}
+
+func (s *Store) openBlob(ctx context.Context, l LazyLayer) (*blobReader, error) {
+	w, err := s.blobs.Writer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if f, err := os.Open(s.blobs.Path(l.Blob.Digest)); err == nil {
+		if err := w.Close(); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return &blobReader{Reader: f, src: f, want: l.Blob, kept: true}, nil
+	}
+	if l.Open == nil {
+		return nil, errors.Join(fmt.Errorf("no source is known: %w", os.ErrNotExist), w.Close())
+	}
+	r := &resumer{ctx: ctx, open: l.Open, size: l.Blob.Size}
+	return &blobReader{Reader: io.TeeReader(r, w), src: r, w: w, want: l.Blob}, nil
+}
+
+// commit verifies what has been read to its end.
+func (b *blobReader) commit() error {
+	if b.kept {
+		return nil
+	}
+	if b.want.Size > 0 && b.w.Size() != b.want.Size {
+		return fmt.Errorf("got %d bytes instead of %d", b.w.Size(), b.want.Size)
+	}
+	_, err := b.w.Commit(b.want.Digest)
+	return err
+}
+
+// Close implements io.Closer. What was not committed is gone.
+func (b *blobReader) Close() error {
+	err := b.src.Close()
+	if b.w != nil {
+		err = errors.Join(err, b.w.Close())
+	}
+	return err
+}
+
+// resumer reads a stream that may break, and opens it again where it broke.
+type resumer struct {
+	ctx  context.Context
+	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+	size int64 // 0: unknown
+	r    io.ReadCloser
+	off  int64
+	// tries counts failures without any progress between them.
+	tries int
+}
+
+const maxTries = 4
+
+// Read implements io.Reader.
+func (r *resumer) Read(p []byte) (int, error) {
+	for {
+		if r.r == nil {
+			if r.size > 0 && r.off >= r.size {
+				return 0, io.EOF
+			}
+			if err := r.reopen(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := r.r.Read(p)
+		r.off += int64(n)
+		if n > 0 {
+			r.tries = 0
+		}
+		if r.size > 0 && r.off > r.size {
+			return n, fmt.Errorf("more than the %d bytes that were announced", r.size)
+		}
+		switch {
+		case err == nil:
+			return n, nil
+		case errors.Is(err, io.EOF) && (r.size == 0 || r.off == r.size):
+			return n, io.EOF
+		}
+		r.r.Close()
+		r.r = nil
+		if err := r.pause(err); err != nil {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+func (r *resumer) reopen() error {
+	for {
+		rc, err := r.open(r.ctx, r.off)
+		if err == nil {
+			r.r = rc
+			return nil
+		}
+		if err := r.pause(err); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits before the next try, or returns the error if there is none left.
+func (r *resumer) pause(cause error) error {
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	if r.tries++; r.tries > maxTries {
+		if errors.Is(cause, io.EOF) {
+			cause = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("at byte %d: %w", r.off, cause)
+	}
+	t := time.NewTimer(50 * time.Millisecond << r.tries)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+// Close implements io.Closer.
+func (r *resumer) Close() error {
+	if r.r == nil {
+		return nil
+	}
+	err := r.r.Close()
+	r.r = nil
+	return err
+}
+
+// fetchLayer fetches a layer and unpacks it in one pass. The caller holds the
+// layer's lock.
+func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.Context) (Tree, error)) error {
+	readCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	b, err := s.openBlob(readCtx, l.LazyLayer)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, blob: &l.Blob, lower: lower, stop: stop, verified: b.commit})
+	return err
+}
+
+// Import applies a tar on top of parent and makes it a layer now. The stream may
+// be compressed. DiffID, unless empty, is what the uncompressed tar must have; if
+// the store has that layer already, the stream is not read.
+func (s *Store) Import(ctx context.Context, parent Stack, diffID DiffID, r io.Reader) (Layer, error) {
+	if diffID != "" {
+		if l, ok := s.Lookup(extend(parent, diffID)); ok {
+			return l, nil
+		}
+	}
+	l, err := s.applyLayer(ctx, r, applySpec{parent: parent, diffID: diffID, lower: func(ctx context.Context) (Tree, error) {
+		if err := s.ensure(ctx, parent, true); err != nil {
+			return nil, err
+		}
+		return s.Tree(ctx, parent)
+	}})
+	if err != nil {
+		return Layer{}, fmt.Errorf("import layer: %w", err)
+	}
+	return l, nil
+}
+
+// applySpec says what a tar stream is applied as.
+type applySpec struct {
+	parent Stack
+	diffID DiffID // "": unknown
+	blob   *ocispec.Descriptor
+	// lower gives the merged view of the layers below.
+	lower func(context.Context) (Tree, error)
+	// stop, if set, ends a read of the stream that blocks.
+	stop func()
+	// verified, if set, checks the compressed stream after its end.
+	verified func() error
+}
+
+// applyLayer makes a layer of a tar stream: reading, decompressing and hashing,
+// and writing files overlap.
+func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ Layer, err error) {
+	tmp, err := s.tempDir(tmpDir)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeAll(tmp))
+		}
+	}()
+	raw := newReadAhead(ctx, r)
+	defer raw.Close()
+	z, _, err := archive.Decompress(raw)
+	if err != nil {
+		return Layer{}, fmt.Errorf("decompress: %w", err)
+	}
+	defer z.Close()
+	hashed := newHashReader(z)
+	plain := newReadAhead(ctx, hashed)
+	defer plain.Close()
+	if spec.stop != nil {
+		defer spec.stop() // before the goroutines are waited for
+	}
+	a, err := newApplier(ctx, s, tmp, spec)
+	if err != nil {
+		return Layer{}, err
+	}
+	rec, err := a.run(plain)
+	if err != nil {
+		return Layer{}, err
+	}
+	// What follows the compressed stream belongs to the blob all the same.
+	if _, err := io.Copy(io.Discard, raw); err != nil {
+		return Layer{}, err
+	}
+	got := DiffID(hashed.digest())
+	if spec.diffID != "" && got != spec.diffID {
+		return Layer{}, fmt.Errorf("the uncompressed layer is %s, the image says %s", got, spec.diffID)
+	}
+	if spec.verified != nil {
+		if err := spec.verified(); err != nil {
+			return Layer{}, err
+		}
+	}
+	rec.Layer = Layer{
+		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: hashed.n,
+		Created: time.Now().UTC().Truncate(time.Second), Empty: a.isEmpty(),
+	}
+	if spec.blob != nil {
+		if err := writeJSON(filepath.Join(tmp, blobFile), spec.blob); err != nil {
+			return Layer{}, err
+		}
+	}
+	return s.publish(tmp, rec)
+}

@@ -1,0 +1,114 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"hash"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// readAhead reads a stream in a goroutine, a few chunks in advance.
+type readAhead struct {
+	full, free chan []byte
+	cur, rest  []byte
+	err        error // of the stream; valid when full is closed
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+}
+
+func newReadAhead(ctx context.Context, r io.Reader) *readAhead {
+	const n = 4
+	ctx, cancel := context.WithCancel(ctx)
+	a := &readAhead{full: make(chan []byte, n), free: make(chan []byte, n), cancel: cancel}
+	for range n {
+		a.free <- make([]byte, sinkChunk)
+	}
+	a.wg.Go(func() {
+		defer close(a.full)
+		a.err = a.fill(ctx, r)
+	})
+	return a
+}
+
+func (a *readAhead) fill(ctx context.Context, r io.Reader) error {
+	for {
+		select {
+		case b := <-a.free:
+			n, err := readFull(r, b[:cap(b)])
+			a.full <- b[:n] // never blocks: as many places as chunks
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// readFull fills b as far as the stream goes and passes the stream's own error on,
+// unlike io.ReadFull, which does not tell a cut-off stream from a short one.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = r.Read(b[n:])
+		n += k
+	}
+	return n, err
+}
+
+// Read implements io.Reader.
+func (a *readAhead) Read(p []byte) (int, error) {
+	for len(a.rest) == 0 {
+		if a.cur != nil {
+			a.free <- a.cur
+			a.cur = nil
+		}
+		b, ok := <-a.full
+		if !ok {
+			return 0, a.err
+		}
+		a.cur, a.rest = b, b
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+// Close ends the goroutine and waits for it; the stream must not block for ever.
+func (a *readAhead) Close() error {
+	a.cancel()
+	a.wg.Wait()
+	return nil
+}
+
+// hashReader hashes and counts what is read.
+type hashReader struct {
+	r io.Reader
+	h hash.Hash
+	n int64
+}
+
+func newHashReader(r io.Reader) *hashReader { return &hashReader{r: r, h: sha256.New()} }
+
+// Read implements io.Reader.
+func (h *hashReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.h.Write(p[:n])
+	h.n += int64(n)
+	return n, err
+}
+
+func (h *hashReader) digest() digest.Digest { return digest.NewDigest(digest.SHA256, h.h) }
+
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}

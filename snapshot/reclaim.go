@@ -1,0 +1,135 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reclaim removes what dead processes left in the store: their writable snapshots
+// and temporary files. What belongs to a living process stays.
+func (s *Store) Reclaim(ctx context.Context) error {
+	var errs []error
+	dead := map[string]bool{} // by owner
+	for _, folder := range []string{activeDir, tmpDir} {
+		names, err := os.ReadDir(s.path(folder))
+		if err != nil {
+			return fmt.Errorf("reclaim: %w", err)
+		}
+		for _, n := range names {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			owner, _, _ := strings.Cut(n.Name(), "-")
+			isDead, known := dead[owner]
+			if !known {
+				if isDead, err = s.isDead(owner); err != nil {
+					return fmt.Errorf("reclaim: %w", err)
+				}
+				dead[owner] = isDead
+			}
+			if isDead {
+				errs = append(errs, removeAll(s.path(folder, n.Name())))
+			}
+		}
+	}
+	return errors.Join(append(errs, s.reclaimLocks(ctx))...)
+}
+
+// isDead reports whether nobody holds an owner's lock.
+func (s *Store) isDead(owner string) (bool, error) {
+	l, err := tryLockFile(s.path(locksDir, owner))
+	if err != nil || l == nil {
+		return false, err
+	}
+	l.release()
+	return true, nil
+}
+
+// reclaimLocks removes lock files that nobody holds.
+func (s *Store) reclaimLocks(ctx context.Context) error {
+	names, err := os.ReadDir(s.path(locksDir))
+	if err != nil {
+		return fmt.Errorf("reclaim: %w", err)
+	}
+	for _, n := range names {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if _, err := s.isDead(n.Name()); err != nil {
+			return fmt.Errorf("reclaim: %w", err)
+		}
+	}
+	return nil
+}
+
+// Remove deletes a layer's data. It is no error if there is none. The caller makes
+// sure that nothing uses the layer; one that is mounted stays readable until it is
+// unmounted only as far as it has been opened.
+func (s *Store) Remove(id LayerID) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	tmp := s.tempName(tmpDir)
+	err := os.Rename(s.layerPath(id), tmp)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove layer %s: %w", id, err)
+	}
+	return removeAll(tmp)
+}
+
+// Usage returns the bytes on disk of a layer in all its forms, without blobs.
+func (s *Store) Usage(id LayerID) (int64, error) {
+	if err := checkID(id); err != nil {
+		return 0, err
+	}
+	var total int64
+	seen := map[inode]bool{}
+	err := filepath.WalkDir(s.layerPath(id), func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := lstat(p, &st); err != nil {
+			return err
+		}
+		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			key := inode{st.Dev, st.Ino}
+			if seen[key] {
+				return nil
+			}
+			seen[key] = true
+		}
+		total += st.Blocks * 512
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("usage of layer %s: %w", id, err)
+	}
+	return total, nil
+}
+
+// removeAll is os.RemoveAll that also gets into directories whose owner may not
+// (of a build without privileges). It is no error if there is nothing.
+func removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}

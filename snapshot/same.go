@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// sameObject reports whether an object of the upper directory is what the lower
+// layers show at its path, by the rules of BuildKit's differ (continuity's
+// sameDirent): type, mode, owner, device and attributes; for what is no directory
+// size and modification time too, and the content where both times are whole
+// seconds and so may have been cut off.
+func sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
+	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
+		return false, nil
+	}
+	xattrs, _, err := readXattrs(lowerPath)
+	if err != nil {
+		return false, err
+	}
+	if !maps.Equal(xattrs, e.Xattrs) {
+		return false, nil
+	}
+	if e.Type == TypeDir {
+		return true, nil
+	}
+	if lower.Size != upper.Size || lower.Mtim.Sec != upper.Mtim.Sec || lower.Mtim.Nsec != upper.Mtim.Nsec {
+		return false, nil
+	}
+	if upper.Mtim.Nsec != 0 {
+		return true, nil
+	}
+	switch e.Type {
+	case TypeSymlink:
+		target, err := readLink(lowerPath)
+		return target == e.Linkname, err
+	case TypeFile:
+		return sameContent(lowerPath, upperPath)
+	}
+	return true, nil
+}
+
+func sameContent(a, b string) (bool, error) {
+	fa, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	ba, bb := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		na, erra := io.ReadFull(fa, ba)
+		nb, errb := io.ReadFull(fb, bb)
+		if !bytes.Equal(ba[:na], bb[:nb]) {
+			return false, nil
+		}
+		enda, endb := isEnd(erra), isEnd(errb)
+		if enda && endb {
+			return true, nil
+		}
+		if enda != endb {
+			return false, nil
+		}
+		if erra != nil || errb != nil {
+			return false, errors.Join(erra, errb)
+		}
+	}
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

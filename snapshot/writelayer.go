@@ -1,0 +1,295 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// WriteOptions refine WriteLayer.
+type WriteOptions struct {
+	// Dir says that a directory form is needed soon: files are copied into it.
+	// Otherwise the layer is streamed into its tar only, and the directory is
+	// made when something mounts the layer.
+	Dir bool
+	// Epoch is as in CommitOptions.
+	Epoch *time.Time
+}
+
+// WriteLayer makes a layer from a list of changes without mounting anything.
+// Changes may come in any order, each path at most once. Parent directories that
+// are no changes themselves are taken over from the parent stack. Where
+// Entry.Digest is set and the bytes that are read differ, the error names the
+// file. A hard link may name any other change that is a regular file.
+func (s *Store) WriteLayer(ctx context.Context, parent Stack, changes []Change, opts WriteOptions) (Layer, error) {
+	l, err := s.writeLayer(ctx, parent, changes, opts)
+	if err != nil {
+		return Layer{}, fmt.Errorf("write layer: %w", err)
+	}
+	return l, nil
+}
+
+func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, opts WriteOptions) (_ Layer, err error) {
+	set := &changeSet{s: s, parent: parent, changes: slices.Clone(changes)}
+	if err := set.complete(ctx); err != nil {
+		return Layer{}, err
+	}
+	tmp, err := s.tempDir(tmpDir)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeAll(tmp))
+		}
+	}()
+	var out *os.File
+	dir := ""
+	if opts.Dir {
+		dir = filepath.Join(tmp, dirForm)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return Layer{}, err
+		}
+	} else {
+		if out, err = os.OpenFile(filepath.Join(tmp, tarForm), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return Layer{}, err
+		}
+		defer out.Close()
+	}
+	walk := func(_ context.Context, emit func(packItem) error) error { return set.walk(dir, opts.Epoch, emit) }
+	return s.makeLayer(ctx, parent, tmp, out, walk, func() error {
+		if opts.Dir {
+			return s.setRoot(dir, rootMeta{Mode: 0o755})
+		}
+		return nil
+	})
+}
+
+// changeSet is a list of changes on its way into a layer.
+type changeSet struct {
+	s       *Store
+	parent  Stack
+	changes []Change
+	index   map[string]int // path to position in changes
+	linked  map[string]bool
+	tree    Tree // of parent; made when needed
+}
+
+// complete sorts and checks the changes, and adds what they imply.
+func (c *changeSet) complete(ctx context.Context) error {
+	if err := c.sort(); err != nil {
+		return err
+	}
+	n := len(c.changes)
+	if err := c.addParents(ctx); err != nil {
+		return err
+	}
+	if err := c.expandOpaque(ctx); err != nil {
+		return err
+	}
+	if len(c.changes) != n {
+		if err := c.sort(); err != nil {
+			return err
+		}
+	}
+	return c.orderLinks()
+}
+
+func (c *changeSet) sort() error {
+	byPath := func(a, b Change) int { return comparePaths(a.Entry.Path, b.Entry.Path) }
+	if !slices.IsSortedFunc(c.changes, byPath) {
+		slices.SortFunc(c.changes, byPath)
+	}
+	c.index = make(map[string]int, len(c.changes))
+	for i := range c.changes {
+		e := &c.changes[i].Entry
+		if !fs.ValidPath(e.Path) || e.Path == "." {
+			return fmt.Errorf("bad path %q", e.Path)
+		}
+		if _, ok := c.index[e.Path]; ok {
+			return fmt.Errorf("%s is changed twice", e.Path)
+		}
+		c.index[e.Path] = i
+	}
+	return nil
+}
+
+func (c *changeSet) lower(ctx context.Context) (Tree, error) {
+	if c.tree == nil {
+		t, err := c.s.Tree(ctx, c.parent)
+		if err != nil {
+			return nil, err
+		}
+		c.tree = t
+	}
+	return c.tree, nil
+}
+
+// addParents takes missing parent directories over from the parent stack.
+func (c *changeSet) addParents(ctx context.Context) error {
+	var last string
+	for i := range c.changes {
+		dir := path.Dir(c.changes[i].Entry.Path)
+		if dir == last {
+			continue
+		}
+		last = dir
+		for ; dir != "."; dir = path.Dir(dir) {
+			if j, ok := c.index[dir]; ok {
+				if c.changes[j].Entry.Type != TypeDir {
+					return fmt.Errorf("%s is no directory, but %s is below it", dir, c.changes[i].Entry.Path)
+				}
+				continue
+			}
+			t, err := c.lower(ctx)
+			if err != nil {
+				return err
+			}
+			e, err := t.Lstat(dir)
+			if err != nil || e.Type != TypeDir {
+				return fmt.Errorf("%s has no parent directory: %w", c.changes[i].Entry.Path, errors.Join(err, fs.ErrNotExist))
+			}
+			c.index[dir] = len(c.changes)
+			c.changes = append(c.changes, Change{Entry: *e})
+		}
+	}
+	return nil
+}
+
+// expandOpaque replaces opaque marks by whiteouts of what they hide.
+func (c *changeSet) expandOpaque(ctx context.Context) error {
+	for i := range c.changes {
+		if e := &c.changes[i].Entry; e.Opaque {
+			e.Opaque = false
+			t, err := c.lower(ctx)
+			if err != nil {
+				return err
+			}
+			if err := c.hide(t, e.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *changeSet) hide(t Tree, dir string) error {
+	if e, err := t.Lstat(dir); errors.Is(err, fs.ErrNotExist) || (err == nil && e.Type != TypeDir) {
+		return nil
+	}
+	es, err := t.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range es {
+		j, ok := c.index[e.Path]
+		switch {
+		case !ok:
+			c.index[e.Path] = len(c.changes)
+			c.changes = append(c.changes, Change{Entry: Entry{Path: e.Path, Type: TypeWhiteout}})
+		case e.Type == TypeDir && c.changes[j].Entry.Type == TypeDir:
+			if err := c.hide(t, e.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// orderLinks makes the first path of every group of hard links the one that has
+// the content.
+func (c *changeSet) orderLinks() error {
+	c.linked = map[string]bool{}
+	moved := map[string]string{} // a target that is a link now, to its new first
+	for i := range c.changes {
+		e := &c.changes[i].Entry
+		if e.Hardlink == "" {
+			continue
+		}
+		target := e.Hardlink
+		if first, ok := moved[target]; ok {
+			target = first
+		}
+		j, ok := c.index[target]
+		if !ok || j == i || c.changes[j].Entry.Type != TypeFile || e.Type != TypeFile {
+			return fmt.Errorf("hard link %s: %q is no file of this layer", e.Path, e.Hardlink)
+		}
+		if j > i {
+			first := c.changes[j]
+			own := e.Path
+			c.changes[j].Entry.Hardlink, c.changes[j].Open, c.changes[j].HostPath = own, nil, ""
+			first.Entry.Path = own
+			c.changes[i] = first
+			moved[e.Hardlink], target = own, own
+		} else if i > j {
+			e.Hardlink = target
+		}
+		if c.changes[c.index[target]].Entry.Hardlink != "" {
+			return fmt.Errorf("hard link %s: %q is a hard link too", e.Path, target)
+		}
+		c.linked[target] = true
+	}
+	return nil
+}
+
+// walk emits the changes; dir, unless "", is where the objects are made.
+func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error) error {
+	for i := range c.changes {
+		ch := &c.changes[i]
+		it := packItem{rec: record{Entry: ch.Entry}, host: ch.HostPath, open: ch.Open, want: ch.Entry.Digest, linked: c.linked[ch.Entry.Path]}
+		if err := normalize(&it.rec.Entry, epoch); err != nil {
+			return err
+		}
+		if dir != "" {
+			it.dest = dir + "/" + ch.Entry.Path
+		}
+		if err := emit(it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// normalize leaves in an entry only what its type has, so that equal objects have
+// equal records.
+func normalize(e *Entry, epoch *time.Time) error {
+	e.ModTime = time.Unix(e.ModTime.Unix(), 0)
+	clampTime(&e.ModTime, epoch)
+	e.Mode &= 0o7777
+	e.Digest = ""
+	if e.Type != TypeFile {
+		e.Size, e.Hardlink = 0, ""
+	}
+	if e.Type != TypeSymlink {
+		e.Linkname = ""
+	}
+	if e.Type != TypeChar && e.Type != TypeBlock {
+		e.DevMajor, e.DevMinor = 0, 0
+	}
+	for k := range e.Xattrs {
+		if !isLayerXattr(k) {
+			e.Xattrs = maps.Clone(e.Xattrs)
+			maps.DeleteFunc(e.Xattrs, func(k, _ string) bool { return !isLayerXattr(k) })
+			break
+		}
+	}
+	switch e.Type {
+	case TypeSymlink:
+		e.Mode = 0o777
+	case TypeWhiteout:
+		*e = Entry{Path: e.Path, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}
+	case TypeSocket:
+		return fmt.Errorf("%s: a socket cannot be in a layer", e.Path)
+	case TypeFile, TypeDir, TypeChar, TypeBlock, TypeFifo:
+	default:
+		return fmt.Errorf("%s: unknown type %q", e.Path, e.Type)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package snapshot
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// writePool writes and hashes small files in goroutines while their successors
+// are read from a stream.
+type writePool struct {
+	m    *maker
+	jobs chan *writeJob
+	free chan *writeJob
+	wg   sync.WaitGroup
+
+	pending []*fileInode // since the last wait; only the owner's
+	mu      sync.Mutex   // guards err
+	err     error
+}
+
+type writeJob struct {
+	path string
+	node *node
+	// entry is a copy: the node may get other metadata before it is written.
+	entry Entry
+	buf   []byte
+}
+
+const poolWindow = 32
+
+func newWritePool(m *maker) *writePool {
+	p := &writePool{m: m, jobs: make(chan *writeJob, poolWindow), free: make(chan *writeJob, poolWindow)}
+	for range poolWindow {
+		p.free <- &writeJob{}
+	}
+	for range 2 {
+		p.wg.Go(func() {
+			for j := range p.jobs {
+				if err := p.write(j); err != nil {
+					p.mu.Lock()
+					p.err = errors.Join(p.err, err)
+					p.mu.Unlock()
+				}
+				p.free <- j
+			}
+		})
+	}
+	return p
+}
+
+func (p *writePool) write(j *writeJob) error {
+	sum := sha256.Sum256(j.buf)
+	j.node.ino.digest = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
+	return p.m.writeFile(j.path, &j.entry, j.buf)
+}
+
+func (p *writePool) failed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// small reads a file of at most smallFile bytes and leaves it to the goroutines.
+func (p *writePool) small(path string, n *node, r io.Reader) error {
+	if err := p.failed(); err != nil {
+		return err
+	}
+	j := <-p.free
+	size := int(n.entry.Size)
+	if cap(j.buf) < size {
+		j.buf = make([]byte, size, max(size, 8<<10))
+	}
+	j.buf = j.buf[:size]
+	if _, err := io.ReadFull(r, j.buf); err != nil {
+		p.free <- j
+		return noEOF(err)
+	}
+	j.path, j.node, j.entry = path, n, n.entry
+	n.ino.writing = true
+	p.pending = append(p.pending, n.ino)
+	p.jobs <- j
+	return nil
+}
+
+// wait returns when everything that was given to small is written.
+func (p *writePool) wait() error {
+	if len(p.pending) == 0 {
+		return p.failed()
+	}
+	var all []*writeJob
+	for range poolWindow {
+		all = append(all, <-p.free)
+	}
+	for _, j := range all {
+		p.free <- j
+	}
+	for _, ino := range p.pending {
+		ino.writing = false
+	}
+	p.pending = p.pending[:0]
+	return p.failed()
+}
+
+// close waits and ends the goroutines.
+func (p *writePool) close() error {
+	err := p.wait()
+	close(p.jobs)
+	p.wg.Wait()
+	return err
+}
+
+// large writes a file while it is read. Blocks of zeros of a sparse file are left
+// out.
+func (p *writePool) large(path string, n *node, r io.Reader, sparse bool) (err error) {
+	f, err := createFile(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	var w io.Writer = f
+	if sparse {
+		w = &holeWriter{f: f}
+	}
+	got, err := io.CopyBuffer(io.MultiWriter(w, h), struct{ io.Reader }{r}, make([]byte, smallFile))
+	if err != nil {
+		return err
+	}
+	if got != n.entry.Size {
+		return fmt.Errorf("%d bytes instead of %d", got, n.entry.Size)
+	}
+	if sparse {
+		if err := f.Truncate(got); err != nil {
+			return err
+		}
+	}
+	n.ino.digest = digest.NewDigest(digest.SHA256, h)
+	return p.m.setFileMeta(f, &n.entry)
+}
+
+// holeWriter writes a file without its blocks of zeros.
+type holeWriter struct{ f *os.File }
+
+// Write implements io.Writer.
+func (w *holeWriter) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n := min(4096, len(b)-done)
+		part := b[done : done+n]
+		var err error
+		if n == 4096 && bytes.Equal(part, zeroPage[:]) {
+			_, err = w.f.Seek(int64(n), io.SeekCurrent)
+		} else {
+			_, err = w.f.Write(part)
+		}
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+var zeroPage [4096]byte
