@@ -55,12 +55,22 @@ func (e *Error) Error() string {
 	if e.Host != "" {
 		b.WriteString(" at " + e.Host)
 	}
-	b.WriteString(": " + e.Kind.Error())
+	b.WriteString(": ")
+	text := ""
+	if e.Err != nil {
+		text = e.Err.Error()
+	}
+	if !strings.HasPrefix(text, e.Kind.Error()) {
+		b.WriteString(e.Kind.Error())
+	}
 	if e.Credentials != "" {
 		b.WriteString(" (credentials: " + e.Credentials + ")")
 	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
+	if text != "" {
+		if !strings.HasPrefix(text, e.Kind.Error()) {
+			b.WriteString(": ")
+		}
+		b.WriteString(text)
 	}
 	return b.String()
 }

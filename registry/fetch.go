@@ -3,11 +3,12 @@ package registry
 import (
 	"context"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,9 +42,8 @@ func (c *Client) Layers(ctx context.Context, r *Resolved) (snapshot.Stack, error
 }
 
 func (c *Client) lazy(diff snapshot.DiffID, desc ocispec.Descriptor, refs ...Reference) snapshot.LazyLayer {
-	return snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		return c.openBlob(ctx, refs, desc, offset)
-	}}
+	src := &blobSource{c: c, desc: desc, refs: refs}
+	return snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: src.open}
 }
 
 // Attach makes the layers of a stack fetchable that are not on disk, from where
@@ -93,7 +93,11 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 	if err != nil {
 		return nil, err
 	}
-	if err := c.store.Materialize(ctx, stack); err != nil {
+	if err = c.store.Materialize(ctx, stack); err != nil && ctx.Err() == nil {
+		// What a mirror damaged is fetched from the origin the second time.
+		err = c.store.Materialize(ctx, stack)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", r.Ref, err)
 	}
 	desc := r.Descriptor
@@ -109,17 +113,17 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 type progressKey struct{}
 
 // getBlob starts to read a blob at an offset.
-func getBlob(ctx context.Context, s *session, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	return getURL(ctx, s.client, s.url("/blobs/"+d.String()), offset)
+func getBlob(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	return getURL(ctx, s.client, s.url("/blobs/"+desc.Digest.String()), offset, desc.Size)
 }
 
-func getURL(ctx context.Context, client *http.Client, where string, offset int64) (io.ReadCloser, error) {
+func getURL(ctx context.Context, client *http.Client, where string, offset, size int64) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
 		return nil, err
 	}
 	if offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -145,31 +149,73 @@ func getURL(ctx context.Context, client *http.Client, where string, offset int64
 	return nil, responseError(resp)
 }
 
-// openBlob reads a blob from an offset on, going on where it stopped when a
+// blobSource opens one blob, as often as the store wants it.
+type blobSource struct {
+	c    *Client
+	desc ocispec.Descriptor
+	refs []Reference
+
+	mu sync.Mutex
+	// begun says that the blob has been read from its beginning before: since
+	// breaks are mended in the reader, its content must have been wrong.
+	begun bool // guarded by mu
+	// failed is the last failure, at and when. The store tries again what fails,
+	// but the reader has done that already.
+	failed error     // guarded by mu
+	at     int64     // guarded by mu
+	when   time.Time // guarded by mu
+}
+
+// failureAge is how long a failure speaks for itself.
+const failureAge = 10 * time.Second
+
+// open reads the blob from an offset on, going on where it stopped when a
 // connection breaks, and going elsewhere when a mirror cannot help.
-func (c *Client) openBlob(ctx context.Context, refs []Reference, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	b := &blobReader{ctx: ctx, c: c, desc: desc, at: offset}
-	for _, ref := range refs {
-		eps, err := c.routes.pull(ref)
+func (src *blobSource) open(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	src.mu.Lock()
+	err, again := src.failed, src.begun && offset == 0
+	if src.at != offset || time.Since(src.when) > failureAge {
+		err = nil
+	}
+	src.begun = src.begun || offset == 0
+	src.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	b := &blobReader{ctx: ctx, c: src.c, src: src, desc: src.desc, at: offset}
+	for _, ref := range src.refs {
+		eps, err := src.c.routes.pull(ref)
 		if err != nil {
 			return nil, err
 		}
-		b.eps = append(b.eps, eps...)
-	}
-	if offset == 0 {
-		b.hash = desc.Digest.Algorithm().Hash()
+		for _, ep := range eps {
+			if !ep.mirror || !again {
+				b.eps = append(b.eps, ep)
+			}
+		}
 	}
 	b.progress, _ = ctx.Value(progressKey{}).(Progress)
 	if err := b.connect(); err != nil {
-		return nil, fmt.Errorf("fetch layer: %w", err)
+		return nil, src.fail(ctx, offset, err)
 	}
 	return b, nil
+}
+
+// fail remembers a failure that is not the caller's own wish.
+func (src *blobSource) fail(ctx context.Context, at int64, err error) error {
+	if ctx.Err() == nil {
+		src.mu.Lock()
+		defer src.mu.Unlock()
+		src.failed, src.at, src.when = err, at, time.Now()
+	}
+	return err
 }
 
 // blobReader is the content of one blob.
 type blobReader struct {
 	ctx      context.Context //nolint:containedctx // the reader lives as long as the fetch
 	c        *Client
+	src      *blobSource
 	desc     ocispec.Descriptor
 	eps      []endpoint
 	progress Progress
@@ -177,8 +223,7 @@ type blobReader struct {
 	ep    int // index into eps of the current one
 	body  io.ReadCloser
 	at    int64
-	fails int       // in a row without any byte
-	hash  hash.Hash // nil if the reader did not begin at 0
+	fails int // in a row without any byte
 }
 
 // connect opens the blob at the current offset, at the current endpoint or one
@@ -187,7 +232,7 @@ func (b *blobReader) connect() error {
 	var failed []error
 	for ; b.ep < len(b.eps); b.ep++ {
 		err := b.c.at(b.ctx, b.eps[b.ep], "get layer", b.desc.Digest.String(), func(s *session) error {
-			body, err := getBlob(b.ctx, s, b.desc.Digest, b.at)
+			body, err := getBlob(b.ctx, s, b.desc, b.at)
 			b.body = body
 			return err
 		})
@@ -197,7 +242,7 @@ func (b *blobReader) connect() error {
 		failed = append(failed, err)
 	}
 	for _, u := range b.desc.URLs {
-		body, err := b.c.foreign(b.ctx, u, b.at)
+		body, err := b.c.foreign(b.ctx, u, b.at, b.desc.Size)
 		if err == nil {
 			b.body = body
 			return nil
@@ -213,7 +258,7 @@ func (b *blobReader) connect() error {
 
 // foreign reads a layer that its registry must not distribute, from where its
 // descriptor says, without credentials.
-func (c *Client) foreign(ctx context.Context, where string, offset int64) (io.ReadCloser, error) {
+func (c *Client) foreign(ctx context.Context, where string, offset, size int64) (io.ReadCloser, error) {
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || c.routes.isInsecure(u.Host))) {
 		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", redactUserinfo(where), ErrInvalid)
@@ -228,7 +273,7 @@ func (c *Client) foreign(ctx context.Context, where string, offset int64) (io.Re
 	var body io.ReadCloser
 	err = c.again(ctx, func() error {
 		var err error
-		body, err = getURL(ctx, s.client, where, offset)
+		body, err = getURL(ctx, s.client, where, offset, size)
 		return s.fail("get foreign layer", redactUserinfo(where), err)
 	})
 	return body, err
@@ -246,13 +291,13 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			continue
 		}
 		if err == io.EOF && b.at >= b.desc.Size {
-			return 0, b.verify()
+			return 0, io.EOF // the store verifies size and digest
 		}
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if err := b.resume(err); err != nil {
-			return 0, err
+			return 0, b.src.fail(b.ctx, b.at, err)
 		}
 	}
 }
@@ -260,9 +305,6 @@ func (b *blobReader) Read(p []byte) (int, error) {
 func (b *blobReader) advance(p []byte) {
 	b.at += int64(len(p))
 	b.fails = 0
-	if b.hash != nil {
-		b.hash.Write(p)
-	}
 	if b.progress != nil {
 		b.progress(shortDigest(b.desc.Digest), b.at, b.desc.Size)
 	}
@@ -294,20 +336,6 @@ func (b *blobReader) host() *session {
 		return &session{ep: b.eps[b.ep]}
 	}
 	return &session{}
-}
-
-// verify compares the digest at the end, so that the error can name the host.
-func (b *blobReader) verify() error {
-	if b.at > b.desc.Size {
-		return b.host().fail("get layer", b.desc.Digest.String(), fmt.Errorf("%w: longer than %d bytes", ErrBadDigest, b.desc.Size))
-	}
-	if b.hash == nil {
-		return io.EOF
-	}
-	if got := digest.NewDigest(b.desc.Digest.Algorithm(), b.hash); got != b.desc.Digest {
-		return b.host().fail("get layer", b.desc.Digest.String(), fmt.Errorf("%w: got %s", ErrBadDigest, got))
-	}
-	return io.EOF
 }
 
 // Close implements io.Closer.

@@ -68,7 +68,8 @@ func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*
 	out := &Resolved{Ref: f.ref.String()}
 	for depth := 0; isIndex(desc.MediaType); depth++ {
 		if depth == 0 {
-			out.Index = &desc
+			index := desc
+			out.Index = &index
 		}
 		if depth == maxDepth {
 			return nil, fmt.Errorf("%w: indexes are nested too deeply", ErrInvalid)
@@ -282,7 +283,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 	}
 	var raw []byte
 	err := f.each(ctx, "get configuration", desc.Digest.String(), func(s *session) error {
-		body, err := getBlob(ctx, s, desc.Digest, 0)
+		body, err := getBlob(ctx, s, desc, 0)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,467 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// pushed starts a registry that has an image whose first layer is large.
+func pushed(t *testing.T) (*testRegistry, *Client, *Image, ocispec.Descriptor) {
+	t.Helper()
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	img := testImage(t, c, "app", 1<<20, 10)
+	desc := mustPush(t, c, reg.host+"/app", img)
+	reg.take()
+	return reg, c, img, desc
+}
+
+func isLayerGet(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha256:")
+}
+
+// cut sends only the first n bytes of what the registry would answer, and breaks
+// the connection.
+func cut(w http.ResponseWriter, r *http.Request, next http.Handler, n int) {
+	rec := httptest.NewRecorder()
+	next.ServeHTTP(rec, r)
+	for k, v := range rec.Header() {
+		w.Header()[k] = v
+	}
+	body := rec.Body.Bytes()
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.WriteHeader(rec.Code)
+	w.Write(body[:min(n, len(body))])
+	if len(body) > n {
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func TestPullGoesOnWhereItBroke(t *testing.T) {
+	reg, a, img, _ := pushed(t)
+	var ranges atomic.Int32
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !isLayerGet(r) {
+			return false
+		}
+		if r.Header.Get("Range") != "" {
+			ranges.Add(1)
+		}
+		cut(w, r, next, 150_000)
+		return true
+	})
+	b := newTestClient(t, quick)
+	sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
+	if ranges.Load() < 2 {
+		t.Errorf("%d requests with Range, want several", ranges.Load())
+	}
+}
+
+func TestPullFromServerWithoutRanges(t *testing.T) {
+	reg, a, img, _ := pushed(t)
+	var broken atomic.Bool
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		r.Header.Del("Range")
+		if isLayerGet(r) && broken.CompareAndSwap(false, true) {
+			cut(w, r, next, 150_000)
+			return true
+		}
+		return false
+	})
+	b := newTestClient(t, quick)
+	sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
+}
+
+func TestPullStall(t *testing.T) {
+	reg, a, img, _ := pushed(t)
+	var stalled atomic.Int32
+	release := make(chan struct{})
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !isLayerGet(r) || stalled.Add(1) > 1 {
+			return false
+		}
+		w.Header().Set("Content-Length", "1000000")
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+		return true
+	})
+	defer close(release)
+	b := newTestClient(t, quick)
+	sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
+	if stalled.Load() < 2 {
+		t.Error("nothing stalled")
+	}
+}
+
+func TestHeaderStallIsUnreachable(t *testing.T) {
+	isolate(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // connections are taken by the kernel; nobody answers
+	opts := quick
+	opts.Timeouts = Timeouts{Dial: 100 * time.Millisecond, TLS: 100 * time.Millisecond, Header: 100 * time.Millisecond, Stall: 100 * time.Millisecond}
+	opts.Retry.Attempts = 2
+	start := time.Now()
+	_, err = newTestClient(t, opts).Resolve(t.Context(), l.Addr().String()+"/x", amd64)
+	if !errors.Is(err, ErrUnreachable) {
+		t.Errorf("%v", err)
+	}
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("gave up only after %v", d)
+	}
+}
+
+func TestPassingFailures(t *testing.T) {
+	for _, status := range []int{429, 500, 503} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			reg, a, img, desc := pushed(t)
+			var n atomic.Int32
+			reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				if n.Add(1)%2 == 1 {
+					w.Header().Set("Retry-After", "1")
+					http.Error(w, "later", status)
+					return true
+				}
+				return false
+			})
+			b := newTestClient(t, quick)
+			sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
+			if got := mustPush(t, newClientOn(t, a.store, quick), reg.host+"/again", img); got.Digest != desc.Digest {
+				t.Errorf("pushed %s, want %s", got.Digest, desc.Digest)
+			}
+		})
+	}
+}
+
+func TestPushSurvivesBrokenUpload(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	img := testImage(t, c, "app", 2<<20)
+	var patches atomic.Int32
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if r.Method == http.MethodPatch && patches.Add(1) <= 2 {
+			io.CopyN(io.Discard, r.Body, 50_000)
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	mustPush(t, c, reg.host+"/app", img)
+	reg.setFault(nil)
+	b := newTestClient(t, quick)
+	sameImage(t, c, img, b, mustPull(t, b, reg.host+"/app"))
+}
+
+func TestErrorKinds(t *testing.T) {
+	reg, _, _, desc := pushed(t)
+	fixed := func(status int, body string) func(http.ResponseWriter, *http.Request, http.Handler) bool {
+		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if r.URL.Path == "/v2/" {
+				return false
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+			return true
+		}
+	}
+	for name, tc := range map[string]struct {
+		ref   string
+		fault func(http.ResponseWriter, *http.Request, http.Handler) bool
+		kind  error
+		text  string
+	}{
+		"tag":         {"/app:none", nil, ErrNotFound, "none"},
+		"repository":  {"/none", nil, ErrNotFound, ""},
+		"401":         {"/app", fixed(401, ""), ErrUnauthorized, "credentials: none"},
+		"403":         {"/app", fixed(403, `{"errors":[{"code":"DENIED","message":"not yours"}]}`), ErrUnauthorized, "DENIED: not yours"},
+		"500":         {"/app", fixed(500, "<html>"), ErrUnreachable, "500 Internal Server Error"},
+		"400":         {"/app", fixed(400, "bad thing"), ErrRefused, "bad thing"},
+		"other bytes": {"/app@" + desc.Digest.String(), fixed(200, "{}"), ErrBadDigest, "got sha256:"},
+		"no json":     {"/app", fixed(200, "hello"), ErrInvalid, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg.setFault(tc.fault)
+			defer reg.setFault(nil)
+			ref := reg.host + tc.ref
+			_, err := newTestClient(t, quick).Resolve(t.Context(), ref, amd64)
+			if !errors.Is(err, tc.kind) || !strings.Contains(fmt.Sprint(err), tc.text) {
+				t.Fatalf("%v; want %v with %q", err, tc.kind, tc.text)
+			}
+			for _, other := range []error{ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrBadDigest, ErrRefused} {
+				if other != tc.kind && errors.Is(err, other) {
+					t.Errorf("%v is also %v", err, other)
+				}
+			}
+			var e *Error
+			if tc.kind != ErrInvalid && (!errors.As(err, &e) || e.Host != reg.host) {
+				t.Errorf("%v does not name the host", err)
+			}
+		})
+	}
+	t.Run("nobody listens", func(t *testing.T) {
+		_, err := newTestClient(t, quick).Resolve(t.Context(), "127.0.0.1:1/x", amd64)
+		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("layer with other bytes", func(t *testing.T) {
+		reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			if !isLayerGet(r) {
+				return false
+			}
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, r)
+			body := rec.Body.Bytes()
+			if len(body) > 100_000 {
+				body[len(body)-1] ^= 1 // the gzip stream's length, at the very end
+			}
+			w.Write(body)
+			return true
+		})
+		defer reg.setFault(nil)
+		_, err := newTestClient(t, quick).Pull(t.Context(), reg.host+"/app", amd64, nil)
+		if err == nil {
+			t.Fatal("damaged layer was accepted")
+		}
+		t.Log(err)
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := newTestClient(t, quick).Resolve(ctx, reg.host+"/app", amd64)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestMirrors(t *testing.T) {
+	origin, a, img, _ := pushed(t)
+	full, empty, broken := newTestRegistry(t), newTestRegistry(t), newTestRegistry(t)
+	mustPush(t, a, full.host+"/cache/app", img)
+	broken.Close()
+	lying := newTestRegistry(t)
+	lying.setFault(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.URL.Path == "/v2/" {
+			return false
+		}
+		if isLayerGet(r) { // of the right length
+			w.Write(make([]byte, 10<<20))
+			return true
+		}
+		w.Header().Set("Docker-Content-Digest", digest.FromString("something else").String())
+		io.WriteString(w, "{}")
+		return true
+	})
+	for name, tc := range map[string]struct {
+		mirrors    []string
+		fromOrigin bool
+	}{
+		"mirror has it":         {[]string{full.URL + "/cache"}, false},
+		"mirror lacks it":       {[]string{empty.URL}, true},
+		"mirror is down":        {[]string{broken.URL}, true},
+		"mirror lies":           {[]string{lying.URL}, true},
+		"the second one has it": {[]string{broken.URL, empty.URL, full.URL + "/cache"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin.take()
+			opts := quick
+			for _, m := range tc.mirrors {
+				opts.Mirrors = append(opts.Mirrors, origin.host+"="+m)
+			}
+			b := newTestClient(t, opts)
+			got := mustPull(t, b, origin.host+"/app")
+			sameImage(t, a, img, b, got)
+			if asked := len(origin.take()) > 0; asked != tc.fromOrigin {
+				t.Errorf("origin asked: %v, want %v", asked, tc.fromOrigin)
+			}
+			if got.Names[0] != origin.host+"/app:latest" {
+				t.Errorf("name %q", got.Names[0])
+			}
+		})
+	}
+	t.Run("push goes to the origin", func(t *testing.T) {
+		opts := quick
+		opts.Mirrors = []string{origin.host + "=" + empty.URL}
+		empty.take()
+		mustPush(t, newClientOn(t, a.store, opts), origin.host+"/app2", img)
+		if reqs := empty.take(); len(reqs) != 0 {
+			t.Errorf("the mirror got %v", reqs)
+		}
+	})
+}
+
+func TestIndexPlatform(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	want := map[string]digest.Digest{}
+	for _, p := range []ocispec.Platform{
+		{OS: "unknown", Architecture: "unknown"},
+		{OS: "linux", Architecture: "arm64", Variant: "v8"},
+		{OS: "linux", Architecture: "arm", Variant: "v6"},
+		{OS: "linux", Architecture: "arm", Variant: "v7"},
+		{OS: "linux", Architecture: "amd64"},
+		{OS: "windows", Architecture: "amd64"},
+	} {
+		cfg := testConfig()
+		cfg.Platform = p
+		img, err := Assemble(AssembleInput{Config: cfg, Steps: []AssembleStep{{CreatedBy: "LABEL", EmptyLayer: true, Config: cfg}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc := mustPush(t, c, reg.host+"/multi:"+p.OS+p.Architecture+p.Variant, img)
+		desc.Platform = &p
+		index.Manifests = append(index.Manifests, desc)
+		want[p.OS+"/"+p.Architecture+"/"+p.Variant] = desc.Digest
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, reg.URL+"/v2/multi/manifests/latest", strings.NewReader(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", ocispec.MediaTypeImageIndex)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	for in, out := range map[string]string{
+		"linux/amd64/":   "linux/amd64/",
+		"linux/arm64/":   "linux/arm64/v8",
+		"linux/arm/v7":   "linux/arm/v7",
+		"linux/arm/v6":   "linux/arm/v6",
+		"windows/amd64/": "windows/amd64/",
+	} {
+		p := strings.Split(in, "/")
+		r, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: p[0], Architecture: p[1], Variant: p[2]})
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		if r.Digest() != want[out] || r.Index == nil || r.Index.Digest != digest.FromBytes(raw) {
+			t.Errorf("%s: got %s of index %v", in, r.Digest(), r.Index)
+		}
+	}
+	_, err = newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: "linux", Architecture: "s390x"})
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/arm/v7") || strings.Contains(err.Error(), "unknown") {
+		t.Errorf("%v", err)
+	}
+}
+
+// authServer is a registry behind a token server (bearer) or basic credentials.
+func authServer(t *testing.T, bearer bool) *testRegistry {
+	t.Helper()
+	reg := newTestRegistry(t)
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		user, pass, _ := r.BasicAuth()
+		good := user == "alice" && pass == "s3cret-word"
+		if bearer && r.URL.Path == "/token" {
+			if !good {
+				w.WriteHeader(http.StatusUnauthorized)
+				fmt.Fprintf(w, `{"errors":[{"code":"UNAUTHORIZED","message":"no: %s"}]}`, pass)
+				return true
+			}
+			json.NewEncoder(w).Encode(map[string]string{"token": "tok " + strings.Join(r.URL.Query()["scope"], " ")})
+			return true
+		}
+		if bearer {
+			tok := r.Header.Get("Authorization")
+			good = strings.HasPrefix(tok, "Bearer tok ") && (r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(tok, "push"))
+		}
+		if good {
+			return false
+		}
+		if bearer {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="a, \"b\"",scope="repository:x:pull"`, reg.host))
+		} else {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		}
+		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
+		return true
+	})
+	return reg
+}
+
+func TestAuthentication(t *testing.T) {
+	for _, bearer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("bearer=%v", bearer), func(t *testing.T) {
+			home := isolate(t)
+			reg := authServer(t, bearer)
+			login := func(pass string) {
+				writeFileT(t, filepath.Join(home, ".docker/config.json"), `{"auths":{"`+reg.host+`":{"auth":"`+basic("alice", pass)+`"}}}`, 0o600)
+			}
+			login("s3cret-word")
+			c := newTestClient(t, quick)
+			img := testImage(t, c, "app", 100)
+			mustPush(t, c, reg.host+"/app", img)
+			b := newTestClient(t, quick)
+			sameImage(t, c, img, b, mustPull(t, b, reg.host+"/app"))
+
+			login("wr0ng-word")
+			_, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/app", amd64)
+			var e *Error
+			if !errors.Is(err, ErrUnauthorized) || !errors.As(err, &e) || !strings.Contains(e.Credentials, `user "alice"`) ||
+				!strings.Contains(e.Hint, "docker login "+reg.host) || e.Status != 401 {
+				t.Errorf("%v, %+v", err, e)
+			}
+			if strings.Contains(err.Error(), "wr0ng-word") || strings.Contains(err.Error(), basic("alice", "wr0ng-word")) {
+				t.Errorf("the error shows the password: %v", err)
+			}
+			if err := os.Remove(filepath.Join(home, ".docker/config.json")); err != nil {
+				t.Fatal(err)
+			}
+			_, err = newClientOn(t, c.store, quick).Push(t.Context(), reg.host+"/app", img, PushOptions{})
+			if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "credentials: none") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestInsecureTLS(t *testing.T) {
+	reg, a, img, _ := pushed(t)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reg.Config.Handler.ServeHTTP(w, r) }))
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	defer front.Close()
+	host := strings.TrimPrefix(front.URL, "https://")
+	opts := quick
+	opts.Mirrors = []string{"secure.example=https://" + host}
+	_, err := newTestClient(t, opts).Resolve(t.Context(), "secure.example/app", amd64)
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("unknown certificate: %v", err)
+	}
+	opts.Insecure = []string{host}
+	b := newTestClient(t, opts)
+	sameImage(t, a, img, b, mustPull(t, b, "secure.example/app"))
+}

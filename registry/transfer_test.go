@@ -1,0 +1,246 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func TestPushPull(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	a := newTestClient(t, quick)
+	img := testImage(t, a, "app", 3<<20, 100, 0)
+	var mu sync.Mutex
+	items := map[string]int64{}
+	desc, err := a.Push(t.Context(), reg.host+"/team/app:1", img, PushOptions{Progress: func(item string, cur, _ int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		items[item] = cur
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(items) < 3 {
+		t.Errorf("progress of %d items, want one a layer at least", len(items))
+	}
+	reqs := reg.take()
+	if n := count(reqs, "PATCH", "/blobs/uploads/"); n != 4 {
+		t.Errorf("%d blobs sent, want 3 layers and the configuration:\n%s", n, strings.Join(reqs, "\n"))
+	}
+
+	t.Run("again sends nothing", func(t *testing.T) {
+		c := newClientOn(t, a.store, quick)
+		again, err := c.Push(t.Context(), reg.host+"/team/app:2", img, PushOptions{})
+		if err != nil || again.Digest != desc.Digest {
+			t.Fatalf("%v, %v; want %v", again.Digest, err, desc.Digest)
+		}
+		if reqs := reg.take(); count(reqs, "PATCH", "")+count(reqs, "POST", "") != 0 {
+			t.Errorf("blobs were sent again:\n%s", strings.Join(reqs, "\n"))
+		}
+	})
+	t.Run("another repository mounts", func(t *testing.T) {
+		// The fake registry has one pool of blobs for all repositories, and does
+		// not know mounts.
+		var mounted []string
+		reg.setFault(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if !strings.HasPrefix(r.URL.Path, "/v2/other/app/blobs/") {
+				return false
+			}
+			q := r.URL.Query()
+			switch {
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+				return true
+			case r.Method == http.MethodPost && q.Get("from") == "team/app" && q.Get("mount") != "":
+				mu.Lock()
+				defer mu.Unlock()
+				mounted = append(mounted, q.Get("mount"))
+				w.WriteHeader(http.StatusCreated)
+				return true
+			}
+			return false
+		})
+		defer reg.setFault(nil)
+		got := mustPush(t, newClientOn(t, a.store, quick), reg.host+"/other/app", img)
+		if reqs := reg.take(); count(reqs, "PATCH", "/other/") != 1 || len(mounted) != 3 || got.Digest != desc.Digest {
+			t.Errorf("mounted %v:\n%s", mounted, strings.Join(reqs, "\n"))
+		}
+	})
+	t.Run("pull", func(t *testing.T) {
+		b := newTestClient(t, quick)
+		got := mustPull(t, b, reg.host+"/team/app:1")
+		sameImage(t, a, img, b, got)
+		if got.Manifest.Digest != desc.Digest {
+			t.Errorf("manifest %s, want %s", got.Manifest.Digest, desc.Digest)
+		}
+		local, err := b.images.ResolveLocal(reg.host + "/team/app:1")
+		if err != nil || local.ID != img.ID || local.Manifest.Digest != desc.Digest {
+			t.Errorf("local image: %+v, %v", local, err)
+		}
+		for _, l := range local.Stack {
+			if l.Size == 0 {
+				t.Errorf("layer %s has no size", l.DiffID)
+			}
+		}
+	})
+	t.Run("pulled image goes elsewhere bit for bit", func(t *testing.T) {
+		reg2 := newTestRegistry(t)
+		b := newTestClient(t, quick)
+		mustPull(t, b, reg.host+"/team/app:1")
+		// Another process, which has to find the blobs again.
+		c := newClientOn(t, b.store, quick)
+		local, err := c.images.ResolveLocal(reg.host + "/team/app:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mustPush(t, c, reg2.host+"/copy", local); got.Digest != desc.Digest {
+			t.Errorf("manifest %s, want %s", got.Digest, desc.Digest)
+		}
+	})
+}
+
+func TestResolveByDigestNeedsNoRequest(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	a := newTestClient(t, quick)
+	desc := mustPush(t, a, reg.host+"/app", testImage(t, a, "app", 10))
+	b := newTestClient(t, quick)
+	ref := reg.host + "/app@" + desc.Digest.String()
+	first, err := b.Resolve(t.Context(), ref, amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.take()
+	second, err := newClientOn(t, b.store, quick).Resolve(t.Context(), ref, amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reqs := reg.take(); len(reqs) != 0 {
+		t.Errorf("requests: %v", reqs)
+	}
+	if first.Digest() != desc.Digest || second.Digest() != desc.Digest || second.Ref != ref || !bytes.Equal(first.RawConfig, second.RawConfig) {
+		t.Errorf("%+v\n%+v", first, second)
+	}
+}
+
+// A build may register a base image and never need its layers; the next process
+// must be able to fetch them.
+func TestAttachAfterLazyLayers(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	a := newTestClient(t, quick)
+	img := testImage(t, a, "app", 1000, 2000)
+	mustPush(t, a, reg.host+"/app", img)
+
+	b := newTestClient(t, quick)
+	r, err := b.Resolve(t.Context(), reg.host+"/app", amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack, err := b.Layers(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reqs := reg.take(); count(reqs, "GET", "/blobs/"+r.Layers[0].Digest.String()) != 0 {
+		t.Errorf("a layer was fetched: %v", reqs)
+	}
+	c := newClientOn(t, b.store, quick)
+	if err := c.Attach(stack); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.store.Materialize(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+	sameImage(t, a, img, c, &Image{ID: img.ID, RawConfig: img.RawConfig, Stack: stack})
+}
+
+func TestLayerlessImage(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	a := newTestClient(t, quick)
+	cfg := testConfig()
+	img, err := Assemble(AssembleInput{Config: cfg, Steps: []AssembleStep{{CreatedBy: "LABEL a=b", EmptyLayer: true, Config: cfg}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc := mustPush(t, a, reg.host+"/empty", img)
+	got := mustPull(t, newTestClient(t, quick), reg.host+"/empty")
+	if got.ID != img.ID || len(got.Stack) != 0 || len(got.Config.History) != 1 || got.Manifest.Digest != desc.Digest {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPushLayersAhead(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	img := testImage(t, c, "app", 5000, 6000)
+	if err := c.PushLayers(t.Context(), reg.host+"/app", img.Stack[:1], PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first := reg.take()
+	mustPush(t, c, reg.host+"/app", img)
+	if n := count(first, "PATCH", ""); n != 1 {
+		t.Errorf("%d blobs sent ahead, want 1", n)
+	}
+	if n := count(reg.take(), "PATCH", ""); n != 2 {
+		t.Errorf("%d blobs sent by the push, want the second layer and the configuration", n)
+	}
+}
+
+func TestPushDockerTypes(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	desc, err := c.Push(t.Context(), reg.host+"/app", testImage(t, c, "app", 10), PushOptions{DockerTypes: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/app", amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if desc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || r.Descriptor.MediaType != desc.MediaType ||
+		r.Layers[0].MediaType != "application/vnd.docker.image.rootfs.diff.tar.gzip" {
+		t.Errorf("%s, %s", desc.MediaType, r.Layers[0].MediaType)
+	}
+}
+
+func TestGzipDoesNotDependOnCores(t *testing.T) {
+	data := testTar(t, "x", 5<<19)
+	var want digest.Digest
+	for _, procs := range []int{1, 2, 7} {
+		for _, piece := range []int{len(data), 100_001} {
+			old := runtime.GOMAXPROCS(procs)
+			var buf bytes.Buffer
+			zw, err := newGzip(&buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for rest := data; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+				if _, err := zw.Write(rest[:min(piece, len(rest))]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err = errors.Join(zw.Close())
+			runtime.GOMAXPROCS(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := digest.FromBytes(buf.Bytes())
+			if want == "" {
+				want = got
+			}
+			if got != want {
+				t.Errorf("%d cores, pieces of %d: other bytes", procs, piece)
+			}
+		}
+	}
+}
