@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -12,7 +13,11 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 )
 
-var hintSuffix = regexp.MustCompile(`(?s)^(.*\S)\s*\((did you mean .*\?)\)$`)
+// hintSuffix is compiled when the first error is made: the program also starts
+// once for every RUN.
+var hintSuffix = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)^(.*\S)\s*\((did you mean .*\?)\)$`)
+})
 
 // Wrap makes an error of BuildKit's packages an *Error: it takes the lines from
 // the location that they attach and the hint from the text. An *Error is
@@ -39,7 +44,7 @@ func (f *File) Wrap(err error) *Error {
 	if countedFromZero(e.Msg) {
 		e.Start, e.End = e.Start+1, e.Start+1
 	}
-	if m := hintSuffix.FindStringSubmatch(e.Msg); m != nil {
+	if m := hintSuffix().FindStringSubmatch(e.Msg); m != nil {
 		e.Msg, e.Hint = m[1], m[2]
 	}
 	var unknown *instructions.UnknownInstructionError

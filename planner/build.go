@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/platforms"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/patternmatcher"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/parser"
@@ -74,6 +75,8 @@ type builder struct {
 	usedArgs map[string]bool
 	// implicit says that no platform was asked for: the image's is its base's.
 	implicit bool
+	// ignored matches what the context leaves out, nil if that is nothing.
+	ignored *patternmatcher.PatternMatcher
 }
 
 // options checks the options and fills in what the zero values mean.
@@ -87,11 +90,21 @@ func (b *builder) options() error {
 	if b.implicit {
 		o.Platforms = []ocispec.Platform{o.BuildPlatform}
 	}
-	o.Platforms = slices.Clone(o.Platforms)
-	for i, p := range o.Platforms {
-		o.Platforms[i] = platforms.Normalize(p)
+	var targets []ocispec.Platform // each once
+	for _, p := range o.Platforms {
 		if p.OS == "windows" {
 			return &parser.Error{Msg: "platform windows is not supported", Err: parser.ErrUnsupported}
+		}
+		p = platforms.Normalize(p)
+		if !slices.ContainsFunc(targets, func(t ocispec.Platform) bool { return platforms.FormatAll(t) == platforms.FormatAll(p) }) {
+			targets = append(targets, p)
+		}
+	}
+	o.Platforms = targets
+	if len(o.Excludes) > 0 {
+		var err error
+		if b.ignored, err = patternmatcher.New(o.Excludes); err != nil {
+			return &parser.Error{Msg: fmt.Sprintf("ignore patterns: %v", err), Err: err}
 		}
 	}
 	if v, ok := b.args[hostnameArg]; ok {

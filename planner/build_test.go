@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +230,7 @@ func TestBuildLeavesItsInputAlone(t *testing.T) {
 
 func TestSeveralPlatforms(t *testing.T) {
 	p := mustPlan(t, "FROM --platform=$BUILDPLATFORM golang AS build\nARG TARGETARCH\nRUN build $TARGETARCH\nFROM alpine\nCOPY --from=build /o /o\nCMD foo", Options{
-		Platforms: []ocispec.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}},
+		Platforms: []ocispec.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm64", Variant: "v8"}},
 	})
 	if len(p.Targets) != 2 || p.Targets[1].Config.Architecture != "arm64" || p.Targets[0].Config.Architecture != "amd64" {
 		t.Fatalf("targets %+v", p.Targets)
@@ -278,5 +279,35 @@ func TestNoCache(t *testing.T) {
 	}
 	if got := marked(Options{NoCacheStages: []string{"B"}}); got != "COPY x y" {
 		t.Errorf("one stage: %s", got)
+	}
+}
+
+func TestCopyIgnoredFile(t *testing.T) {
+	src := "# check=experimental=all\nFROM scratch\nCOPY a.md /\nCOPY b.go /\nCOPY . /\nADD dir/x /\nCOPY --from=alpine a.md /\n"
+	for _, c := range []struct{ excludes, want string }{
+		{"*.md dir", "3 6"}, {"*", "3 4 5 6"}, {"*.md dir !x", ""}, {"", ""},
+	} {
+		var got []string
+		for _, w := range mustPlan(t, src, Options{Excludes: strings.Fields(c.excludes)}).Warnings {
+			if w.Rule == "CopyIgnoredFile" {
+				got = append(got, strconv.Itoa(w.Start))
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: lines %v, want %s", c.excludes, got, c.want)
+		}
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	src := readGolden(b, "testdata/multistage.txtar").file("Dockerfile")
+	for b.Loop() {
+		file, err := parser.Parse("Dockerfile", src)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Build(b.Context(), file, &fakeImages{}, Options{BuildPlatform: linuxAmd64}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -110,6 +111,9 @@ func (in *instruction) transfer(t *transfer) error {
 		for _, src := range t.files.SourcePaths {
 			c.Sources = append(c.Sources, copySource(src, t.parents))
 			c.Wildcard = c.Wildcard || hasWildcard(src)
+			if t.from == nil {
+				in.lintIgnored(t.keyword, relative(src))
+			}
 		}
 		op.Actions = append(op.Actions, dag.Action{Copy: &c})
 	}
@@ -263,7 +267,9 @@ func numeric(s string) bool {
 	return err == nil
 }
 
-var symbolicMode = regexp.MustCompile(`^[ugoa]*([-+=]([ugo]|[rwxXst]*))+(,[ugoa]*([-+=]([ugo]|[rwxXst]*))+)*$`)
+var symbolicMode = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[ugoa]*([-+=]([ugo]|[rwxXst]*))+(,[ugoa]*([-+=]([ugo]|[rwxXst]*))+)*$`)
+})
 
 // copyMode checks --chmod; octal modes get the form "0755".
 func copyMode(s string) (string, error) {
@@ -273,7 +279,7 @@ func copyMode(s string) (string, error) {
 	if n, err := strconv.ParseUint(s, 8, 32); err == nil && n <= 0o7777 {
 		return fmt.Sprintf("%04o", n), nil
 	}
-	if !symbolicMode.MatchString(s) {
+	if !symbolicMode().MatchString(s) {
 		return "", fmt.Errorf("invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777, or symbolic such as u=rwX,go=rX", s)
 	}
 	return s, nil

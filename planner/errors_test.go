@@ -58,6 +58,7 @@ func TestErrors(t *testing.T) {
 		{"checksum", "FROM alpine\nADD --checksum=sha256:00 a b", Options{}, `Dockerfile:2: checksum requires HTTP(S) or Git sources`},
 		{"URL in COPY", "FROM alpine\nCOPY https://example.org/x b", Options{}, `Dockerfile:2: source can't be a URL for COPY`},
 		{"git in COPY", "FROM alpine\nCOPY https://example.org/x.git b", Options{}, `Dockerfile:2: source can't be a git ref for COPY`},
+		{"RUN []", "FROM alpine\nRUN []", Options{}, `Dockerfile:2: RUN requires a command`},
 		{"mount type", "FROM alpine\nRUN --mount=type=tmp,target=/x true", Options{}, `Dockerfile:2: unsupported mount type "tmp" (did you mean tmpfs?)`},
 		{"mount key", "FROM alpine\nRUN --mount=typ=tmpfs,target=/x true", Options{}, `Dockerfile:2: unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)`},
 		{"mount target", "FROM alpine\nRUN --mount=type=tmpfs,target=/ true", Options{}, `Dockerfile:2: invalid mount target "/"`},

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -12,6 +13,7 @@ import (
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/suggest"
+	"github.com/moby/patternmatcher"
 )
 
 // The rules below are BuildKit's, which keeps them beside its LLB conversion
@@ -109,15 +111,37 @@ func (in *instruction) lintLegacy(kv instructions.KeyValuePair) {
 	}
 }
 
+// Expressions are compiled at their first use: the program also starts once for
+// every RUN.
 var (
-	secretName = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)`)
-	publicName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)
+	secretName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)`)
+	})
+	publicName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)
+	})
 )
 
 // lintSecret warns of a name that sounds like a secret, which would stay in the
 // image.
 func (in *instruction) lintSecret(instruction, key string) {
-	if secretName.MatchString(key) && !publicName.MatchString(key) {
+	if secretName().MatchString(key) && !publicName().MatchString(key) {
 		in.lint.Run(&linter.RuleSecretsUsedInArgOrEnv, in.cmd.Location(), linter.RuleSecretsUsedInArgOrEnv.Format(instruction, key))
+	}
+}
+
+// lintIgnored warns of a source that the ignore file leaves out.
+func (in *instruction) lintIgnored(keyword, src string) {
+	m := in.ignored
+	if m == nil || m.Exclusions() {
+		return // what "!" brings back cannot be told without the files
+	}
+	if src == "." && !slices.ContainsFunc(m.Patterns(), func(p *patternmatcher.Pattern) bool {
+		return slices.Contains([]string{"*", "**", "**/*"}, p.String())
+	}) {
+		return
+	}
+	if ok, err := m.MatchesOrParentMatches(src); err == nil && ok {
+		in.lint.Run(&linter.RuleCopyIgnoredFile, in.cmd.Location(), linter.RuleCopyIgnoredFile.Format(keyword, src))
 	}
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -28,6 +29,9 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	args, text, err := in.commandArgs(cmd, exec, &ins)
 	if err != nil {
 		return err
+	}
+	if len(args) == 0 {
+		return errors.New("RUN requires a command")
 	}
 	exec.Args = args
 	switch instructions.GetNetwork(cmd) {
