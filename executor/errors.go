@@ -1,6 +1,9 @@
 package executor
 
 import (
+	"fmt"
+	"io/fs"
+
 	"layered.build/builder/planner/dag"
 )
 
@@ -24,3 +27,24 @@ func (e *StepError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
+
+// MissingError says that a path that a step reads does not exist. It matches
+// fs.ErrNotExist.
+type MissingError struct {
+	// Path is relative to the root of what is read.
+	Path string
+	// Pattern is the ignore pattern that hides the path, which does exist; ""
+	// if it does not.
+	Pattern string
+}
+
+// Error implements error.
+func (e *MissingError) Error() string {
+	if e.Pattern != "" {
+		return fmt.Sprintf("%q: not found: it is excluded by the ignore pattern %q", "/"+e.Path, e.Pattern)
+	}
+	return fmt.Sprintf("%q: not found", "/"+e.Path)
+}
+
+// Is implements the interface of errors.Is.
+func (e *MissingError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -4,11 +4,12 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"time"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/containerd/platforms"
 
-	"layered.build/builder/cache"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
@@ -17,8 +18,8 @@ import (
 
 // Options configure a Worker.
 type Options struct {
-	// Store keeps the layers. Required. Cache mounts, logs and secrets in use lie
-	// in the folders mounts, logs and run beside its own.
+	// Store keeps the layers. Required. Cache mounts, logs and what processes need
+	// while they run lie in the folders mounts, logs and run beside its own.
 	Store *snapshot.Store
 	// Sandbox runs processes; without one an Exec fails.
 	Sandbox sandbox.Sandbox
@@ -41,16 +42,105 @@ type Worker struct{ o Options }
 // New returns a Worker.
 func New(o Options) *Worker { return &Worker{o: o} }
 
-var errTODO = errors.New("not implemented yet")
-
-// InputDigest implements executor.Worker.
-func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res executor.Result) (digest.Digest, []cache.Part, error) {
-	return "", nil, errTODO
-}
-
 // Run implements executor.Worker.
 func (w *Worker) Run(ctx context.Context, job *executor.Job) (*executor.Outcome, error) {
-	return nil, errTODO
+	var res executor.Result
+	var err error
+	switch op := job.Step.Op.(type) {
+	case *dag.Source:
+		res, err = w.source(ctx, job, op)
+	case *dag.File:
+		res, err = w.file(ctx, job, op)
+	case *dag.Exec:
+		return w.exec(ctx, job, op)
+	case *dag.Merge:
+		res.Stack = merge(job.Inputs)
+	case *dag.Diff:
+		res.Stack, err = diff(job.Inputs)
+	default:
+		err = fmt.Errorf("steps of kind %s are not supported", job.Step.Op.Kind())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &executor.Outcome{Result: res}, nil
+}
+
+// source opens a source; nothing is fetched yet.
+func (w *Worker) source(ctx context.Context, job *executor.Job, op *dag.Source) (executor.Result, error) {
+	switch {
+	case op.Local != nil && w.o.Contexts != nil:
+		tree, err := w.o.Contexts.Tree(ctx, op.Local)
+		return executor.Result{Tree: tree}, err
+	case op.Image != nil && w.o.Images != nil:
+		stack, err := w.o.Images.Layers(ctx, op.Image, platforms.Format(job.Step.Platform))
+		return executor.Result{Stack: stack}, err
+	case op.Local != nil:
+		return executor.Result{}, errors.New("no build context is given")
+	case op.Git != nil:
+		return executor.Result{}, errors.New("git sources are not supported yet")
+	case op.HTTP != nil:
+		return executor.Result{}, errors.New("http sources are not supported yet")
+	case op.OCILayout != nil:
+		return executor.Result{}, errors.New("oci-layout sources are not supported yet")
+	}
+	return executor.Result{}, errors.New("no source of images is given")
+}
+
+// merge lays the stacks over each other. What a stack has in common with the
+// first one is not repeated.
+func merge(inputs []executor.Result) snapshot.Stack {
+	var out snapshot.Stack
+	for i, in := range inputs {
+		if i == 0 {
+			out = append(out, in.Stack...)
+			continue
+		}
+		out = append(out, in.Stack[commonPrefix(inputs[0].Stack, in.Stack):]...)
+	}
+	return out
+}
+
+func commonPrefix(a, b snapshot.Stack) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n].ID == b[n].ID {
+		n++
+	}
+	return n
+}
+
+// diff returns the layers that the second stack has over the first.
+func diff(inputs []executor.Result) (snapshot.Stack, error) {
+	if len(inputs) != 2 {
+		return nil, fmt.Errorf("a diff has 2 inputs, not %d", len(inputs))
+	}
+	lower, upper := inputs[0].Stack, inputs[1].Stack
+	if commonPrefix(lower, upper) != len(lower) {
+		return nil, errors.New("diffs of file systems that do not build on each other are not supported yet")
+	}
+	return upper[len(lower):], nil
+}
+
+// tree returns the files of an input.
+func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, error) {
+	if in.Tree != nil {
+		return in.Tree, nil
+	}
+	if len(in.Stack) == 0 {
+		return emptyTree{}, nil
+	}
+	return w.o.Store.Tree(ctx, in.Stack)
+}
+
+// folder returns one of the worker's own folders in the store.
+func (w *Worker) folder(name string) string { return filepath.Join(w.o.Store.Root(), name) }
+
+// now is the time of what a step makes by itself.
+func (w *Worker) now() time.Time {
+	if w.o.Epoch != nil {
+		return *w.o.Epoch
+	}
+	return time.Now()
 }
 
 var _ executor.Worker = (*Worker)(nil)

@@ -1,0 +1,175 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+// The wait between two looks at a cache mount that another process has locked.
+const (
+	lockPollMin = 5 * time.Millisecond
+	lockPollMax = 100 * time.Millisecond
+)
+
+// cache finds the directory of a cache mount, makes it if it is new, and holds its
+// lock until the process is gone: exclusively for "locked" and "private", shared
+// for "shared". A private one that is in use is passed over for another copy.
+func (m *mounter) cache(ctx context.Context, mount dag.Mount) (string, error) {
+	in := m.input(mount)
+	id := mount.ID
+	seed := mount.Input >= 0
+	selector := strings.TrimPrefix(path.Clean("/"+mount.Selector), "/")
+	if seed { // another seed, another cache
+		id += "\x00" + string(in.Stack.Content()) + "\x00" + selector
+	}
+	sum := sha256.Sum256([]byte(id))
+	base := filepath.Join(m.w.folder("mounts"), hex.EncodeToString(sum[:16]))
+	if err := os.MkdirAll(filepath.Dir(base), 0o711); err != nil {
+		return "", err
+	}
+	dir, held := m.caches[base] // mounted twice: it must not wait for itself
+	if !held {
+		var err error
+		if dir, err = m.lockCache(ctx, base, mount.Sharing); err != nil {
+			return "", err
+		}
+		if m.caches == nil {
+			m.caches = map[string]string{}
+		}
+		m.caches[base] = dir
+	}
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := m.newCache(ctx, mount, dir, seed, selector); err != nil {
+			return "", err
+		}
+	} else if err != nil {
+		return "", err
+	}
+	if seed || selector == "" {
+		return dir, nil
+	}
+	return inCache(dir, selector)
+}
+
+// inCache returns a path inside a cache, which must not lead out of it: processes
+// may have put symlinks there.
+func inCache(dir, selector string) (string, error) {
+	at := dir
+	for part := range strings.SplitSeq(selector, "/") {
+		at = filepath.Join(at, part)
+		fi, err := os.Lstat(at)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := os.Mkdir(at, 0o755); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if fi.Mode()&os.ModeSymlink != 0 {
+			return "", fmt.Errorf("source %q of the cache leads through a symlink", selector)
+		}
+	}
+	return at, nil
+}
+
+func (m *mounter) lockCache(ctx context.Context, base, sharing string) (string, error) {
+	how := unix.LOCK_EX
+	switch sharing {
+	case "", "shared":
+		how = unix.LOCK_SH
+	case "locked", "private":
+	default:
+		return "", fmt.Errorf("unknown sharing %q", sharing)
+	}
+	dir, wait := base, lockPollMin
+	for n := 1; ; n++ {
+		f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return "", err
+		}
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			m.undo = append(m.undo, f.Close)
+			return dir, nil
+		}
+		f.Close()
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			return "", fmt.Errorf("lock cache: %w", err)
+		}
+		if sharing == "private" {
+			dir = fmt.Sprintf("%s.%d", base, n)
+			continue
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return "", context.Cause(ctx)
+		}
+		wait = min(2*wait, lockPollMax)
+	}
+}
+
+// newCache makes a cache directory, with the files of its "from" where it has one.
+// Several processes may try at once: the first one's stays.
+func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, seed bool, selector string) error {
+	tmp, err := newScratch(filepath.Dir(dir), "new-")
+	if err != nil {
+		return err
+	}
+	defer tmp.remove()
+	fresh := filepath.Join(tmp.dir, "files")
+	if seed {
+		tree, err := m.w.tree(ctx, m.input(mount))
+		if err != nil {
+			return err
+		}
+		real, err := snapshot.ResolvePath(tree, selector, true)
+		if err != nil {
+			return err
+		}
+		if _, err := tree.Lstat(real); err != nil {
+			return missing(tree, selector, real, err)
+		}
+		if err := writeTree(ctx, tree, real, fresh); err != nil {
+			return err
+		}
+	} else if err := os.Mkdir(fresh, 0o755); err != nil {
+		return err
+	}
+	if !seed || mount.UID != nil || mount.GID != nil {
+		if err := os.Chown(fresh, number(mount.UID, 0), number(mount.GID, 0)); err != nil {
+			return err
+		}
+	}
+	if !seed || mount.Mode != nil {
+		if err := unix.Chmod(fresh, uint32(number(mount.Mode, 0o755))); err != nil {
+			return err
+		}
+	}
+	err = os.Rename(fresh, dir)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// isOld reports whether a directory was made some time ago.
+func isOld(fi fs.FileInfo) bool { return time.Since(fi.ModTime()) > time.Minute }

@@ -1,0 +1,199 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// exec runs a process on a writable snapshot and makes a layer of what it changed.
+func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *executor.Outcome, err error) {
+	if err := w.refuse(op); err != nil {
+		return nil, err
+	}
+	root, readOnly := rootInput(job, op)
+	active, err := w.o.Store.Prepare(ctx, root.Stack)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, active.Discard()) }()
+	spec, err := w.spec(ctx, job, op, root)
+	if err != nil {
+		return nil, err
+	}
+	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
+	exit, err := w.runProcess(ctx, job, op, spec)
+	if err != nil {
+		return nil, err
+	}
+	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch})
+	if err != nil {
+		return nil, err
+	}
+	return &executor.Outcome{
+		Result: executor.Result{Stack: append(slices.Clone(root.Stack), l)},
+		Usage:  &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory},
+	}, nil
+}
+
+// refuse names what this worker does not do, or is not allowed to.
+func (w *Worker) refuse(op *dag.Exec) error {
+	switch {
+	case w.o.Sandbox == nil:
+		return errors.New("no sandbox is available to run processes")
+	case op.Security == dag.SecurityInsecure && !w.o.Insecure:
+		return errors.New("entitlement security.insecure is not allowed")
+	case op.Network == dag.NetHost && !w.o.HostNetwork:
+		return errors.New("entitlement network.host is not allowed")
+	}
+	for _, d := range op.Devices {
+		if d.Required {
+			return fmt.Errorf("device %s: devices are not supported yet", d.Name)
+		}
+	}
+	for _, m := range op.Mounts {
+		if m.Type == dag.MountSSH && m.Required {
+			return errors.New("ssh mounts are not supported yet")
+		}
+	}
+	return nil
+}
+
+// rootInput returns the root file system, which is the input mounted at "/".
+func rootInput(job *executor.Job, op *dag.Exec) (res executor.Result, readOnly bool) {
+	for _, m := range op.Mounts {
+		if m.Dest == "/" {
+			if m.Input >= 0 && m.Input < len(job.Inputs) {
+				res = job.Inputs[m.Input]
+			}
+			return res, m.ReadOnly
+		}
+	}
+	return res, false
+}
+
+// spec describes the process, without its mounts.
+func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root executor.Result) (*sandbox.Spec, error) {
+	tree, err := w.tree(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	user, home, err := sandbox.ResolveUser(tree, op.User)
+	if err != nil {
+		return nil, err
+	}
+	env, err := w.environ(ctx, job, op, home)
+	if err != nil {
+		return nil, err
+	}
+	return &sandbox.Spec{
+		ID: newID(), Args: op.Args, Env: env, Cwd: op.Cwd, User: user, Hostname: op.Hostname,
+		Hosts: op.Hosts, Ulimits: op.Ulimits, Network: op.Network, Security: op.Security,
+		Limits: job.Step.Meta.Limits, ShmSize: op.ShmSize,
+	}, nil
+}
+
+// environ returns the process's variables. What the image sets wins over what is
+// added here.
+func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, home string) ([]string, error) {
+	env := slices.Clone(op.Env)
+	add := func(kv string) {
+		name, _, _ := strings.Cut(kv, "=")
+		if !slices.ContainsFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") }) {
+			env = append(env, kv)
+		}
+	}
+	add(defaultPath)
+	add("HOME=" + home)
+	for _, kv := range job.Step.Meta.ProxyEnv {
+		add(kv)
+	}
+	for _, s := range op.SecretEnv {
+		value, ok, err := w.secret(ctx, s.ID, s.Required)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			env = append(env, s.Name+"="+string(value))
+		}
+	}
+	return env, nil
+}
+
+// secret fetches a secret. One that is not there is only an error if required.
+func (w *Worker) secret(ctx context.Context, id string, required bool) (value []byte, ok bool, err error) {
+	err = fs.ErrNotExist
+	if w.o.Secrets != nil {
+		value, err = w.o.Secrets.Secret(ctx, id)
+	}
+	switch {
+	case err == nil:
+		return value, true, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, false, fmt.Errorf("secret %s: %w", id, err)
+	case required:
+		return nil, false, fmt.Errorf("secret %s: not found", id)
+	}
+	return nil, false, nil
+}
+
+// runProcess mounts what the process sees, runs it, and judges its exit code.
+func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec) (_ sandbox.Exit, err error) {
+	mounts := &mounter{w: w, job: job}
+	defer func() { err = errors.Join(err, mounts.close()) }()
+	if spec.Mounts, err = mounts.all(ctx, op); err != nil {
+		return sandbox.Exit{}, err
+	}
+	out, err := w.newLog(spec.ID, job)
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	spec.Stdout, spec.Stderr = out.stream(1), out.stream(2)
+	exit, err := w.o.Sandbox.Run(ctx, spec)
+	if cerr := out.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return exit, err
+	}
+	if exit.Code == 0 {
+		return exit, nil
+	}
+	msg := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(op.Args, " "), exit.Code)
+	if exit.OOM {
+		msg += ": out of memory" + limitText(job.Step.Meta.Limits.Memory)
+	}
+	return exit, &executor.StepError{
+		Err: errors.New(msg), ExitCode: exit.Code, OOM: exit.OOM, LogTail: out.lastLines(), LogPath: out.path,
+	}
+}
+
+func limitText(bytes int64) string {
+	switch {
+	case bytes == 0:
+		return ""
+	case bytes%(1<<20) == 0:
+		return fmt.Sprintf(" (the limit is %d MiB)", bytes>>20)
+	}
+	return fmt.Sprintf(" (the limit is %d bytes)", bytes)
+}
+
+// newID returns a name that is unique on the machine.
+func newID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return "builder-" + hex.EncodeToString(b[:])
+}

@@ -1,0 +1,182 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+// mounter prepares what one process has mounted besides its root.
+type mounter struct {
+	w       *Worker
+	job     *executor.Job
+	scratch *scratch          // copies of contexts
+	secrets *scratch          // in memory
+	caches  map[string]string // directories that are held, by what names them
+	undo    []func() error
+}
+
+// close gives back all that the mounts needed.
+func (m *mounter) close() error {
+	var errs []error
+	for i := len(m.undo) - 1; i >= 0; i-- {
+		errs = append(errs, m.undo[i]())
+	}
+	m.undo = nil
+	return errors.Join(errs...)
+}
+
+func (m *mounter) all(ctx context.Context, op *dag.Exec) ([]sandbox.Mount, error) {
+	var out []sandbox.Mount
+	for _, mount := range op.Mounts {
+		if mount.Dest == "/" {
+			continue
+		}
+		sm, ok, err := m.one(ctx, mount)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", mount.Dest, err)
+		}
+		if ok {
+			sm.Dest = mount.Dest
+			out = append(out, sm)
+		}
+	}
+	return out, nil
+}
+
+// one prepares a mount; ok is false if it is optional and left out.
+func (m *mounter) one(ctx context.Context, mount dag.Mount) (_ sandbox.Mount, ok bool, err error) {
+	switch mount.Type {
+	case dag.MountBind:
+		sm, err := m.bind(ctx, mount)
+		return sm, true, err
+	case dag.MountCache:
+		p, err := m.cache(ctx, mount)
+		return sandbox.Mount{HostPath: p, ReadOnly: mount.ReadOnly}, true, err
+	case dag.MountTmpfs:
+		return sandbox.Mount{Tmpfs: &sandbox.Tmpfs{Size: mount.Size}}, true, nil
+	case dag.MountSecret:
+		return m.secret(ctx, mount)
+	case dag.MountSSH:
+		return sandbox.Mount{}, false, nil // an optional one; see refuse
+	}
+	return sandbox.Mount{}, false, fmt.Errorf("mounts of type %s are not supported", mount.Type)
+}
+
+func (m *mounter) input(mount dag.Mount) executor.Result {
+	if mount.Input < 0 || mount.Input >= len(m.job.Inputs) {
+		return executor.Result{}
+	}
+	return m.job.Inputs[mount.Input]
+}
+
+// bind mounts files of an input. What is written to it is lost afterwards.
+func (m *mounter) bind(ctx context.Context, mount dag.Mount) (sandbox.Mount, error) {
+	in := m.input(mount)
+	tree, err := m.w.tree(ctx, in)
+	if err != nil {
+		return sandbox.Mount{}, err
+	}
+	name := strings.TrimPrefix(path.Clean("/"+mount.Selector), "/")
+	if name == "" {
+		name = "."
+	}
+	real, err := snapshot.ResolvePath(tree, name, true)
+	if err != nil {
+		return sandbox.Mount{}, err
+	}
+	if _, err := tree.Lstat(real); err != nil {
+		return sandbox.Mount{}, missing(tree, name, real, err)
+	}
+	if in.Tree != nil || len(in.Stack) == 0 {
+		p, err := m.materialize(ctx, tree, real)
+		return sandbox.Mount{HostPath: p, ReadOnly: mount.ReadOnly}, err
+	}
+	if mount.ReadOnly {
+		view, err := m.w.o.Store.View(ctx, in.Stack)
+		return sandbox.Mount{Snapshot: view, Selector: real, ReadOnly: true}, err
+	}
+	active, err := m.w.o.Store.Prepare(ctx, in.Stack)
+	if err != nil {
+		return sandbox.Mount{}, err
+	}
+	m.undo = append(m.undo, active.Discard)
+	return sandbox.Mount{Snapshot: active.Mount(), Selector: real}, nil
+}
+
+// materialize copies files of a build context into a directory that is removed
+// afterwards: the process sees what was hashed, without the files that are
+// ignored, and with the owners that a COPY would give.
+func (m *mounter) materialize(ctx context.Context, tree snapshot.Tree, p string) (string, error) {
+	if m.scratch == nil {
+		s, err := newScratch(m.w.folder("run"), "mount-")
+		if err != nil {
+			return "", err
+		}
+		m.scratch = s
+		m.undo = append(m.undo, s.remove)
+	}
+	dest, err := os.MkdirTemp(m.scratch.dir, "")
+	if err != nil {
+		return "", err
+	}
+	dest = filepath.Join(dest, "files")
+	return dest, writeTree(ctx, tree, p, dest)
+}
+
+// secret puts a secret into a file in memory.
+func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool, error) {
+	value, ok, err := m.w.secret(ctx, mount.ID, mount.Required)
+	if !ok || err != nil {
+		return sandbox.Mount{}, false, err
+	}
+	if m.secrets == nil {
+		dir, err := memoryDir()
+		if err != nil {
+			return sandbox.Mount{}, false, err
+		}
+		if m.secrets, err = newScratch(dir, fmt.Sprintf("builder-secret-%d-", os.Getuid())); err != nil {
+			return sandbox.Mount{}, false, err
+		}
+		m.undo = append(m.undo, m.secrets.remove)
+	}
+	f, err := os.CreateTemp(m.secrets.dir, "")
+	if err != nil {
+		return sandbox.Mount{}, false, err
+	}
+	_, err = f.Write(value)
+	err = errors.Join(err, f.Chown(number(mount.UID, 0), number(mount.GID, 0)), unix.Fchmod(int(f.Fd()), uint32(number(mount.Mode, 0o400))), f.Close())
+	return sandbox.Mount{HostPath: f.Name(), ReadOnly: true}, true, err
+}
+
+func number(p *int, otherwise int) int {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// memoryDir finds a file system that is not on any disk.
+func memoryDir() (string, error) {
+	for _, dir := range []string{"/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), "/run"} {
+		var st unix.Statfs_t
+		if dir == "" || unix.Statfs(dir, &st) != nil || st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+			continue
+		}
+		if unix.Access(dir, unix.W_OK) == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("secrets need a writable tmpfs at /dev/shm, $XDG_RUNTIME_DIR or /run: there is none")
+}
