@@ -134,7 +134,6 @@ func (l *loader) blob(ctx context.Context, name string, r io.Reader) (digest.Dig
 		return "", fmt.Errorf("%w: got %s", registry.ErrBadDigest, d)
 	}
 	if blobs.Has(d) {
-		l.keep[d] = true
 		return d, nil
 	}
 	l.added = append(l.added, d)

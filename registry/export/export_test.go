@@ -1,0 +1,324 @@
+package export
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+func newClient(t *testing.T) *registry.Client {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	store, err := snapshot.Open(t.TempDir(), snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	images, err := registry.OpenImages(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := registry.New(store, images, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func layerTar(t *testing.T, name string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	data := strings.Repeat(name, 1000)
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o640, Size: int64(len(data)), ModTime: time.Unix(99, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(tw, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// newImage makes an image whose layers have one file each.
+func newImage(t *testing.T, c *registry.Client, files ...string) *registry.Image {
+	t.Helper()
+	var cfg registry.ImageConfig
+	cfg.OS, cfg.Architecture = "linux", "amd64"
+	epoch := time.Unix(1_700_000_000, 0).UTC()
+	in := registry.AssembleInput{Config: cfg, Epoch: &epoch}
+	for i, f := range files {
+		l, err := c.Store().Import(t.Context(), in.Stack, "", bytes.NewReader(layerTar(t, f)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Stack = append(in.Stack[:i:i], l)
+		in.Steps = append(in.Steps, registry.AssembleStep{CreatedBy: "COPY " + f, Stack: in.Stack, Config: cfg})
+	}
+	img, err := registry.Assemble(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// entries lists an archive.
+func entries(t *testing.T, archive []byte) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	tr := tar.NewReader(bytes.NewReader(archive))
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out[h.Name], err = io.ReadAll(tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func diffs(t *testing.T, c *registry.Client, img *registry.Image) []digest.Digest {
+	t.Helper()
+	var out []digest.Digest
+	for _, l := range img.Stack {
+		r, err := c.Store().Tar(t.Context(), l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := digest.FromReader(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func TestOCIRoundTrip(t *testing.T) {
+	a := newClient(t)
+	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
+	items := []Item{{one, []string{"app:1", "example.com/app:1"}}, {two, nil}}
+	var buf, again bytes.Buffer
+	for _, w := range []*bytes.Buffer{&buf, &again} {
+		if err := WriteOCI(t.Context(), w, a, items...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(buf.Bytes(), again.Bytes()) {
+		t.Error("written twice, the bytes differ")
+	}
+	files := entries(t, buf.Bytes())
+	var index ocispec.Index
+	if err := json.Unmarshal(files["index.json"], &index); err != nil {
+		t.Fatal(err)
+	}
+	if len(index.Manifests) != 3 || index.Manifests[0].Digest != index.Manifests[1].Digest ||
+		index.Manifests[0].Annotations["io.containerd.image.name"] != "docker.io/library/app:1" ||
+		index.Manifests[1].Annotations["org.opencontainers.image.ref.name"] != "1" ||
+		index.Manifests[2].Annotations["io.containerd.image.name"] != "" {
+		t.Errorf("index: %s", files["index.json"])
+	}
+	// 3 layers, of which one is shared, 2 configurations, 2 manifests.
+	blobs := 0
+	for name, data := range files {
+		if hex, ok := strings.CutPrefix(name, "blobs/sha256/"); ok && hex != "" {
+			blobs++
+			if digest.FromBytes(data).Encoded() != hex {
+				t.Errorf("%s has other content", name)
+			}
+		}
+	}
+	if blobs != 7 {
+		t.Errorf("%d blobs, want 7", blobs)
+	}
+
+	var zipped bytes.Buffer
+	zw := gzip.NewWriter(&zipped)
+	if _, err := zw.Write(buf.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, archive := range map[string][]byte{"plain": buf.Bytes(), "gzip": zipped.Bytes()} {
+		t.Run(name, func(t *testing.T) {
+			b := newClient(t)
+			got, err := Load(t.Context(), bytes.NewReader(archive), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 2 || got[0].ID != one.ID || got[1].ID != two.ID || got[0].Manifest.Digest != index.Manifests[0].Digest {
+				t.Fatalf("%+v", got)
+			}
+			if !slices.Equal(diffs(t, b, got[0]), diffs(t, a, one)) || !slices.Equal(got[0].Names, []string{"docker.io/library/app:1", "example.com/app:1"}) {
+				t.Errorf("%v", got[0])
+			}
+			local, err := b.Images().ResolveLocal("example.com/app:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back bytes.Buffer
+			if err := WriteOCI(t.Context(), &back, b, Item{local, []string{"app:1", "example.com/app:1"}}, Item{got[1], nil}); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(back.Bytes(), buf.Bytes()) {
+				t.Error("saved again, the bytes differ")
+			}
+		})
+	}
+}
+
+func TestDockerRoundTrip(t *testing.T) {
+	a := newClient(t)
+	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
+	var buf bytes.Buffer
+	if err := WriteDocker(t.Context(), &buf, a, Item{one, []string{"app:1", "localhost:5000/x/app:2"}}, Item{two, nil}); err != nil {
+		t.Fatal(err)
+	}
+	files := entries(t, buf.Bytes())
+	var images []dockerImage
+	if err := json.Unmarshal(files["manifest.json"], &images); err != nil {
+		t.Fatal(err)
+	}
+	if len(images) != 2 || !slices.Equal(images[0].RepoTags, []string{"app:1", "localhost:5000/x/app:2"}) || images[0].Layers[0] != images[1].Layers[0] {
+		t.Errorf("%s", files["manifest.json"])
+	}
+	for _, img := range images {
+		if digest.FromBytes(files[img.Config]).Encoded()+".json" != img.Config {
+			t.Errorf("%s has other content", img.Config)
+		}
+	}
+	if digest.FromBytes(files[images[0].Layers[1]]) != digest.Digest(one.Stack[1].DiffID) {
+		t.Error("the layer is not the uncompressed tar")
+	}
+	if !strings.Contains(string(files["repositories"]), `"localhost:5000/x/app":{"2":`) {
+		t.Errorf("repositories: %s", files["repositories"])
+	}
+	b := newClient(t)
+	got, err := Load(t.Context(), &buf, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].ID != one.ID || got[1].ID != two.ID || !slices.Equal(diffs(t, b, got[0]), diffs(t, a, one)) {
+		t.Fatalf("%+v", got)
+	}
+	all, err := b.Store().Blobs().All()
+	if err != nil || len(all) != 2 {
+		t.Errorf("%d blobs left (%v), want the two configurations", len(all), err)
+	}
+}
+
+func TestOCIDir(t *testing.T) {
+	a := newClient(t)
+	dir := t.TempDir() + "/new"
+	if err := WriteOCIDir(t.Context(), dir, a, Item{newImage(t, a, "x"), []string{"x"}}); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	if err := tw.AddFS(osDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(t.Context(), &buf, newClient(t))
+	if err != nil || len(got) != 1 || got[0].Names[0] != "docker.io/library/x:latest" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	a := newClient(t)
+	var good bytes.Buffer
+	if err := WriteOCI(t.Context(), &good, a, Item{newImage(t, a, "base", "one"), nil}); err != nil {
+		t.Fatal(err)
+	}
+	files := entries(t, good.Bytes())
+	pack := func(change func(files map[string][]byte)) []byte {
+		c := map[string][]byte{}
+		for k, v := range files {
+			c[k] = slices.Clone(v)
+		}
+		change(c)
+		var buf bytes.Buffer
+		tw := tar.NewWriter(&buf)
+		for name, data := range c {
+			if strings.HasSuffix(name, "/") {
+				continue
+			}
+			if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: 0o644}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tw.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return buf.Bytes()
+	}
+	blob := func(files map[string][]byte, part string) string {
+		for name, data := range files {
+			if strings.HasPrefix(name, "blobs/sha256/") && strings.Contains(string(data), part) {
+				return name
+			}
+		}
+		t.Fatalf("no blob with %q", part)
+		return ""
+	}
+	for name, tc := range map[string]struct {
+		archive []byte
+		want    error
+	}{
+		"empty":          {nil, registry.ErrInvalid},
+		"cut off":        {good.Bytes()[:good.Len()/2], io.ErrUnexpectedEOF},
+		"no index":       {pack(func(f map[string][]byte) { delete(f, "index.json") }), registry.ErrInvalid},
+		"index no json":  {pack(func(f map[string][]byte) { f["index.json"] = []byte("x") }), registry.ErrInvalid},
+		"blob missing":   {pack(func(f map[string][]byte) { delete(f, blob(f, `"rootfs"`)) }), registry.ErrNotFound},
+		"blob damaged":   {pack(func(f map[string][]byte) { f[blob(f, `"rootfs"`)][5] ^= 1 }), registry.ErrBadDigest},
+		"evil digest":    {pack(func(f map[string][]byte) { f["index.json"] = []byte(`{"manifests":[{"digest":"sha256:../../x"}]}`) }), registry.ErrInvalid},
+		"docker no file": {pack(func(f map[string][]byte) { clear(f); f["manifest.json"] = []byte(`[{"Config":"../../etc/passwd"}]`) }), registry.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newClient(t)
+			_, err := Load(t.Context(), bytes.NewReader(tc.archive), b)
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%v, want %v", err, tc.want)
+			}
+			if infos, err := b.Images().List(); err != nil || len(infos) != 0 {
+				t.Errorf("images after a failed load: %v, %v", infos, err)
+			}
+			if name == "cut off" || name == "blob damaged" || name == "empty" {
+				if all, err := b.Store().Blobs().All(); err != nil || len(all) != 0 {
+					t.Errorf("%d blobs left, %v", len(all), err)
+				}
+			}
+		})
+	}
+	if _, err := Load(t.Context(), iotest{}, newClient(t)); err == nil || !strings.Contains(fmt.Sprint(err), "broken pipe") {
+		t.Errorf("failing reader: %v", err)
+	}
+}
