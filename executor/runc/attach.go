@@ -16,7 +16,7 @@ func attach(m snapshot.Mount, target string) error {
 	}
 	opts := "redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(m.Lower, ":")
 	if m.Upper != "" {
-		os.Remove(m.Work + "/work/incompat/volatile")
+		os.RemoveAll(m.Work + "/work/incompat")
 		opts += ",volatile,upperdir=" + m.Upper + ",workdir=" + m.Work
 	}
 	return unix.Mount("overlay", target, "overlay", 0, opts)

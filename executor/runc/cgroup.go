@@ -123,8 +123,9 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 	}
 	res := *cfg.Resources
 	cfg.Resources = &cgroups.Resources{Devices: res.Devices}
-	// An absolute path spares libcontainer a look through all mounts.
-	cfg.Parent = "/" + cgroupParent
+	// Nothing is made there (see hide). That the path is absolute spares libcontainer
+	// a look through all mounts.
+	cfg.Parent = "/" + cgroupParent + "-none"
 	if spec.Security != dag.SecurityInsecure {
 		dir, err := c.deviceCgroup(res.Devices)
 		if err != nil {
@@ -191,7 +192,7 @@ func (g *cgroup) limit(spec *sandbox.Spec, res *cgroups.Resources) error {
 		paths[name] = filepath.Join(own, cgroupParent, g.set.prefix+spec.ID)
 		g.paths[name] = paths[name]
 	}
-	res.Devices = nil
+	res.Devices, res.SkipDevices = nil, true
 	g.res = res
 	m, err := cgroupfs.NewManager(&cgroups.Cgroup{Resources: res}, paths)
 	if err != nil {
@@ -212,13 +213,10 @@ func (g *cgroup) join() error {
 	return nil
 }
 
-// quit moves the calling thread out of the cgroups that are the container's own.
+// quit moves the calling thread back.
 func (g *cgroup) quit() error {
-	if g.manager == nil {
-		return nil
-	}
 	var errs []error
-	for name := range g.manager.GetPaths() {
+	for name := range g.paths {
 		errs = append(errs, cgroups.WriteFile(g.set.own[name], "tasks", "0"))
 	}
 	return errors.Join(errs...)

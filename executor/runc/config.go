@@ -44,10 +44,6 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		rs.Linux.MaskedPaths = s.masked
 		rs.Linux.ReadonlyPaths = readonlyPaths()
 	}
-	var err error
-	if rs.Process.Rlimits, err = rlimits(spec.Ulimits); err != nil {
-		return nil, err
-	}
 	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName: s.cgroups.prefix + spec.ID,
 		Spec:       rs,
@@ -57,6 +53,9 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure container: %w", err)
+	}
+	if cfg.Rlimits, err = rlimits(spec.Ulimits); err != nil {
+		return nil, err
 	}
 	return cfg, nil
 }
@@ -94,8 +93,8 @@ func shmSize(spec *sandbox.Spec) int64 {
 
 // rlimits clamps to the hard limits of this process where it has no
 // CAP_SYS_RESOURCE, since raising them would fail.
-func rlimits(ulimits []dag.Ulimit) ([]specs.POSIXRlimit, error) {
-	var out []specs.POSIXRlimit
+func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
+	var out []configs.Rlimit
 	for _, u := range ulimits {
 		id, ok := rlimitNumbers()[u.Name]
 		if !ok {
@@ -115,7 +114,7 @@ func rlimits(ulimits []dag.Ulimit) ([]specs.POSIXRlimit, error) {
 				return nil, fmt.Errorf("restore limit %q: %w", u.Name, err)
 			}
 		}
-		out = append(out, specs.POSIXRlimit{Type: rlimitName(u.Name), Soft: min(soft, hard), Hard: hard})
+		out = append(out, configs.Rlimit{Type: id, Soft: min(soft, hard), Hard: hard})
 	}
 	return out, nil
 }

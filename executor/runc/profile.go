@@ -109,8 +109,6 @@ func insecureDevices() []specs.LinuxDevice {
 	return devices
 }
 
-func rlimitName(name string) string { return "RLIMIT_" + strings.ToUpper(name) }
-
 func rlimitNumbers() map[string]int {
 	return map[string]int{
 		"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU,

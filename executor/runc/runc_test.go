@@ -11,6 +11,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Init()
+	if os.Getenv(victimEnv) != "" {
+		victim()
+	}
 	os.Exit(m.Run())
 }
 
@@ -20,6 +23,11 @@ func newSandbox(tb testing.TB) *Sandbox {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	return s
 }
 
@@ -27,19 +35,17 @@ func TestConformance(t *testing.T) {
 	sandboxtest.Run(t, func(t *testing.T) sandbox.Sandbox { return newSandbox(t) })
 }
 
-func BenchmarkTrue(b *testing.B) { benchmark(b, "none") }
+func BenchmarkTrue(b *testing.B) { benchmark(b, dag.NetNone) }
 
-func BenchmarkTrueNetwork(b *testing.B) { benchmark(b, "") }
+func BenchmarkTrueNetwork(b *testing.B) { benchmark(b, dag.NetDefault) }
 
-func benchmark(b *testing.B, network string) {
+func benchmark(b *testing.B, network dag.Network) {
 	env := sandboxtest.NewEnv(b, newSandbox(b))
 	for b.Loop() {
 		spec := env.Spec("/bin/true")
-		spec.Network = networkOf(network)
+		spec.Network = network
 		if exit, err := env.Sandbox.Run(b.Context(), spec); err != nil || exit.Code != 0 {
 			b.Fatal(exit, err)
 		}
 	}
 }
-
-func networkOf(s string) dag.Network { return dag.Network(s) }

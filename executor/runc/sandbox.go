@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
@@ -51,6 +52,9 @@ func New(opts Options) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	// libcontainer warns through the program's one logger of things that are as
+	// they should be here.
+	logrus.SetLevel(logrus.ErrorLevel)
 	return &Sandbox{opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg}, nil
 }
 

@@ -25,9 +25,10 @@ type stdio struct {
 	outs   []output
 	tty    *console
 
-	wg   sync.WaitGroup // guards nothing; counts copying goroutines
-	stop *os.File       // closed to end the reading of Stdin
-	errs []error        // one a copying goroutine
+	wg    sync.WaitGroup // copying goroutines
+	ended chan struct{}  // closed when the process has ended
+	stop  *os.File       // closed to end the reading of Stdin
+	errs  []error        // one a copying goroutine
 }
 
 type output struct {
@@ -135,6 +136,10 @@ func (s *stdio) forward() error {
 	for i, o := range s.outs {
 		s.wg.Go(func() { s.errs[i] = drain(o.to, o.from) })
 	}
+	s.ended = make(chan struct{})
+	if s.tty != nil && s.spec.Resize != nil {
+		s.wg.Go(func() { s.resizes(s.in) })
+	}
 	if s.in != nil && s.spec.Stdin != nil {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -152,9 +157,25 @@ func (s *stdio) forward() error {
 	return nil
 }
 
+// resizes hands on the sizes of the caller's terminal.
+func (s *stdio) resizes(pty *os.File) {
+	for {
+		select {
+		case <-s.ended:
+			return
+		case size, ok := <-s.spec.Resize:
+			if !ok {
+				return
+			}
+			_ = resize(pty, size[0], size[1]) // a terminal of the wrong size is still one
+		}
+	}
+}
+
 // finish ends the copying after the process's end: everything that it wrote is
 // in the pipes by then, also if something else still holds their other ends.
 func (s *stdio) finish() error {
+	close(s.ended)
 	if s.stop != nil {
 		s.stop.Close()
 	}

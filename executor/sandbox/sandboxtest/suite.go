@@ -8,14 +8,47 @@ import (
 
 // Run runs the suite on sandboxes that newSandbox makes.
 func Run(t *testing.T, newSandbox func(t *testing.T) sandbox.Sandbox) {
-	t.Run("output", func(t *testing.T) {
-		e := NewEnv(t, newSandbox(t))
-		r := e.Run(t, e.Shell("echo out; echo err >&2; exit 3"))
-		if r.Code != 3 || r.Out != "out\n" || r.Err != "err\n" {
-			t.Errorf("got %+v", r)
-		}
-		if c := e.Changes(t); len(c) != 0 {
-			t.Errorf("left in the upper directory: %v", c)
-		}
-	})
+	tests := []struct {
+		name string
+		f    func(*testing.T, *Env)
+	}{
+		{"ExitCodes", testExitCodes},
+		{"NotExecutable", testNotExecutable},
+		{"Environment", testEnvironment},
+		{"Files", testFiles},
+		{"Stdin", testStdin},
+		{"WorkingDirectory", testWorkingDirectory},
+		{"User", testUser},
+		{"Hostname", testHostname},
+		{"Terminal", testTerminal},
+		{"Daemon", testDaemon},
+		{"Cancel", testCancel},
+		{"Confinement", testConfinement},
+		{"Devices", testDevices},
+		{"Insecure", testInsecure},
+		{"ReadOnlyRoot", testReadOnlyRoot},
+		{"Mounts", testMounts},
+		{"SnapshotMount", testSnapshotMount},
+		{"NestedMounts", testNestedMounts},
+		{"MountpointsVanish", testMountpointsVanish},
+		{"MountpointThroughLink", testMountpointThroughLink},
+		{"Etc", testEtc},
+		{"Shm", testShm},
+		{"Ulimits", testUlimits},
+		{"MemoryLimit", testMemoryLimit},
+		{"PidsLimit", testPidsLimit},
+		{"CPULimit", testCPULimit},
+		{"Usage", testUsage},
+		{"NoNetwork", testNoNetwork},
+		{"HostNetwork", testHostNetwork},
+		{"NetworkTCP", testNetworkTCP},
+		{"NetworkUDP", testNetworkUDP},
+		{"NetworkRefused", testNetworkRefused},
+		{"HostLoopback", testHostLoopback},
+		{"Concurrent", testConcurrent},
+		{"Leaks", testLeaks},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.f(t, NewEnv(t, newSandbox(t))) })
+	}
 }

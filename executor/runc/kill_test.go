@@ -1,0 +1,118 @@
+package runc
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+const victimEnv = "BUILDER_TEST_VICTIM"
+
+// victim is a builder that is killed: it runs a container and never comes back.
+func victim() {
+	dir := os.Getenv(victimEnv)
+	s, err := New(Options{StateDir: filepath.Join(dir, "state")})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	spec := &sandbox.Spec{
+		ID: "victim", Args: []string{"/bin/sh", "-c", "(setsid sleep 4242 &); echo ready; sleep 4242"},
+		Root: snapshot.Mount{
+			Lower: []string{os.Getenv("BUILDER_TEST_LOWER")},
+			Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		},
+		Limits: dag.Limits{Pids: 50, Memory: 128 << 20},
+		Stdout: os.Stdout,
+	}
+	_, err = s.Run(context.Background(), spec)
+	fmt.Println(err)
+	os.Exit(1)
+}
+
+// A builder that is killed leaves no process, mount or namespace, and cgroups
+// only until the next one looks.
+func TestKilledBuilder(t *testing.T) {
+	lower := sandboxtest.Rootfs(t)
+	dir := t.TempDir()
+	for _, d := range []string{"state", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), victimEnv+"="+dir, "BUILDER_TEST_LOWER="+lower)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("victim says %q (%v)", line, err)
+	}
+	if traces(t, pid, dir) == "" {
+		t.Fatal("no traces while it runs: the test cannot see any")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+
+	s := newSandbox(t)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if err := s.Reclaim(t.Context()); err != nil && time.Now().After(deadline) {
+			t.Error(err)
+		}
+		left := traces(t, pid, dir)
+		if left == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left behind:\n%s", left)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// traces lists the processes, mounts and cgroups of a builder.
+func traces(t *testing.T, pid int, dir string) string {
+	t.Helper()
+	var out []string
+	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range cmdlines {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x004242") {
+			out = append(out, f)
+		}
+		mounts, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "mountinfo"))
+		if strings.Contains(string(mounts), dir) {
+			out = append(out, filepath.Dir(f)+"/mountinfo")
+		}
+	}
+	cgroups, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/builder/%d-*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deeper, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/*/*/builder/%d-*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(append(append(out, cgroups...), deeper...), "\n")
+}
