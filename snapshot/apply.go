@@ -182,7 +182,7 @@ func headerEntry(h *tar.Header) (Entry, error) {
 		return e, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
 	}
 	for k, v := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && isLayerXattr(name) {
+		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && IsLayerXattr(name) {
 			if e.Xattrs == nil {
 				e.Xattrs = map[string]string{}
 			}

@@ -62,10 +62,10 @@ func isOverlayXattr(name string) bool {
 	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
 }
 
-// isLayerXattr says which attributes belong to a layer's content: file
+// IsLayerXattr says which extended attributes belong to a layer's content: file
 // capabilities and what programs set, but neither labels of this machine's
 // security modules nor ACLs nor overlay's own state.
-func isLayerXattr(name string) bool {
+func IsLayerXattr(name string) bool {
 	if name == "security.capability" {
 		return true
 	}
@@ -90,7 +90,7 @@ func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) 
 	}
 	for _, name := range strings.Split(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
 		isMark := name == "trusted.overlay.opaque" || name == "user.overlay.opaque"
-		if !isMark && !isLayerXattr(name) {
+		if !isMark && !IsLayerXattr(name) {
 			continue
 		}
 		v, err := readXattr(path, name)
@@ -196,7 +196,7 @@ func (m *maker) setMeta(path string, e *Entry) error {
 
 func (m *maker) setXattrs(path string, e *Entry) error {
 	for k, v := range e.Xattrs {
-		if !isLayerXattr(k) {
+		if !IsLayerXattr(k) {
 			continue
 		}
 		err := unix.Lsetxattr(path, k, []byte(v), 0)

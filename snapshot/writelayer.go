@@ -274,9 +274,9 @@ func normalize(e *Entry, epoch *time.Time) error {
 		e.DevMajor, e.DevMinor = 0, 0
 	}
 	for k := range e.Xattrs {
-		if !isLayerXattr(k) {
+		if !IsLayerXattr(k) {
 			e.Xattrs = maps.Clone(e.Xattrs)
-			maps.DeleteFunc(e.Xattrs, func(k, _ string) bool { return !isLayerXattr(k) })
+			maps.DeleteFunc(e.Xattrs, func(k, _ string) bool { return !IsLayerXattr(k) })
 			break
 		}
 	}
