@@ -28,11 +28,11 @@ type copier struct {
 	now     time.Time
 	unpack  func(ctx context.Context, m match, dest string) (bool, error)
 
-	links map[string]string // hard links: the group's name to the first copy
+	links map[string]string // hard links of one source: the group's name to the first copy
 }
 
 func newCopier(c *dag.Copy, to *draft, from snapshot.Tree, now time.Time) (*copier, error) {
-	cp := &copier{Copy: c, to: to, from: from, now: now, links: map[string]string{}}
+	cp := &copier{Copy: c, to: to, from: from, now: now}
 	var err error
 	if cp.mode, err = parseMode(c.Mode); err != nil {
 		return nil, err
@@ -92,6 +92,7 @@ func (c *copier) makeDirs(p string) (string, error) {
 }
 
 func (c *copier) one(ctx context.Context, m match) error {
+	c.links = map[string]string{}
 	if c.Unpack {
 		if done, err := c.unpack(ctx, m, c.Dest); done || err != nil {
 			return err
