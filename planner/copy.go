@@ -238,22 +238,20 @@ func (in *instruction) copyOwner(t *transfer) (*dag.Owner, error) {
 		return nil, nil
 	}
 	o := owner(t.chown)
-	if *o == (dag.Owner{}) {
-		return nil, fmt.Errorf("invalid --chown: %q", t.chown)
-	}
 	if t.link && !(numeric(o.User) && (o.Group == "" || numeric(o.Group))) {
 		return nil, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", t.chown)
 	}
 	return o, nil
 }
 
-// owner reads "user[:group]", nil for "". root is 0 also where no passwd says so.
+// owner reads "user[:group]", nil for "". root is 0 also where no passwd says so,
+// and so is a user that is left out.
 func owner(s string) *dag.Owner {
 	if s == "" {
 		return nil
 	}
 	user, group, _ := strings.Cut(s, ":")
-	if user == "root" {
+	if user == "root" || user == "" {
 		user = "0"
 	}
 	if group == "root" {

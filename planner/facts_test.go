@@ -13,8 +13,8 @@ import (
 )
 
 // TestBuildKitFacts compares plans with what BuildKit's own frontend was recorded
-// to make of the same Dockerfiles (testdata/oracle): names of steps, history,
-// configuration and warnings.
+// to make of the same Dockerfiles (testdata/oracle): names of steps, operations,
+// history, configuration and warnings.
 func TestBuildKitFacts(t *testing.T) {
 	paths, _ := filepath.Glob("testdata/*.txtar")
 	compared := 0
@@ -51,6 +51,7 @@ func facts(t *testing.T, p *Plan) string {
 	t.Helper()
 	var b strings.Builder
 	writeSorted(&b, stepNames(p.Graph))
+	writeSorted(&b, opLines(p.Graph))
 	img := p.Targets[0]
 	for _, in := range img.Instructions {
 		fmt.Fprintf(&b, "history %v %q\n", in.EmptyLayer, in.CreatedBy)

@@ -131,6 +131,13 @@ func show(b *strings.Builder, res *dockerfile2llb.Result) error {
 	for _, n := range slices.Sorted(maps.Keys(names)) {
 		fmt.Fprintf(b, "step %q\n", n)
 	}
+	ops, err := operations(def.Def)
+	if err != nil {
+		return err
+	}
+	for _, line := range slices.Sorted(maps.Keys(ops)) {
+		b.WriteString(line)
+	}
 	img, inherited := *res.Image, 0
 	if res.BaseImage != nil {
 		inherited = len(res.BaseImage.History)
