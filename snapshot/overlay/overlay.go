@@ -29,7 +29,7 @@ func Mount(s Spec, target string) error {
 	if s.Work != "" {
 		// The mark that a volatile mount leaves forbids the next one. What was
 		// unmounted in order is sound; what was not is removed by its owner.
-		os.Remove(filepath.Join(s.Work, "work/incompat/volatile"))
+		os.RemoveAll(filepath.Join(s.Work, "work/incompat"))
 	}
 	fd, err := s.open()
 	if errors.Is(err, errOldKernel) {
