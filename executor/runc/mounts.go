@@ -42,7 +42,7 @@ func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	if err := attach(m.Snapshot, dir); err != nil {
+	if err := m.Snapshot.Attach(dir); err != nil {
 		return "", fmt.Errorf("attach: %w", err)
 	}
 	src, err := securejoin.SecureJoin(dir, m.Selector)

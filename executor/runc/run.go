@@ -64,7 +64,7 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
 	dir := r.path("root")
-	if err := attach(r.spec.Root, dir); err != nil {
+	if err := r.spec.Root.Attach(dir); err != nil {
 		return fmt.Errorf("attach root file system: %w", err)
 	}
 	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper)}
