@@ -260,6 +260,9 @@ func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error
 // normalize leaves in an entry only what its type has, so that equal objects have
 // equal records.
 func normalize(e *Entry, epoch *time.Time) error {
+	if e.ModTime.IsZero() {
+		e.ModTime = time.Unix(0, 0)
+	}
 	e.ModTime = time.Unix(e.ModTime.Unix(), 0)
 	clampTime(&e.ModTime, epoch)
 	e.Mode &= 0o7777
