@@ -299,6 +299,40 @@ func TestCopyIgnoredFile(t *testing.T) {
 	}
 }
 
+func TestRemoteSources(t *testing.T) {
+	for src, want := range map[string]string{
+		"https://example.org/a.tar":          "url",
+		"http://example.org/a.git.tar":       "url",
+		"https://example.org/a.git":          "git",
+		"https://example.org/a.git#v1:sub":   "git",
+		"https://example.org/a.git?ref=main": "git",
+		"https://example.org/x?file=a.git":   "url",
+		"https://example.org/x#a.git":        "url",
+		"git://example.org/a":                "git",
+		"ssh://git@example.org/a":            "git",
+		"git@example.org:a/b.git":            "git",
+		"me@example.org:a#b":                 "git",
+		"github.com/a/b":                     "",
+		"./git@example.org:a":                "",
+		"dir/me@host:x":                      "",
+		"ftp://example.org/x":                "",
+		"a:b":                                "",
+		"a@b":                                "",
+		"https:/example.org/x":               "",
+	} {
+		got := ""
+		switch {
+		case isGit(src):
+			got = "git"
+		case isURL(src):
+			got = "url"
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", src, got, want)
+		}
+	}
+}
+
 func BenchmarkBuild(b *testing.B) {
 	src := readGolden(b, "testdata/multistage.txtar").file("Dockerfile")
 	for b.Loop() {

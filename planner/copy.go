@@ -65,20 +65,6 @@ func (in *instruction) add(c *instructions.AddCommand) error {
 	})
 }
 
-func isURL(src string) bool {
-	return strings.HasPrefix(src, "http://") || strings.HasPrefix(src, "https://")
-}
-
-// isGit reports whether a source can only be a git repository.
-func isGit(src string) bool {
-	if isURL(src) {
-		repo, _, _ := strings.Cut(src, "#")
-		repo, _, _ = strings.Cut(repo, "?")
-		return strings.HasSuffix(repo, ".git")
-	}
-	return strings.HasPrefix(src, "git@") || strings.HasPrefix(src, "git://") || strings.HasPrefix(src, "ssh://")
-}
-
 // transfer makes the step of a COPY or ADD.
 func (in *instruction) transfer(t *transfer) error {
 	if n := len(t.files.SourcePaths) + len(t.files.SourceContents); n > 1 && !isDir(t.files.DestPath) {
