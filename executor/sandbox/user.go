@@ -23,22 +23,29 @@ const maxUserFile = 8 << 20
 // Names are looked up in the tree's /etc/passwd and /etc/group, and an unknown
 // name is an error. It also returns the user's home directory ("/" if unknown).
 //
-// As BuildKit does, "uid:gid" is taken as it is without a look at any file; a
+// As BuildKit does, "uid:gid" is taken as it is without a look at any file, and a
 // user without a group has the primary and supplementary groups of the files.
+// Groups always holds the primary group.
 func ResolveUser(tree snapshot.Tree, spec string) (User, string, error) {
-	if u, ok := numericUser(spec); ok {
-		return u, "/", nil
-	}
 	passwd, err := readUserFile(tree, "etc/passwd")
 	if err != nil {
 		return User{}, "", fmt.Errorf("resolve user %q: %w", spec, err)
+	}
+	if u, ok := numericUser(spec); ok {
+		return u, homeOf(passwd, u.UID), nil
 	}
 	group, err := readUserFile(tree, "etc/group")
 	if err != nil {
 		return User{}, "", fmt.Errorf("resolve user %q: %w", spec, err)
 	}
-	defaults := &user.ExecUser{Home: "/"}
-	eu, err := user.GetExecUser(spec, defaults, passwd, group)
+	name := spec
+	if name == "" {
+		name = "0"
+	}
+	eu, err := user.GetExecUser(name, nil, bytes.NewReader(passwd), bytes.NewReader(group))
+	if err != nil && spec == "" {
+		return User{Groups: []uint32{0}}, "/", nil // an unreadable passwd does not keep root out
+	}
 	if err != nil {
 		return User{}, "", fmt.Errorf("resolve user %q: %w", spec, err)
 	}
@@ -48,32 +55,47 @@ func ResolveUser(tree snapshot.Tree, spec string) (User, string, error) {
 			u.Groups = append(u.Groups, uint32(g))
 		}
 	}
-	return u, eu.Home, nil
+	return u, homeOf(passwd, u.UID), nil
 }
 
-// numericUser parses "uid:gid", which needs no files.
+// homeOf is the home directory of the first user with a number, "/" if there is
+// none.
+func homeOf(passwd []byte, uid uint32) string {
+	users, err := user.ParsePasswdFilter(bytes.NewReader(passwd), func(u user.User) bool { return u.Uid == int(uid) })
+	if err != nil || len(users) == 0 || users[0].Home == "" {
+		return "/"
+	}
+	return users[0].Home
+}
+
+// numericUser parses "uid:gid"; a user "root" counts as a number.
 func numericUser(spec string) (User, bool) {
 	us, gs, ok := strings.Cut(spec, ":")
 	if !ok {
 		return User{}, false
 	}
-	uid, err1 := strconv.ParseUint(us, 10, 31)
-	gid, err2 := strconv.ParseUint(gs, 10, 31)
-	if err1 != nil || err2 != nil {
-		return User{}, false
+	uid, ok1 := parseID(us)
+	gid, ok2 := parseID(gs)
+	return User{UID: uid, GID: gid, Groups: []uint32{gid}}, ok1 && ok2
+}
+
+func parseID(s string) (uint32, bool) {
+	if s == "root" {
+		return 0, true
 	}
-	return User{UID: uint32(uid), GID: uint32(gid)}, true
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
 }
 
 // readUserFile reads a file of the tree following symlinks; one that does not
 // exist reads as empty.
-func readUserFile(tree snapshot.Tree, name string) (io.Reader, error) {
+func readUserFile(tree snapshot.Tree, name string) ([]byte, error) {
 	if tree == nil {
-		return bytes.NewReader(nil), nil
+		return nil, nil
 	}
 	real, err := followLinks(tree, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return bytes.NewReader(nil), nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -90,7 +112,7 @@ func readUserFile(tree snapshot.Tree, name string) (io.Reader, error) {
 	if len(b) > maxUserFile {
 		return nil, fmt.Errorf("/%s is larger than %d bytes", name, maxUserFile)
 	}
-	return bytes.NewReader(b), nil
+	return b, nil
 }
 
 // followLinks resolves the symlinks of a path inside the tree.
