@@ -10,8 +10,8 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// hostAddr is an IPv4 address of this machine that is not loopback.
-func hostAddr(t *testing.T) net.IP {
+// HostAddr is an IPv4 address of this machine that is not loopback.
+func HostAddr(t testing.TB) net.IP {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -67,7 +67,7 @@ func testHostNetwork(t *testing.T, e *Env) {
 }
 
 func testNetworkTCP(t *testing.T, e *Env) {
-	ip := hostAddr(t)
+	ip := HostAddr(t)
 	// Answers when the other side has closed its half.
 	port := listen(t, ip, func(c net.Conn) {
 		b, _ := io.ReadAll(c)
@@ -91,7 +91,7 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func testNetworkUDP(t *testing.T, e *Env) {
-	ip := hostAddr(t)
+	ip := HostAddr(t)
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func testNetworkUDP(t *testing.T, e *Env) {
 }
 
 func testNetworkRefused(t *testing.T, e *Env) {
-	ip := hostAddr(t)
+	ip := HostAddr(t)
 	l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
 	if err != nil {
 		t.Fatal(err)

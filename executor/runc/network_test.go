@@ -1,0 +1,137 @@
+package runc
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/planner/dag"
+)
+
+// A name server on this machine's loopback, which containers cannot reach, is
+// reached through the gateway.
+func TestNameserver(t *testing.T) {
+	const server = "127.0.0.153"
+	udp, err := net.ListenPacket("udp4", server+":53")
+	if err != nil {
+		t.Skip("needs port 53: " + err.Error())
+	}
+	t.Cleanup(func() { udp.Close() })
+	go serveDNS(udp)
+	tcp, err := net.Listen("tcp4", server+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tcp.Close() })
+	go func() {
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	text := "# dead server first\nnameserver 127.0.0.154\nnameserver " + server + "\nsearch example.test\noptions ndots:2\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Options{StateDir: t.TempDir(), ResolvConf: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	e := sandboxtest.NewEnv(t, s)
+	spec := e.Shell("cat /etc/resolv.conf; nslookup -type=a web.example.test; echo over tcp | nc " + gatewayAddr().String() + " 53")
+	spec.Network = dag.NetDefault
+	got := e.Must(t, spec)
+	for _, want := range []string{
+		"nameserver " + gatewayAddr().String() + "\nsearch example.test\noptions ndots:2\n",
+		"10.9.8.7", "over tcp",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if strings.Contains(got, "127.0.0") && strings.Contains(got, "nameserver 127") {
+		t.Errorf("loopback server shown: %q", got)
+	}
+}
+
+// serveDNS answers every question for an address with 10.9.8.7.
+func serveDNS(c net.PacketConn) {
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		q := buf[:n]
+		end := 12
+		for end < n && q[end] != 0 {
+			end += int(q[end]) + 1
+		}
+		end += 5 // root label, type, class
+		if end > n {
+			continue
+		}
+		answer := append([]byte(nil), q[:end]...)
+		binary.BigEndian.PutUint16(answer[2:], 0x8180)
+		binary.BigEndian.PutUint16(answer[6:], 1) // answers
+		binary.BigEndian.PutUint32(answer[8:], 0)
+		answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 9, 8, 7)
+		_, _ = c.WriteTo(answer, from)
+	}
+}
+
+// BenchmarkDownload measures bytes a second into a container. It runs this
+// machine's curl.
+func BenchmarkDownload(b *testing.B) {
+	if _, err := os.Stat("/usr/bin/curl"); err != nil {
+		b.Skip("needs curl")
+	}
+	l, err := net.Listen("tcp4", net.JoinHostPort(sandboxtest.HostAddr(b).String(), "0"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	const size = 1 << 30
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+			chunk := make([]byte, 256<<10)
+			for i := 0; i < size/len(chunk); i++ {
+				if _, err := c.Write(chunk); err != nil {
+					break
+				}
+			}
+			c.Close()
+		}
+	}()
+	e := sandboxtest.NewEnv(b, newSandbox(b))
+	b.SetBytes(size)
+	for b.Loop() {
+		spec := e.Spec("/usr/bin/curl", "-sf", "-o", "/dev/null", "http://"+l.Addr().String()+"/")
+		spec.Network = dag.NetDefault
+		for _, d := range []string{"/usr", "/lib", "/lib64"} {
+			spec.Mounts = append(spec.Mounts, sandbox.Mount{Dest: d, HostPath: d, ReadOnly: true})
+		}
+		if exit, err := e.Sandbox.Run(b.Context(), spec); err != nil || exit.Code != 0 {
+			b.Fatal(exit, err)
+		}
+	}
+}
