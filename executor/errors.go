@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -27,6 +28,10 @@ func (e *StepError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
+
+// ErrNotAllowed says that a step asks for a permission that nobody granted. The
+// error's text names it: "entitlement network.host is not allowed".
+var ErrNotAllowed = errors.New("not allowed")
 
 // MissingError says that a path that a step reads does not exist. It matches
 // fs.ErrNotExist.

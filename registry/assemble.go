@@ -17,6 +17,9 @@ type AssembleInput struct {
 	Base *ImageConfig
 	// BaseStack are the base image's layers.
 	BaseStack snapshot.Stack
+	// BaseV1 is the id of the V1 record that the base image ended with, "" if it
+	// has none: the parent of the first record.
+	BaseV1 string
 	// Steps are the instructions after the base, in order.
 	Steps []AssembleStep
 	// Config is the final configuration; its rootfs, history and creation time

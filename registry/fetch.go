@@ -87,7 +87,7 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 		return nil, err
 	}
 	if progress != nil {
-		ctx = context.WithValue(ctx, progressKey{}, progress)
+		ctx = WithProgress(ctx, progress)
 	}
 	stack, err := c.Layers(ctx, r)
 	if err != nil {
@@ -108,9 +108,15 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 	return img, c.images.Put(ctx, img, r.Ref)
 }
 
-// progressKey finds the Progress of a Pull in the context of its fetches, which
-// the store starts.
+// progressKey finds the Progress in the context of fetches, which the store
+// starts.
 type progressKey struct{}
+
+// WithProgress returns a context in which fetches of layers, whoever starts them,
+// are told to p.
+func WithProgress(ctx context.Context, p Progress) context.Context {
+	return context.WithValue(ctx, progressKey{}, p)
+}
 
 // getBlob starts to read a blob at an offset.
 func getBlob(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {

@@ -49,7 +49,7 @@ func V1Records(in AssembleInput) ([]V1Record, error) {
 		return nil, err
 	}
 	at := len(baseHistory(in.Base, in.BaseStack))
-	prev, parent := in.BaseStack, ""
+	prev, parent := in.BaseStack, in.BaseV1
 	recs := make([]V1Record, 0, len(in.Steps))
 	for _, st := range in.Steps {
 		added := st.Stack[len(prev):]

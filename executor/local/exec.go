@@ -55,9 +55,9 @@ func (w *Worker) refuse(op *dag.Exec) error {
 	case w.o.Sandbox == nil:
 		return errors.New("no sandbox is available to run processes")
 	case op.Security == dag.SecurityInsecure && !w.o.Insecure:
-		return errors.New("entitlement security.insecure is not allowed")
+		return fmt.Errorf("entitlement security.insecure is %w", executor.ErrNotAllowed)
 	case op.Network == dag.NetHost && !w.o.HostNetwork:
-		return errors.New("entitlement network.host is not allowed")
+		return fmt.Errorf("entitlement network.host is %w", executor.ErrNotAllowed)
 	}
 	for _, d := range op.Devices {
 		if d.Required {
