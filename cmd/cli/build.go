@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -117,9 +116,7 @@ func (j *job) run(ctx context.Context) ([]built, error) {
 	if err := j.engine.openSandbox(ctx); err != nil {
 		return nil, err
 	}
-	if err := j.engine.reclaim(ctx); err != nil {
-		return nil, err
-	}
+	j.engine.reclaim(ctx, j.app.std.Err)
 	if err := j.makePlan(ctx); err != nil {
 		return nil, err
 	}
@@ -192,35 +189,4 @@ func (j *job) warn(mode progress.Mode) {
 	for _, name := range j.plan.UnusedArgs {
 		fmt.Fprintf(w, "WARN: the build argument %s is not used: no ARG declares it\n", name)
 	}
-}
-
-// task is work beside the steps, shown like one.
-type task struct {
-	name string
-	obs  executor.Observer
-}
-
-// task runs fn and shows it.
-func (j *job) task(name string, fn func(*task) error) error {
-	t := &task{name: name, obs: j.display.Observe}
-	t.emit(executor.Event{Type: executor.EventStarted})
-	if err := fn(t); err != nil {
-		t.emit(executor.Event{Type: executor.EventFailed, Err: err})
-		return err
-	}
-	t.emit(executor.Event{Type: executor.EventDone})
-	return nil
-}
-
-func (t *task) emit(ev executor.Event) {
-	ev.Time, ev.Task = time.Now(), t.name
-	t.obs(ev)
-}
-
-// item shows one thing that is done.
-func (t *task) item(text string) { t.emit(executor.Event{Type: executor.EventProgress, Item: text}) }
-
-// transfer shows how far a transfer is; it is a registry.Progress.
-func (t *task) transfer(item string, current, total int64) {
-	t.emit(executor.Event{Type: executor.EventProgress, Item: item, Current: current, Total: total})
 }

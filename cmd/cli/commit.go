@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,7 @@ func (a *app) commitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "commit [OPTIONS] RUN [NAME]",
 		Short: "Make an image of what a kept run left",
-		Args:  cobra.RangeArgs(1, 2),
+		Args:  rangeArgs(1, 2, "a run and perhaps a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(func(e *engine) error { return a.commit(cmd.Context(), e, f, args) })
 		},
@@ -57,7 +56,7 @@ func (a *app) commit(ctx context.Context, e *engine, f *commitFlags, args []stri
 		config.Author = f.author
 	}
 	in := registry.AssembleInput{
-		Base: &rec.Config, BaseStack: rec.Base, Stack: rec.Stack, Config: config,
+		Base: &rec.Config, BaseStack: rec.Base, BaseV1: rec.V1, Stack: rec.Stack, Config: config,
 		Steps: []registry.AssembleStep{{
 			CreatedBy: strings.Join(rec.Command, " "), Comment: f.message, Cmd: rec.Command,
 			Stack: rec.Stack, Config: config,
@@ -96,7 +95,7 @@ func changeConfig(ctx context.Context, config registry.ImageConfig, changes []st
 		return config, err
 	}
 	for _, c := range file.Stages[0].Commands {
-		if !changesConfig(c) {
+		if !changesConfig(c.Name()) {
 			return config, usagef("--change %q is not possible", c.Name()).
 				hint("use CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR")
 		}
@@ -118,12 +117,11 @@ func changeConfig(ctx context.Context, config registry.ImageConfig, changes []st
 	return out, nil
 }
 
-func changesConfig(c instructions.Command) bool {
-	switch c.(type) {
-	case *instructions.CmdCommand, *instructions.EntrypointCommand, *instructions.EnvCommand,
-		*instructions.ExposeCommand, *instructions.HealthCheckCommand, *instructions.LabelCommand,
-		*instructions.OnbuildCommand, *instructions.ShellCommand, *instructions.StopSignalCommand,
-		*instructions.UserCommand, *instructions.VolumeCommand, *instructions.WorkdirCommand:
+// changesConfig reports whether an instruction only changes the configuration.
+func changesConfig(instruction string) bool {
+	switch strings.ToLower(instruction) {
+	case "cmd", "entrypoint", "env", "expose", "healthcheck", "label", "onbuild", "shell",
+		"stopsignal", "user", "volume", "workdir":
 		return true
 	}
 	return false

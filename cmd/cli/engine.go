@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -94,7 +95,10 @@ func (e *engine) open(a *app) error {
 // openSandbox prepares running processes, and removes what killed processes
 // left.
 func (e *engine) openSandbox(ctx context.Context) error {
-	sb, err := runc.New(runc.Options{StateDir: filepath.Join(e.root, "run")})
+	if err := os.MkdirAll(e.path("sandbox"), 0o700); err != nil {
+		return fmt.Errorf("prepare the sandbox: %w", err)
+	}
+	sb, err := runc.New(runc.Options{StateDir: e.path("sandbox")})
 	if err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
@@ -102,16 +106,16 @@ func (e *engine) openSandbox(ctx context.Context) error {
 	return nil
 }
 
-// reclaim removes what killed processes left.
-func (e *engine) reclaim(ctx context.Context) error {
+// reclaim removes what killed processes left. What cannot be removed is told and
+// does not stop the work: the next start tries again.
+func (e *engine) reclaim(ctx context.Context, warn io.Writer) {
 	errs := []error{e.store.Reclaim(ctx)}
 	if e.sandbox != nil {
 		errs = append(errs, e.sandbox.Reclaim(ctx))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove what was left by killed processes: %w", err)
+	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(warn, "WARN: remove what a killed process left: %v\n", err)
 	}
-	return nil
 }
 
 // Close releases the store.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/moby/sys/user"
+
 	"layered.build/builder/executor"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
@@ -119,8 +121,13 @@ func stepCode(e *executor.StepError) int {
 		return ExitBuild
 	}
 	switch op := e.Step.Op.(type) {
-	case *dag.Exec:
-		return ExitBuild
+	case *dag.Exec: // no process ran
+		for _, mistake := range []error{fs.ErrNotExist, executor.ErrNotAllowed, user.ErrNoPasswdEntries, user.ErrNoGroupEntries} {
+			if errors.Is(e, mistake) { // a mount's source, a secret, a permission, a USER
+				return ExitUser
+			}
+		}
+		return ExitInfra
 	case *dag.Source:
 		if op.Local != nil || errors.Is(e, registry.ErrNotFound) {
 			return ExitUser

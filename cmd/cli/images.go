@@ -21,7 +21,7 @@ func (a *app) imagesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images [OPTIONS] [NAME]",
 		Short: "List images",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  rangeArgs(0, 1, "at most one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err

@@ -25,7 +25,7 @@ func (a *app) loginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "login [OPTIONS] [REGISTRY]",
 		Short: "Store a user and password for a registry in docker's configuration",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if password != "" && fromStdin {
 				return usagef("--password and --password-stdin cannot be combined")
@@ -54,7 +54,7 @@ func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout [REGISTRY]",
 		Short: "Remove a registry's password from docker's configuration",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := storeAuth(authKey(args), "", "")
 			if err != nil {

@@ -129,3 +129,13 @@ func minArgs(n int, what string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// rangeArgs wants low to high arguments, which what describes.
+func rangeArgs(low, high int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < low || len(args) > high {
+			return usagef("%s takes %s, got %d arguments", cmd.CommandPath(), what, len(args)).hint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

@@ -101,6 +101,12 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(err, &rerr) && rerr.Hint != "" {
 		out = append(out, rerr.Hint)
 	}
+	if errors.Is(err, registry.ErrUnreachable) && (rerr == nil || rerr.Hint == "") {
+		out = append(out, "is the network up? A mirror is named with --registry-mirror REGISTRY=URL or $BUILDER_REGISTRY_MIRROR")
+	}
+	if errors.Is(err, registry.ErrNotFound) && rerr == nil && step == nil {
+		out = append(out, "`builder images` lists what the store has; `builder pull` fetches an image")
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		out = append(out, "the disk is full: `builder rm` and `builder rmi` free space, or put the store elsewhere with --root")
@@ -109,6 +115,9 @@ func hints(err error, step *executor.StepError) []string {
 	}
 	if step == nil {
 		return out
+	}
+	if errors.Is(step, executor.ErrNotAllowed) {
+		out = append(out, "grant it with --allow network.host or --allow security.insecure")
 	}
 	if step.OOM {
 		out = append(out, "the step ran out of memory; raise --memory")

@@ -32,7 +32,8 @@ type resolver struct {
 type resolvedBase struct {
 	once  sync.Once
 	base  *planner.BaseImage
-	stack func(context.Context) (snapshot.Stack, error)
+	stack snapshot.Stack
+	v1    string // id of the V1 record that the image ended with
 	err   error
 }
 
@@ -90,7 +91,7 @@ func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.R
 		img, err := r.eng.images.ResolveLocal(name.String())
 		switch {
 		case err == nil && samePlatform(img, platform):
-			if err := r.eng.completeStack(ctx, img); err != nil {
+			if err := r.eng.completeStack(img); err != nil {
 				return err
 			}
 			b.local(img, name.String())
@@ -106,8 +107,10 @@ func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.R
 	b.base = &planner.BaseImage{
 		Ref: name.String(), Digest: res.Digest().String(), Platform: res.Platform, Config: res.Config,
 	}
-	b.stack = func(ctx context.Context) (snapshot.Stack, error) { return r.eng.client.Layers(ctx, res) }
-	return nil
+	// Registered now, not when something needs them: records of the cache that
+	// name layers which nobody has fetched yet are valid only then.
+	b.stack, err = r.eng.client.Layers(ctx, res)
+	return err
 }
 
 func samePlatform(img *registry.Image, want ocispec.Platform) bool {
@@ -119,47 +122,35 @@ func (b *resolvedBase) local(img *registry.Image, ref string) {
 	if img.Manifest != nil {
 		b.base.Digest = img.Manifest.Digest.String()
 	}
-	b.stack = func(context.Context) (snapshot.Stack, error) { return img.Stack, nil }
+	b.stack, b.v1 = img.Stack, img.V1
 }
 
 // Layers implements executor.ImageSource for images that ResolveImage found.
 func (r *resolver) Layers(ctx context.Context, src *dag.ImageSource, platform string) (snapshot.Stack, error) {
-	r.mu.Lock()
-	var hit *resolvedBase
-	for _, b := range r.found {
-		if b.base != nil && b.base.Ref == src.Ref && b.base.Digest == src.Digest {
-			hit = b
-		}
+	b, err := r.known(src.Ref, src.Digest)
+	if err != nil {
+		return nil, err
 	}
-	r.mu.Unlock()
-	if hit == nil {
-		return nil, fmt.Errorf("image %s@%s was not resolved", src.Ref, src.Digest)
-	}
-	return hit.stack(ctx)
+	return b.stack, nil
 }
 
-// completeStack registers the layers of an image that was pulled, so that those
-// that are not on disk are fetched when they are needed.
-func (e *engine) completeStack(ctx context.Context, img *registry.Image) error {
-	missing := false
-	for _, l := range img.Stack {
-		missing = missing || !e.store.Has(l.ID)
-	}
-	if !missing {
-		return nil
-	}
-	for _, n := range img.Names {
-		ref, err := registry.ParseReference(n)
-		if err != nil || img.Manifest == nil {
-			continue
+// known returns an image that ResolveImage found.
+func (r *resolver) known(ref, digest string) (*resolvedBase, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.found {
+		if b.base != nil && b.base.Ref == ref && b.base.Digest == digest {
+			return b, nil
 		}
-		ref.Tag, ref.Digest = "", img.Manifest.Digest
-		res, err := e.client.Resolve(ctx, ref.String(), img.Config.Platform)
-		if err != nil {
-			return err
-		}
-		img.Stack, err = e.client.Layers(ctx, res)
-		return err
 	}
-	return fmt.Errorf("image %s: some of its layers are gone", img.ID)
+	return nil, fmt.Errorf("image %s@%s was not resolved", ref, digest)
+}
+
+// completeStack registers the layers of an image that are not on disk, so that
+// they are fetched when they are needed.
+func (e *engine) completeStack(img *registry.Image) error {
+	if err := e.client.Attach(img.Stack); err != nil {
+		return fmt.Errorf("image %s: %w", img.ID, err)
+	}
+	return nil
 }

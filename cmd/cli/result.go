@@ -37,7 +37,9 @@ func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
 			}
 		}
 	}
-	results, err := j.solver.Solve(ctx, roots)
+	fetch := &fetchTask{task: task{name: "[internal] fetch layers", obs: j.display.Observe}}
+	results, err := j.solver.Solve(registry.WithProgress(ctx, fetch.progress), roots)
+	fetch.end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +48,14 @@ func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
 
 // assembleInput describes a stage with the results that are known. It is false
 // if an instruction's result is not: then only the instructions before it are in.
-func (j *job) assembleInput(ctx context.Context, img *planner.Image) (registry.AssembleInput, bool, error) {
+func (j *job) assembleInput(img *planner.Image) (registry.AssembleInput, bool, error) {
 	in := registry.AssembleInput{Config: img.Config, Epoch: j.plan.Epoch}
 	if img.Base != nil {
-		stack, err := j.images.Layers(ctx, &dag.ImageSource{Ref: img.Base.Ref, Digest: img.Base.Digest}, "")
+		base, err := j.images.known(img.Base.Ref, img.Base.Digest)
 		if err != nil {
 			return in, false, err
 		}
-		in.Base, in.BaseStack = &img.Base.Config, stack
+		in.Base, in.BaseStack, in.BaseV1 = &img.Base.Config, base.stack, base.v1
 	}
 	in.Stack = in.BaseStack
 	for _, inst := range img.Instructions {
@@ -73,10 +75,10 @@ func (j *job) assembleInput(ctx context.Context, img *planner.Image) (registry.A
 }
 
 // assemble makes the images of the targets.
-func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built, error) {
+func (j *job) assemble(results []executor.Result) ([]built, error) {
 	var out []built
 	for i, t := range j.plan.Targets {
-		in, _, err := j.assembleInput(ctx, t)
+		in, _, err := j.assembleInput(t)
 		if err != nil {
 			return nil, err
 		}
@@ -99,10 +101,10 @@ func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built,
 
 // record keeps every instruction's result of the stages as an image of its own,
 // as far as the results are known.
-func (j *job) record(ctx context.Context, stages []*planner.Image) error {
+func (j *job) record(stages []*planner.Image) error {
 	var errs []error
 	for _, st := range stages {
-		in, complete, err := j.assembleInput(ctx, st)
+		in, complete, err := j.assembleInput(st)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -143,5 +145,5 @@ func lastConfig(in registry.AssembleInput) planner.ImageConfig {
 // keepFinished records the instructions that were done before a build failed, so
 // that their results can be looked at.
 func (j *job) keepFinished() error {
-	return j.record(context.Background(), j.plan.Stages)
+	return j.record(j.plan.Stages)
 }

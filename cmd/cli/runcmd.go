@@ -144,7 +144,7 @@ func (a *app) imageToRun(ctx context.Context, e *engine, ref string, pull bool) 
 	if !pull {
 		img, err := e.images.ResolveLocal(ref)
 		if err == nil {
-			return img, e.completeStack(ctx, img)
+			return img, e.completeStack(img)
 		}
 		if !errors.Is(err, registry.ErrNotFound) {
 			return nil, err

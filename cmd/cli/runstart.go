@@ -16,9 +16,7 @@ func (a *app) start(ctx context.Context, e *engine, f *runFlags, spec *sandbox.S
 	if err := e.openSandbox(ctx); err != nil {
 		return err
 	}
-	if err := e.reclaim(ctx); err != nil {
-		return err
-	}
+	e.reclaim(ctx, a.std.Err)
 	r, err := e.newRun(rec)
 	if err != nil {
 		return err

@@ -20,12 +20,12 @@ func (e signalError) Error() string {
 	return fmt.Sprintf("ended by signal %d (%v)", int(e.sig), e.sig)
 }
 
-// withSignals returns a context that the first SIGINT or SIGTERM ends. A second
+// withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. A second
 // one ends the process at once; what that leaves is reclaimed by the next start.
 func withSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

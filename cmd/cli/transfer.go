@@ -93,7 +93,7 @@ func (a *app) pushCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] IMAGE [NAME]",
 		Short: "Send an image to a registry, under its name or another one",
-		Args:  cobra.RangeArgs(1, 2),
+		Args:  rangeArgs(1, 2, "an image and perhaps another name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := registry.ParseReference(args[len(args)-1])
 			if err != nil {

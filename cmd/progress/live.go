@@ -88,7 +88,7 @@ func (l *live) draw(now time.Time, over bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.m.vertices) == 0 && !over {
+	if len(l.m.vertices) == 0 {
 		return
 	}
 	rows := l.m.frame(now, frameSize{width: w - 1, height: h, color: l.color}, over)

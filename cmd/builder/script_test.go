@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"layered.build/builder/executor/runc"
+	"layered.build/builder/fixtures"
+)
+
+func TestMain(m *testing.M) {
+	runc.Init()
+	testscript.Main(m, map[string]func(){"builder": func() { os.Exit(run()) }})
+}
+
+// TestScripts runs testdata/script/*.txtar: the program as its users call it,
+// with a store, a registry and a busybox of its own. In every script $REGISTRY is
+// the registry's host:port, and the folder base has a Dockerfile that makes an
+// image of busybox.
+func TestScripts(t *testing.T) {
+	fixtures.NeedOverlay(t)
+	fixtures.NeedProgram(t, "busybox")
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := fixtures.StartRegistry(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("BUILDER_ROOT", filepath.Join(env.WorkDir, "store"))
+			env.Setenv("BUILDER_PROGRESS", "plain")
+			env.Setenv("REGISTRY", registry.Host)
+			env.Setenv("HOME", env.WorkDir)
+			base := filepath.Join(env.WorkDir, "base")
+			if err := os.MkdirAll(base, 0o755); err != nil {
+				return err
+			}
+			data, err := os.ReadFile(busybox)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(base, "busybox"), data, 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(base, "Dockerfile"), []byte(baseDockerfile), 0o644)
+		},
+	})
+}
+
+const baseDockerfile = `FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && /bin/busybox mkdir -p /tmp /etc"]
+CMD ["sh"]
+`
