@@ -20,7 +20,7 @@ import (
 // The compressed form of a layer depends on these and on nothing else: not on
 // the number of cores, not on how the tar arrives.
 const (
-	gzipLevel = 4
+	gzipLevel = 3
 	gzipBlock = 1 << 20
 	// gzipBlocks bounds the memory of one compression.
 	gzipBlocks = 4

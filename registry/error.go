@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"strings"
+
+	"layered.build/builder/snapshot"
 )
 
 // The kinds of failure that a caller may want to tell apart; match with errors.Is.
@@ -17,7 +19,7 @@ var (
 	// only answers that say "later" (429, 5xx).
 	ErrUnreachable = errors.New("unreachable")
 	// ErrBadDigest: the bytes are not those that the digest or size promised.
-	ErrBadDigest = errors.New("content does not match its digest")
+	ErrBadDigest = snapshot.ErrDigest
 	// ErrRefused: the registry answered, and does not accept the request.
 	ErrRefused = errors.New("refused")
 	// ErrInvalid: a reference, a configuration file or an image is malformed.

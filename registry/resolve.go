@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -159,8 +158,11 @@ func isManifest(mediaType string) bool {
 // by tag.
 func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
 	if want.Digest != "" {
-		raw, err := f.c.store.Blobs().ReadAll(want.Digest)
-		if err == nil {
+		raw, err := f.c.local(want.Digest)
+		if err != nil {
+			return nil, want, err
+		}
+		if raw != nil {
 			desc, err := describe(raw, "", want)
 			return raw, desc, err
 		}
@@ -271,12 +273,26 @@ func describe(raw []byte, served string, want ocispec.Descriptor) (ocispec.Descr
 	return want, nil
 }
 
+// local reads a small blob of the store, nil if it is not there. A damaged one is
+// removed, so that it is fetched again.
+func (c *Client) local(d digest.Digest) ([]byte, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w: %w", d, ErrInvalid, err)
+	}
+	raw, err := c.store.Blobs().ReadAll(d)
+	if errors.Is(err, ErrBadDigest) {
+		return nil, c.store.Blobs().Remove(d)
+	}
+	if err != nil {
+		return nil, nil // what cannot be read here can be fetched
+	}
+	return raw, nil
+}
+
 // smallBlob gets a blob that fits in memory, a configuration.
 func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if raw, err := f.c.store.Blobs().ReadAll(desc.Digest); err == nil {
-		return raw, nil
-	} else if !errors.Is(err, fs.ErrNotExist) && ctx.Err() != nil {
-		return nil, err
+	if raw, err := f.c.local(desc.Digest); err != nil || raw != nil {
+		return raw, err
 	}
 	if desc.Size > maxConfig {
 		return nil, fmt.Errorf("configuration %s: %w: %d bytes", desc.Digest, ErrInvalid, desc.Size)

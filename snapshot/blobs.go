@@ -13,6 +13,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// ErrDigest says that bytes are not those that a digest or a length promised.
+var ErrDigest = errors.New("content does not match its digest")
+
 // maxSmallBlob bounds what ReadAll loads.
 const maxSmallBlob = 32 << 20
 
@@ -77,7 +80,7 @@ func (b *Blobs) ReadAll(d digest.Digest) ([]byte, error) {
 		return nil, fmt.Errorf("blob %s: %w", d, err)
 	}
 	if got := digest.FromBytes(data); got != d {
-		return nil, fmt.Errorf("blob %s: the file holds %s", d, got)
+		return nil, fmt.Errorf("blob %s: %w: the file holds %s", d, ErrDigest, got)
 	}
 	return data, nil
 }
@@ -169,7 +172,7 @@ func (w *BlobWriter) Commit(expected digest.Digest) (digest.Digest, error) {
 	}
 	d := w.Digest()
 	if expected != "" && d != expected {
-		return "", errors.Join(fmt.Errorf("commit blob: expected %s, got %s (%d bytes)", expected, d, w.n), w.Close())
+		return "", errors.Join(fmt.Errorf("commit blob: %w: expected %s, got %s (%d bytes)", ErrDigest, expected, d, w.n), w.Close())
 	}
 	tmp := w.f.Name()
 	err := w.f.Close()

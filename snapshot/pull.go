@@ -125,7 +125,7 @@ func (b *blobReader) commit() error {
 		return nil
 	}
 	if b.want.Size > 0 && b.w.Size() != b.want.Size {
-		return fmt.Errorf("got %d bytes instead of %d", b.w.Size(), b.want.Size)
+		return fmt.Errorf("%w: got %d bytes instead of %d", ErrDigest, b.w.Size(), b.want.Size)
 	}
 	_, err := b.w.Commit(b.want.Digest)
 	return err
@@ -170,7 +170,7 @@ func (r *resumer) Read(p []byte) (int, error) {
 			r.tries = 0
 		}
 		if r.size > 0 && r.off > r.size {
-			return n, fmt.Errorf("more than the %d bytes that were announced", r.size)
+			return n, fmt.Errorf("%w: more than the %d bytes that were announced", ErrDigest, r.size)
 		}
 		switch {
 		case err == nil:
@@ -320,7 +320,7 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 	}
 	got := DiffID(hashed.digest())
 	if spec.diffID != "" && got != spec.diffID {
-		return Layer{}, fmt.Errorf("the uncompressed layer is %s, the image says %s", got, spec.diffID)
+		return Layer{}, fmt.Errorf("%w: the uncompressed layer is %s, the image says %s", ErrDigest, got, spec.diffID)
 	}
 	if spec.verified != nil {
 		if err := spec.verified(); err != nil {
