@@ -1,0 +1,482 @@
+package snapshot_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/snapshottest"
+)
+
+type tarEntry struct {
+	tar.Header
+	data string
+}
+
+func ent(typ byte, name, data string) tarEntry {
+	e := tarEntry{Header: tar.Header{Name: name, Typeflag: typ, Mode: 0o644, Uid: os.Geteuid(), Gid: os.Getegid(), ModTime: time.Unix(1e9, 0)}, data: data}
+	if typ == tar.TypeDir {
+		e.Mode = 0o755
+	}
+	if typ == tar.TypeLink || typ == tar.TypeSymlink {
+		e.Linkname, e.data = data, ""
+	}
+	e.Size = int64(len(e.data))
+	return e
+}
+
+func makeTar(t testing.TB, es ...tarEntry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range es {
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, e.data)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gzipped(b []byte) []byte {
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	w.Write(b)
+	w.Close()
+	return z.Bytes()
+}
+
+// remote is a layer that lies elsewhere.
+type remote struct {
+	blob, tar []byte
+	opened    atomic.Int32
+	// open, if set, replaces the plain source.
+	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+}
+
+func (r *remote) lazy() snapshot.LazyLayer {
+	return snapshot.LazyLayer{
+		DiffID: snapshot.DiffID(digest.FromBytes(r.tar)),
+		Blob:   ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromBytes(r.blob), Size: int64(len(r.blob))},
+		Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			r.opened.Add(1)
+			if r.open != nil {
+				return r.open(ctx, offset)
+			}
+			return io.NopCloser(bytes.NewReader(r.blob[offset:])), nil
+		},
+	}
+}
+
+func addAll(t testing.TB, s *snapshot.Store, rs ...*remote) snapshot.Stack {
+	t.Helper()
+	var stack snapshot.Stack
+	for _, r := range rs {
+		l, err := s.AddLazy(stack, r.lazy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		stack = append(stack, l)
+	}
+	return stack
+}
+
+func gz(b []byte) *remote { return &remote{blob: gzipped(b), tar: b} }
+
+func readFile(t testing.TB, tree snapshot.Tree, p string) string {
+	t.Helper()
+	r, err := tree.Open(p)
+	if err != nil {
+		t.Errorf("%s: %v", p, err)
+		return ""
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+func TestMaterialize(t *testing.T) {
+	base := makeTar(t, ent(tar.TypeDir, "./", ""), ent(tar.TypeDir, "usr/", ""), ent(tar.TypeDir, "usr/lib/", ""), ent(tar.TypeSymlink, "lib", "usr/lib"),
+		ent(tar.TypeReg, "usr/lib/a", "A"), ent(tar.TypeReg, "usr/lib/b", "B"), ent(tar.TypeDir, "d/", ""), ent(tar.TypeReg, "d/x", "x"), ent(tar.TypeReg, "gone", ""))
+	special := ent(tar.TypeDir, "usr/lib/sub/", "")
+	special.Mode = 0o711
+	middle := makeTar(t, special, ent(tar.TypeReg, "d/.wh..wh..opq", ""), ent(tar.TypeReg, "d/y", "y"), ent(tar.TypeReg, ".wh.gone", ""))
+	top := makeTar(t,
+		ent(tar.TypeReg, "lib/c", "C"),               // through a symlink of the layer below
+		ent(tar.TypeLink, "linked", "usr/lib/a"),     // to a file of the layer below
+		ent(tar.TypeReg, "usr/lib/sub/s", "implied"), // no entry for the directories
+		ent(tar.TypeReg, "new/deep/f", "f"))
+	rs := []*remote{gz(base), gz(middle), gz(top)}
+	s := openStore(t)
+	stack := addAll(t, s, rs...)
+	for i, l := range stack {
+		if !s.Has(l.ID) || rs[i].opened.Load() != 0 {
+			t.Fatalf("layer %d: known %v, opened %d times", i, s.Has(l.ID), rs[i].opened.Load())
+		}
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := s.Materialize(t.Context(), stack); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, r := range rs {
+		if r.opened.Load() != 1 {
+			t.Errorf("layer %d was fetched %d times", i, r.opened.Load())
+		}
+		if _, data := readTar(t, s, stack[i]); !bytes.Equal(data, r.tar) {
+			t.Errorf("layer %d: another tar", i)
+		}
+	}
+	tree, err := s.Tree(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{"usr/lib/c": "C", "linked": "A", "usr/lib/sub/s": "implied", "new/deep/f": "f", "d/y": "y", "usr/lib/b": "B"} {
+		if got := readFile(t, tree, p); got != want {
+			t.Errorf("%s: %q", p, got)
+		}
+	}
+	for _, p := range []string{"d/x", "gone", "d/.wh..wh..opq"} {
+		if _, err := tree.Lstat(p); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	if e, err := tree.Lstat("usr/lib/sub"); err != nil || e.Mode != 0o711 {
+		t.Errorf("implied directory: %+v %v", e, err)
+	}
+	if e, err := tree.Lstat("lib"); err != nil || e.Type != snapshot.TypeSymlink {
+		t.Errorf("lib: %+v %v", e, err)
+	}
+	if os.Geteuid() == 0 {
+		mountAndCheck(t, s, stack)
+	}
+}
+
+func mountAndCheck(t *testing.T, s *snapshot.Store, stack snapshot.Stack) {
+	m, err := s.View(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshottest.InMount(t, m, func(root string) {
+		var a, b unix.Stat_t
+		if unix.Lstat(root+"/linked", &a) != nil || unix.Lstat(root+"/usr/lib/a", &b) != nil || a.Ino != b.Ino || a.Nlink < 2 {
+			t.Errorf("the hard link is another file: %+v %+v", a, b)
+		}
+		names, err := os.ReadDir(root + "/d")
+		if err != nil || len(names) != 1 {
+			t.Errorf("d: %v %v", names, err)
+		}
+		if _, err := os.Lstat(root + "/gone"); err == nil {
+			t.Error("gone is there")
+		}
+	})
+}
+
+func TestCompressions(t *testing.T) {
+	plain := makeTar(t, ent(tar.TypeReg, "f", strings.Repeat("content ", 100000)))
+	var zs bytes.Buffer
+	w, _ := zstd.NewWriter(&zs)
+	w.Write(plain)
+	w.Close()
+	half := len(plain) / 2
+	for name, blob := range map[string][]byte{
+		"gzip": gzipped(plain), "zstd": zs.Bytes(), "plain": plain,
+		"two gzip members": append(gzipped(plain[:half]), gzipped(plain[half:])...),
+	} {
+		s := openStore(t)
+		r := &remote{blob: blob, tar: plain}
+		stack := addAll(t, s, r)
+		if err := s.Materialize(t.Context(), stack); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := os.ReadFile(s.Blobs().Path(digest.FromBytes(blob)))
+		if err != nil || !bytes.Equal(got, blob) {
+			t.Errorf("%s: the blob was not kept: %v", name, err)
+		}
+		if desc, ok := s.Blob(stack[0]); !ok || desc.Digest != digest.FromBytes(blob) {
+			t.Errorf("%s: %v", name, desc)
+		}
+	}
+}
+
+// brokenReader fails after some bytes.
+type brokenReader struct {
+	r    io.Reader
+	left int
+}
+
+func (b *brokenReader) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errors.New("connection reset")
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+func TestBrokenNetwork(t *testing.T) {
+	r := gz(makeTar(t, ent(tar.TypeReg, "f", string(benchData(1<<20)))))
+	s := openStore(t)
+	r.open = func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		if r.opened.Load() == 2 {
+			return nil, errors.New("no route")
+		}
+		return io.NopCloser(&brokenReader{bytes.NewReader(r.blob[offset:]), len(r.blob)/3 + 1}), nil
+	}
+	if err := s.Materialize(t.Context(), addAll(t, s, r)); err != nil {
+		t.Errorf("a stream that breaks three times: %v", err)
+	}
+	if n := r.opened.Load(); n < 4 {
+		t.Errorf("opened %d times", n)
+	}
+}
+
+func TestLyingBlobs(t *testing.T) {
+	good := makeTar(t, ent(tar.TypeReg, "f", "good"))
+	evil := makeTar(t, ent(tar.TypeReg, "f", "evil"))
+	for name, r := range map[string]*remote{
+		"other blob": {blob: gzipped(good), tar: good, open: func(_ context.Context, off int64) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(gzipped(evil)[off:])), nil
+		}},
+		"other tar":   {blob: gzipped(evil), tar: good},
+		"cut-off tar": {blob: gzipped(good[:514]), tar: good[:514]},
+		"not a tar":   {blob: gzipped([]byte(strings.Repeat("x", 2000))), tar: []byte(strings.Repeat("x", 2000))},
+		"cut-off gzip": func() *remote {
+			b := gzipped(good)
+			return &remote{blob: b[:len(b)-12], tar: good}
+		}(),
+		"longer": {blob: gzipped(good), tar: good, open: func(_ context.Context, off int64) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(append(gzipped(good), "more"...)[off:])), nil
+		}},
+	} {
+		s := openStore(t)
+		stack := addAll(t, s, r)
+		err := s.Materialize(t.Context(), stack)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		t.Logf("%s: %v", name, err)
+		if _, ok := s.Lookup(stack.ChainID()); ok {
+			t.Errorf("%s: the layer is in the store", name)
+		}
+		left, _ := os.ReadDir(filepath.Join(s.Root(), "tmp"))
+		blobs, _ := s.Blobs().All()
+		if len(left) > 0 || (len(blobs) > 0 && !strings.Contains(name, "tar")) {
+			t.Errorf("%s: left behind %v %v", name, left, blobs)
+		}
+	}
+}
+
+func TestCancelledFetch(t *testing.T) {
+	r := gz(makeTar(t, ent(tar.TypeReg, "f", "x")))
+	started := make(chan struct{})
+	r.open = func(ctx context.Context, _ int64) (io.ReadCloser, error) {
+		pr, pw := io.Pipe()
+		context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })
+		close(started)
+		return pr, nil
+	}
+	s := openStore(t)
+	stack := addAll(t, s, r)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { <-started; cancel(errors.New("the user gave up")) }()
+	if err := s.Materialize(ctx, stack); err == nil || !strings.Contains(err.Error(), "gave up") {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestFetchOnly(t *testing.T) {
+	r := gz(makeTar(t, ent(tar.TypeReg, "f", "x")))
+	s := openStore(t)
+	stack := addAll(t, s, r)
+	for range 2 {
+		if desc, err := s.Fetch(t.Context(), stack[0]); err != nil || desc.Digest != digest.FromBytes(r.blob) {
+			t.Fatal(desc, err)
+		}
+	}
+	if _, ok := s.Lookup(stack.ChainID()); ok {
+		t.Error("it was unpacked")
+	}
+	if err := s.Materialize(t.Context(), stack); err != nil || r.opened.Load() != 1 {
+		t.Errorf("opened %d times: %v", r.opened.Load(), err)
+	}
+}
+
+// TestForeignTars checks that tars of other programs are rebuilt bit for bit.
+func TestForeignTars(t *testing.T) {
+	snapshottest.NeedMount(t) // owners, devices
+	src := t.TempDir()
+	script := `cd "$1"; mkdir -p d/e; echo a >d/a; ln d/a d/e/hard; ln -s ../a d/e/sym; mkfifo p; mknod n c 1 3; mknod b b 7 1
+n=$(printf 'n%.0s' $(seq 150)); mkdir -p $n/$n; echo long >$n/$n/$n; ln -s $n/$n/$n l; truncate -s 3M sparse; echo x >>sparse; truncate -s 20k small; echo y >>small
+head -c 300000 /dev/urandom >big; chmod 4755 d/a; chown 5:6 big; touch -d '1960-01-01' old; touch -d '2001-01-01 1:2:3.456789' frac; echo ü >grüße
+setfattr -n user.k -v v d/a || true; : >empty`
+	if out, err := exec.Command("sh", "-c", script, "sh", src).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, args := range [][]string{
+		{"tar", "--format=v7"}, {"tar", "--format=oldgnu"}, {"tar", "--format=gnu"}, {"tar", "--format=ustar"}, {"tar", "--format=posix", "--xattrs"},
+		{"tar", "--format=gnu", "--sparse"}, {"tar", "--format=posix", "--sparse"}, {"tar", "--format=posix", "--sparse", "--sparse-version=0.0"},
+		{"tar", "--format=posix", "--sparse", "--sparse-version=0.1"}, {"tar", "--format=gnu", "-b", "200"},
+		{"bsdtar", "--format=ustar"}, {"bsdtar", "--format=pax", "--xattrs"}, {"bsdtar", "--format=gnutar"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			if _, err := exec.LookPath(args[0]); err != nil {
+				t.Skip(err)
+			}
+			// Formats without long names leave some out and say so.
+			data, _ := exec.Command(args[0], append(args[1:], "-cf", "-", "-C", src, ".")...).Output()
+			if len(data) < 300000 {
+				t.Fatalf("only %d bytes of tar", len(data))
+			}
+			s := openStore(t)
+			l, err := s.Import(t.Context(), nil, snapshot.DiffID(digest.FromBytes(data)), bytes.NewReader(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, got := readTar(t, s, l); !bytes.Equal(got, data) {
+				t.Fatal("another tar")
+			}
+			dir := filepath.Join(s.Root(), "layers", string(l.ID), "dir")
+			diff := exec.Command("diff", "-r", "--no-dereference", "--exclude=n", "--exclude=b", "--exclude=p", "--exclude=nnn*", "--exclude=l", "--exclude=old", src, dir)
+			if out, err := diff.CombinedOutput(); err != nil {
+				t.Errorf("contents differ: %s", out)
+			}
+			var st unix.Stat_t
+			if err := unix.Lstat(dir+"/sparse", &st); err != nil || (strings.Contains(t.Name(), "sparse") && st.Blocks*512 > 1<<20) {
+				t.Errorf("sparse: %+v %v", st, err)
+			}
+		})
+	}
+}
+
+// TestDuplicates: the last entry of a path wins, and the tar is rebuilt all the
+// same.
+func TestDuplicates(t *testing.T) {
+	data := makeTar(t,
+		ent(tar.TypeReg, "f", "first"), ent(tar.TypeLink, "g", "f"), ent(tar.TypeReg, "f", "second"), ent(tar.TypeReg, "f", "third"),
+		ent(tar.TypeDir, "d/", ""), ent(tar.TypeReg, "d/x", "lost"), ent(tar.TypeReg, "d/y/z", "lost too"), ent(tar.TypeReg, "d", "now a file"),
+		ent(tar.TypeReg, "e", "file"), ent(tar.TypeDir, "e/", ""), ent(tar.TypeReg, "e/in", "in"), ent(tar.TypeSymlink, "s", "f"), ent(tar.TypeReg, "s", "no link"))
+	s := openStore(t)
+	l, err := s.Import(t.Context(), nil, "", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got := readTar(t, s, l); !bytes.Equal(got, data) {
+		t.Error("another tar")
+	}
+	tree, err := s.Tree(t.Context(), snapshot.Stack{l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{"f": "third", "g": "first", "d": "now a file", "e/in": "in", "s": "no link"} {
+		if got := readFile(t, tree, p); got != want {
+			t.Errorf("%s: %q, want %q", p, got, want)
+		}
+	}
+}
+
+func TestHostileLayers(t *testing.T) {
+	out := t.TempDir()
+	for name, es := range map[string][]tarEntry{
+		"dot dot":          {ent(tar.TypeReg, "../evil", "x")},
+		"dot dot inside":   {ent(tar.TypeReg, "a/../../evil", "x")},
+		"whiteout dot dot": {ent(tar.TypeReg, ".wh...", "")},
+		"link out":         {ent(tar.TypeLink, "l", "../../etc/passwd")},
+		"link to nothing":  {ent(tar.TypeLink, "l", "nothing")},
+		"link to dir":      {ent(tar.TypeDir, "d/", ""), ent(tar.TypeLink, "l", "d")},
+		"below a file":     {ent(tar.TypeReg, "f", "x"), ent(tar.TypeReg, "f/x", "y")},
+		"symlink loop":     {ent(tar.TypeSymlink, "a", "b"), ent(tar.TypeSymlink, "b", "a"), ent(tar.TypeReg, "a/x", "y")},
+		"root a file":      {ent(tar.TypeReg, ".", "x")},
+	} {
+		s := openStore(t)
+		_, err := s.Import(t.Context(), nil, "", bytes.NewReader(makeTar(t, es...)))
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		t.Logf("%s: %v", name, err)
+	}
+	// Symlinks that lead out are harmless: they are resolved inside the layer.
+	s := openStore(t)
+	marks := ent(tar.TypeDir, "m/", "")
+	marks.PAXRecords = map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.user.overlay.redirect": "/x"}
+	l, err := s.Import(t.Context(), nil, "", bytes.NewReader(makeTar(t,
+		ent(tar.TypeSymlink, "s", out), ent(tar.TypeReg, "s/evil", "x"), ent(tar.TypeSymlink, "up", "../../../.."), ent(tar.TypeReg, "up/evil2", "x"), marks)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := os.ReadDir(out); len(names) > 0 {
+		t.Errorf("written outside: %v", names)
+	}
+	dir := filepath.Join(s.Root(), "layers", string(l.ID), "dir")
+	for _, p := range []string{filepath.Join(dir, out, "evil"), filepath.Join(dir, "evil2")} {
+		if _, err := os.Lstat(p); err != nil {
+			t.Error(err)
+		}
+	}
+	var v [8]byte
+	for _, k := range []string{"trusted.overlay.opaque", "user.overlay.redirect"} {
+		if _, err := unix.Lgetxattr(dir+"/m", k, v[:]); err == nil {
+			t.Errorf("a tar could set %s", k)
+		}
+	}
+}
+
+func benchData(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
+		if i%3 == 0 {
+			b[i] = 'a'
+		}
+	}
+	return b
+}
+
+func BenchmarkMaterialize(b *testing.B) {
+	var rs []*remote
+	for l := range 4 {
+		var es []tarEntry
+		data := benchData(20000)
+		for i := range 2000 {
+			es = append(es, ent(tar.TypeReg, fmt.Sprintf("l%d-%d/f%04d", l, i/100, i), string(data[i:])))
+		}
+		rs = append(rs, gz(makeTar(b, es...)))
+	}
+	for b.Loop() {
+		s := openStore(b)
+		if err := s.Materialize(b.Context(), addAll(b, s, rs...)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
