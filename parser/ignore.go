@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -81,6 +83,9 @@ func ParseIgnore(name string, src []byte) (*Ignore, error) {
 		texts, err := ignorefile.ReadAll(bytes.NewReader(line))
 		if err == nil {
 			_, err = patternmatcher.New(texts)
+		}
+		if err == nil && !utf8.ValidString(strings.Join(texts, "")) {
+			err = errors.New("not valid UTF-8")
 		}
 		if err != nil {
 			return nil, &Error{

@@ -84,7 +84,7 @@ func TestExcludedSaysWhich(t *testing.T) {
 }
 
 func TestBadPatterns(t *testing.T) {
-	for src, line := range map[string]int{"!": 1, "a\n\n  ! \n": 3, "ok\n[a": 2, "a\n[]a]": 2} {
+	for src, line := range map[string]int{"!": 1, "a\n\n  ! \n": 3, "ok\n[a": 2, "a\n[]a]": 2, "a\n\n\xe4": 3} {
 		_, err := ParseIgnore(".dockerignore", []byte(src))
 		var e *Error
 		if !errors.As(err, &e) || e.Start != line || e.Excerpt() == "" {

@@ -28,6 +28,18 @@ const (
 // Build changes neither file nor opts and may be called concurrently. The same
 // input gives the same plan.
 func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts Options) (*Plan, error) {
+	b := newBuilder(file, resolver, opts)
+	if err := b.build(ctx); err != nil {
+		var e *parser.Error
+		if errors.As(err, &e) && e.Warnings == nil {
+			e.Warnings = b.plan.Warnings
+		}
+		return nil, err
+	}
+	return b.plan, nil
+}
+
+func newBuilder(file *parser.File, resolver ImageResolver, opts Options) *builder {
 	b := &builder{
 		file: file, opts: opts, args: maps.Clone(opts.BuildArgs),
 		images: &imageSet{resolver: resolver, found: map[imageKey]*BaseImage{}},
@@ -36,14 +48,18 @@ func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts 
 	if b.args == nil {
 		b.args = map[string]string{}
 	}
+	return b
+}
+
+func (b *builder) build(ctx context.Context) error {
 	if err := b.options(); err != nil {
-		return nil, err
+		return err
 	}
 	var roots, all []dag.Edge
 	for _, p := range b.opts.Platforms {
 		target, stages, err := b.platform(ctx, p)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.plan.Targets = append(b.plan.Targets, target)
 		roots = append(roots, target.Result)
@@ -52,15 +68,29 @@ func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts 
 			all = append(all, s.Result)
 		}
 	}
-	if opts.AllStages {
+	if b.opts.AllStages {
 		roots = all
 	}
 	b.plan.Graph = fileOrder(roots, all)
-	b.plan.UnusedArgs = unusedArgs(opts.BuildArgs, b.usedArgs)
-	if err := b.failOnWarning(); err != nil {
-		return nil, err
+	b.plan.UnusedArgs = unusedArgs(b.opts.BuildArgs, b.usedArgs)
+	if err := b.validate(); err != nil {
+		return err
 	}
-	return b.plan, nil
+	return b.failOnWarning()
+}
+
+// validate checks the steps; what is wrong with one is wrong in its instruction.
+func (b *builder) validate() error {
+	for _, s := range b.plan.Graph.Steps {
+		if err := s.Validate(); err != nil {
+			e := &parser.Error{File: b.file.Name, Source: b.file.Source, Msg: err.Error(), Err: err}
+			if len(s.Meta.Locations) > 0 {
+				e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
+			}
+			return e
+		}
+	}
+	return nil
 }
 
 // builder is one Build.

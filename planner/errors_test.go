@@ -58,6 +58,8 @@ func TestErrors(t *testing.T) {
 		{"checksum", "FROM alpine\nADD --checksum=sha256:00 a b", Options{}, `Dockerfile:2: checksum requires HTTP(S) or Git sources`},
 		{"URL in COPY", "FROM alpine\nCOPY https://example.org/x b", Options{}, `Dockerfile:2: source can't be a URL for COPY`},
 		{"git in COPY", "FROM alpine\nCOPY https://example.org/x.git b", Options{}, `Dockerfile:2: source can't be a git ref for COPY`},
+		{"no text", "FROM alpine\nRUN printf \xff", Options{}, `Dockerfile:2: "printf \xff" is not valid UTF-8`},
+		{"no text in an argument", "FROM alpine\nARG A\nRUN x", Options{BuildArgs: map[string]string{"A": "\xff"}}, `Dockerfile:3: "A=\xff" is not valid UTF-8`},
 		{"RUN []", "FROM alpine\nRUN []", Options{}, `Dockerfile:2: RUN requires a command`},
 		{"mount type", "FROM alpine\nRUN --mount=type=tmp,target=/x true", Options{}, `Dockerfile:2: unsupported mount type "tmp" (did you mean tmpfs?)`},
 		{"mount key", "FROM alpine\nRUN --mount=typ=tmpfs,target=/x true", Options{}, `Dockerfile:2: unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)`},
@@ -164,5 +166,16 @@ func TestResolverErrorsStayVisible(t *testing.T) {
 	var e *parser.Error
 	if !errors.Is(err, cause) || errors.As(err, &e) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestWarningsBeforeAnErrorAreKept(t *testing.T) {
+	_, err := plan(t, "FROM alpine AS Base\nWORKDIR x\nSTOPSIGNAL nothing", Options{})
+	var e *parser.Error
+	if !errors.As(err, &e) || len(e.Warnings) != 2 {
+		t.Fatalf("got %+v", e)
+	}
+	if e.Warnings[0].Rule != "StageNameCasing" || e.Warnings[1].Rule != "WorkdirRelativePath" {
+		t.Errorf("got %+v", e.Warnings)
 	}
 }

@@ -61,6 +61,9 @@ func checkPlan(t *testing.T, p *Plan) {
 			}
 		}
 		seen[s] = true
+		if err := s.Validate(); err != nil {
+			t.Fatalf("%s: %v", s.Meta.Name, err)
+		}
 		checkInputs(t, s)
 	}
 	for _, img := range p.Targets {

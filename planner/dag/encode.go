@@ -20,7 +20,8 @@ func (s *Step) ID() ID {
 }
 
 // Canonical is the encoding whose sha256 is the step's ID: JSON with the fields
-// in the order of the types, inputs by ID. See docs/FORMAT.md.
+// in the order of the types, inputs by ID. The step is valid (see Validate). See
+// docs/FORMAT.md.
 func (s *Step) Canonical() []byte {
 	enc := struct {
 		Kind     string
