@@ -26,6 +26,8 @@ type Client struct {
 	mu       sync.Mutex
 	hosts    map[string]*host    // guarded by mu
 	sessions map[string]*session // guarded by mu
+	// down are mirrors that do not answer, and since when.
+	down map[string]time.Time // guarded by mu
 	// work are the layers being compressed or pushed, and those that have been.
 	work map[string]*job // guarded by mu
 }
@@ -44,6 +46,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 		routes: routes, keys: newKeychain(opts.ConfigDir),
 		transfers: semaphore.NewWeighted(int64(opts.Parallel)),
 		hosts:     map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},
+		down: map[string]time.Time{},
 	}, nil
 }
 
@@ -116,10 +119,14 @@ func (r Retry) withDefaults() Retry {
 // again calls f until it succeeds, fails for a lasting reason, or has been tried
 // often enough. It waits longer each time.
 func (c *Client) again(ctx context.Context, f func() error) error {
+	return c.times(ctx, c.opts.Retry.Attempts, f)
+}
+
+func (c *Client) times(ctx context.Context, attempts int, f func() error) error {
 	wait := c.opts.Retry.Wait
 	for attempt := 1; ; attempt++ {
 		err := f()
-		if err == nil || attempt >= c.opts.Retry.Attempts || !passing(err) || ctx.Err() != nil {
+		if err == nil || attempt >= attempts || !passing(err) || ctx.Err() != nil {
 			return err
 		}
 		var se *statusError
@@ -142,5 +149,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// mirrorRest is how long a mirror that did not answer is left alone.
+const mirrorRest = time.Minute
+
+// rests reports whether an endpoint is a mirror that did not answer of late.
+func (c *Client) rests(ep endpoint) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, ok := c.down[ep.host]
+	return ep.mirror && ok && time.Since(since) < mirrorRest
+}
+
+// noteDown remembers a mirror that does not answer, so that not every request
+// has to find out again.
+func (c *Client) noteDown(ep endpoint, err error) {
+	if ep.mirror && errors.Is(err, ErrUnreachable) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.down[ep.host] = time.Now()
 	}
 }

@@ -143,6 +143,9 @@ func (s *session) fail(op, object string, err error) error {
 	case e.Status == 0 || passing(err):
 		e.Kind = ErrUnreachable
 		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", s.ep.host)
+		if e.Status == http.StatusTooManyRequests {
+			e.Hint = "the registry limits how much may be fetched: log in, wait, or use a mirror (--registry-mirror)"
+		}
 	default:
 		e.Kind = ErrRefused
 	}

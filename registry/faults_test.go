@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -334,6 +335,23 @@ func TestMirrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a mirror that hangs costs once", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // connections are taken by the kernel; nobody answers
+		opts := quick
+		opts.Timeouts = Timeouts{Dial: 50 * time.Millisecond, TLS: 50 * time.Millisecond, Header: 300 * time.Millisecond, Stall: time.Second}
+		opts.Mirrors = []string{origin.host + "=http://" + l.Addr().String()}
+		start := time.Now()
+		b := newTestClient(t, opts)
+		sameImage(t, a, img, b, mustPull(t, b, origin.host+"/app"))
+		// Manifest, configuration and two layers would be four times two.
+		if d := time.Since(start); d > 1600*time.Millisecond {
+			t.Errorf("the pull took %v", d)
+		}
+	})
 	t.Run("push goes to the origin", func(t *testing.T) {
 		opts := quick
 		opts.Mirrors = []string{origin.host + "=" + empty.URL}
@@ -474,6 +492,33 @@ func TestAuthentication(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestCertsDir(t *testing.T) {
+	srv := httptest.NewTLSServer(http.NotFoundHandler())
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "https://")
+	dir := t.TempDir()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	writeFileT(t, filepath.Join(dir, host, "ca.crt"), string(ca), 0o644)
+	conf, err := tlsConfig(host, []string{t.TempDir(), dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+	resp, err := client.Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	writeFileT(t, filepath.Join(dir, host, "other.crt"), "no certificate", 0o644)
+	if _, err := tlsConfig(host, []string{dir}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "other.crt") {
+		t.Errorf("%v", err)
+	}
+	writeFileT(t, filepath.Join(dir, "b", "client.cert"), string(ca), 0o644)
+	if _, err := tlsConfig("b", []string{dir}); err == nil || !strings.Contains(err.Error(), "client.key") {
+		t.Errorf("client certificate without key: %v", err)
 	}
 }
 

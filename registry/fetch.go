@@ -237,6 +237,9 @@ type blobReader struct {
 func (b *blobReader) connect() error {
 	var failed []error
 	for ; b.ep < len(b.eps); b.ep++ {
+		if b.c.rests(b.eps[b.ep]) {
+			continue
+		}
 		err := b.c.at(b.ctx, b.eps[b.ep], "get layer", b.desc.Digest.String(), func(s *session) error {
 			body, err := getBlob(b.ctx, s, b.desc, b.at)
 			b.body = body

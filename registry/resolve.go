@@ -324,6 +324,9 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 func (f *fetcher) each(ctx context.Context, op, object string, do func(s *session) error) error {
 	var mirrors []error
 	for _, ep := range f.eps {
+		if f.c.rests(ep) {
+			continue
+		}
 		err := f.c.at(ctx, ep, op, object, do)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -348,13 +351,24 @@ func withMirrors(err error, mirrors []error) error {
 	return fmt.Errorf("%w (mirrors failed too: %s)", err, strings.Join(text, "; "))
 }
 
+// mirrorAttempts is how often a mirror is asked: there is always the origin.
+const mirrorAttempts = 2
+
 // at does something in a session with one endpoint, several times if need be.
 func (c *Client) at(ctx context.Context, ep endpoint, op, object string, do func(s *session) error) error {
-	return c.again(ctx, func() error {
+	attempts := c.opts.Retry.Attempts
+	if ep.mirror {
+		attempts = min(attempts, mirrorAttempts)
+	}
+	err := c.times(ctx, attempts, func() error {
 		s, err := c.open(ctx, ep, "pull")
 		if err != nil {
 			return err
 		}
 		return s.fail(op, object, do(s))
 	})
+	if ctx.Err() == nil {
+		c.noteDown(ep, err)
+	}
+	return err
 }

@@ -229,6 +229,38 @@ func TestDockerRoundTrip(t *testing.T) {
 	}
 }
 
+// Newer dockers write one archive that is both: an OCI layout, and manifest.json
+// whose layers are blobs of the layout.
+func TestLoadDockerWithLayout(t *testing.T) {
+	a := newClient(t)
+	img := newImage(t, a, "base", "one")
+	desc, raw, err := a.Complete(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	s := tarSink{tw}
+	if err := writeOCI(t.Context(), s, a, []Item{{img, nil}}); err != nil {
+		t.Fatal(err)
+	}
+	docker, err := json.Marshal([]dockerImage{{Config: blobPath(m.Config.Digest), RepoTags: []string{"app:9"}, Layers: []string{blobPath(m.Layers[0].Digest), blobPath(m.Layers[1].Digest)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(small(s, "manifest.json", docker), tw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(t.Context(), &buf, newClient(t))
+	if err != nil || len(got) != 1 || got[0].Manifest.Digest != desc.Digest || !slices.Equal(got[0].Names, []string{"docker.io/library/app:9"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestOCIDir(t *testing.T) {
 	a := newClient(t)
 	dir := t.TempDir() + "/new"
