@@ -70,7 +70,7 @@ func (r *run) setupNetwork() error {
 	return nil
 }
 
-// openTAP makes the interface; it lives as long as the file is open.
+// openTAP makes the interface; it lives as long as its network namespace.
 func openTAP() (*os.File, error) {
 	// Only IPv4 is forwarded: an interface with a link-local IPv6 address would
 	// make programs try IPv6 first. The loopback keeps ::1.
@@ -86,6 +86,12 @@ func openTAP() (*os.File, error) {
 	if err == nil {
 		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	if err == nil {
+		// To close a device takes up to 30 ms, in which the kernel waits for all
+		// other processors. A device that persists is taken away with its namespace,
+		// by the kernel's own thread.
+		err = unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
 	}
 	if err != nil {
 		unix.Close(fd)

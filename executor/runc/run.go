@@ -241,6 +241,9 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
 		e.PeakMemory = ru.Maxrss << 10
 	}
+	if st, err := r.container.State(); err == nil && r.s.cgroups.unified {
+		r.cgroup.unified = st.CgroupPaths[""]
+	}
 	r.cgroup.account(&e)
 	return e
 }

@@ -20,7 +20,7 @@ func testConfinement(t *testing.T, e *Env) {
 	for _, forbidden := range []string{
 		"mount -t tmpfs x /tmp", "unshare -n true", "echo 1 > /proc/sys/kernel/panic", "touch /sys/x",
 		"echo h > /proc/sysrq-trigger", "hostname changed", "chroot / mount -t proc p /proc", "touch /sys/fs/cgroup/x",
-		"echo 0 > /sys/fs/cgroup/devices/cgroup.procs",
+		"echo 0 > /sys/fs/cgroup/devices/cgroup.procs", "echo 0 > /sys/fs/cgroup/cgroup.procs",
 	} {
 		if r := e.Run(t, e.Shell(forbidden)); r.Code == 0 {
 			t.Errorf("%s: allowed", forbidden)
