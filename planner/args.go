@@ -93,11 +93,16 @@ func epoch(args env, opts *Options, buildArgs map[string]string) (env, *time.Tim
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return nil, nil, fmt.Errorf("invalid %s: %s", epochArg, value)
+		return nil, nil, &badEpoch{value}
 	}
 	t := time.Unix(seconds, 0).UTC()
 	return args, &t, nil
 }
+
+// badEpoch is a SOURCE_DATE_EPOCH that is no number.
+type badEpoch struct{ value string }
+
+func (e *badEpoch) Error() string { return fmt.Sprintf("invalid %s: %s", epochArg, e.value) }
 
 // proxyNames are the arguments that need no declaration, reach every RUN, and
 // take no part in what a step is.

@@ -180,16 +180,24 @@ func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*
 
 // epochError places a bad SOURCE_DATE_EPOCH at the ARG that sets it, if one does.
 func (b *builder) epochError(err error) error {
+	e := &parser.Error{Msg: err.Error(), Hint: "give seconds since 1970", Err: err}
 	if _, ok := b.args[epochArg]; !ok {
 		for _, cmd := range b.file.MetaArgs {
 			for _, kv := range cmd.Args {
 				if kv.Key == epochArg {
-					return b.file.WrapAt(err, cmd.Location())
+					e.File, e.Source = b.file.Name, b.file.Source
+					e.Start, e.End = parser.Lines(cmd.Location())
 				}
 			}
 		}
 	}
-	return &parser.Error{Msg: err.Error(), Hint: "give seconds since 1970", Err: err}
+	var bad *badEpoch
+	for _, st := range b.file.Stages {
+		if errors.As(err, &bad) && st.Name != "" && strings.EqualFold(st.Name, bad.value) {
+			e.Msg, e.Err = fmt.Sprintf("%s from the stage %s is not supported", epochArg, st.Name), parser.ErrUnsupported
+		}
+	}
+	return e
 }
 
 // warn adds a lint finding, once for all platforms.

@@ -70,7 +70,8 @@ func TestErrors(t *testing.T) {
 		{"signal", "FROM alpine\nSTOPSIGNAL SIGNOTHING", Options{}, `Dockerfile:2: invalid signal: SIGNOTHING`},
 		{"volume", "FROM alpine\nVOLUME $nope", Options{}, `Dockerfile:2: VOLUME specified can not be an empty string`},
 		{"epoch", "FROM alpine", Options{BuildArgs: map[string]string{"SOURCE_DATE_EPOCH": "x"}}, `invalid SOURCE_DATE_EPOCH: x (give seconds since 1970)`},
-		{"epoch in the file", "ARG SOURCE_DATE_EPOCH=x\nFROM alpine", Options{}, `Dockerfile:1: invalid SOURCE_DATE_EPOCH: x`},
+		{"epoch in the file", "ARG SOURCE_DATE_EPOCH=x\nFROM alpine", Options{}, `Dockerfile:1: invalid SOURCE_DATE_EPOCH: x (give seconds since 1970)`},
+		{"epoch of a stage", "FROM scratch AS src\nFROM alpine", Options{BuildArgs: map[string]string{"SOURCE_DATE_EPOCH": "SRC"}}, `SOURCE_DATE_EPOCH from the stage src is not supported (give seconds since 1970)`},
 
 		{"ADD URL", "FROM alpine\nADD https://example.org/x /", Options{}, `Dockerfile:2: ADD of a URL (https://example.org/x) is not supported (download it in a RUN)`},
 		{"ADD git", "FROM alpine\nADD git@example.org:x.git#v1 /", Options{}, `Dockerfile:2: ADD of a git repository (git@example.org:x.git#v1) is not supported (clone it in a RUN)`},

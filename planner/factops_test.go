@@ -59,9 +59,6 @@ func mountLine(m dag.Mount) string {
 	case m.UID != nil || m.GID != nil || m.Mode != nil:
 		selector = "/cache" // BuildKit makes a directory with this owner and mode
 	}
-	if m.Dest == pipesDir {
-		s += "/" // as BuildKit writes it
-	}
 	return fmt.Sprintf("%s ro=%v selector=%q", s, m.ReadOnly, selector)
 }
 

@@ -66,7 +66,8 @@ func (in *instruction) files(m *instructions.Mount, src *source, exec *dag.Exec,
 	return nil
 }
 
-// mountDest is a mount's place: relative ones are below the working directory.
+// mountDest is the place of files: relative ones are below the working directory.
+// (Those of secrets and agents are below "/", as in BuildKit.)
 func (in *instruction) mountDest(target string) string {
 	if path.IsAbs(target) {
 		return path.Clean(target)
@@ -100,7 +101,7 @@ func (in *instruction) secret(m *instructions.Mount, exec *dag.Exec) error {
 		dest = "/run/secrets/" + path.Base(id)
 	}
 	mount := ownedFile(m, 0o400)
-	mount.Type, mount.ID, mount.Dest, mount.Required = dag.MountSecret, id, in.mountDest(dest), m.Required
+	mount.Type, mount.ID, mount.Dest, mount.Required = dag.MountSecret, id, path.Join("/", dest), m.Required
 	exec.Mounts = append(exec.Mounts, mount)
 	return nil
 }
@@ -117,7 +118,7 @@ func (in *instruction) ssh(m *instructions.Mount, exec *dag.Exec, index int) err
 	}
 	mount.Dest = fmt.Sprintf("/run/buildkit/ssh_agent.%d", index)
 	if m.Target != "" {
-		mount.Dest = in.mountDest(m.Target)
+		mount.Dest = path.Join("/", m.Target)
 	}
 	exec.Mounts = append(exec.Mounts, mount)
 	if _, set := in.st.env.Get("SSH_AUTH_SOCK"); !set && index == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -51,7 +52,7 @@ func exec(e *pb.ExecOp) string {
 }
 
 func mount(m *pb.Mount) string {
-	s := fmt.Sprintf("%s %s", m.MountType, m.Dest)
+	s := fmt.Sprintf("%s %s", m.MountType, path.Join("/", m.Dest))
 	file := func(id string, uid, gid, mode uint32, optional bool) string {
 		return fmt.Sprintf("%s id=%s %d:%d %04o required=%v", s, id, uid, gid, mode, !optional)
 	}
