@@ -53,3 +53,13 @@ func (e *MissingError) Error() string {
 
 // Is implements the interface of errors.Is.
 func (e *MissingError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// MissingSecretError says that a step requires a secret that the build was not
+// given. It matches fs.ErrNotExist.
+type MissingSecretError struct{ ID string }
+
+// Error implements error.
+func (e *MissingSecretError) Error() string { return "secret " + e.ID + ": not found" }
+
+// Is implements the interface of errors.Is.
+func (e *MissingSecretError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -145,7 +145,7 @@ func (w *Worker) secret(ctx context.Context, id string, required bool) (value []
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, false, fmt.Errorf("secret %s: %w", id, err)
 	case required:
-		return nil, false, fmt.Errorf("secret %s: not found", id)
+		return nil, false, &executor.MissingSecretError{ID: id}
 	}
 	return nil, false, nil
 }
