@@ -119,6 +119,10 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.Is(step, executor.ErrNotAllowed) {
 		out = append(out, "grant it with --allow network.host or --allow security.insecure")
 	}
+	var secret *executor.MissingSecretError
+	if errors.As(step, &secret) {
+		out = append(out, fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID))
+	}
 	if step.OOM {
 		out = append(out, "the step ran out of memory; raise --memory")
 	}

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // signalError is the cause of a context that a signal ended.
@@ -20,6 +21,10 @@ func (e signalError) Error() string {
 	return fmt.Sprintf("ended by signal %d (%v)", int(e.sig), e.sig)
 }
 
+// patience is how long a second signal after the first counts as the same one: a
+// terminal and a wrapper such as timeout(1) may both send it.
+const patience = 500 * time.Millisecond
+
 // withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. A second
 // one ends the process at once; what that leaves is reclaimed by the next start.
 func withSignals(parent context.Context) (context.Context, func()) {
@@ -29,18 +34,20 @@ func withSignals(parent context.Context) (context.Context, func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		seen := false
+		var first time.Time
 		for {
 			select {
 			case <-done:
 				return
 			case s := <-ch:
 				sig := s.(syscall.Signal)
-				if seen {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel(signalError{sig})
+				case time.Since(first) > patience:
 					os.Exit(128 + int(sig))
 				}
-				seen = true
-				cancel(signalError{sig})
 			}
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +102,10 @@ func (p *plain) text(ev executor.Event, c change) []string {
 		lines = append(lines, c.v.name)
 	}
 	for _, l := range c.lines {
-		lines = append(lines, fmt.Sprintf("%.3f %s", ev.Time.Sub(c.v.start).Seconds(), l))
+		if l != "" {
+			l = " " + l
+		}
+		lines = append(lines, fmt.Sprintf("%.3f%s", ev.Time.Sub(c.v.start).Seconds(), l))
 	}
 	if c.item != nil {
 		lines = append(lines, c.item.plainLine(ev.Time)...)
@@ -207,7 +209,7 @@ func (p *plain) show(v *vertex) {
 
 func (p *plain) print(v *vertex, lines []string) {
 	for _, l := range lines {
-		fmt.Fprintf(p.out, "#%d %s\n", v.index, strings.TrimRight(l, " "))
+		fmt.Fprintf(p.out, "#%d %s\n", v.index, l)
 	}
 }
 
