@@ -112,7 +112,9 @@ func TestPullStall(t *testing.T) {
 		return true
 	})
 	defer close(release)
-	b := newTestClient(t, quick)
+	opts := quick
+	opts.Timeouts.Stall = 300 * time.Millisecond
+	b := newTestClient(t, opts)
 	sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
 	if stalled.Load() < 2 {
 		t.Error("nothing stalled")

@@ -85,7 +85,7 @@ func count(requests []string, method, part string) int {
 var quick = Options{
 	UserAgent: "builder-test",
 	Retry:     Retry{Attempts: 4, Wait: time.Millisecond, MaxWait: 5 * time.Millisecond},
-	Timeouts:  Timeouts{Dial: time.Second, TLS: time.Second, Header: 2 * time.Second, Stall: 200 * time.Millisecond},
+	Timeouts:  Timeouts{Dial: 10 * time.Second, TLS: 10 * time.Second, Header: 20 * time.Second, Stall: 10 * time.Second},
 }
 
 // newTestClient makes a client with a store of its own.
