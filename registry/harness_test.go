@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -126,8 +127,9 @@ func testTar(t *testing.T, name string, size int) []byte {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	for _, h := range []*tar.Header{
-		{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755, ModTime: day},
-		{Typeflag: tar.TypeReg, Name: "d/" + name, Mode: 0o644, Size: int64(size), ModTime: day},
+		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: day, Uid: os.Getuid(), Gid: os.Getgid()},
+		{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755, ModTime: day, Uid: os.Getuid(), Gid: os.Getgid()},
+		{Typeflag: tar.TypeReg, Name: "d/" + name, Mode: 0o644, Size: int64(size), ModTime: day, Uid: os.Getuid(), Gid: os.Getgid()},
 	} {
 		if err := tw.WriteHeader(h); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -44,8 +45,14 @@ func layerTar(t *testing.T, name string) []byte {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	data := strings.Repeat(name, 1000)
-	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o640, Size: int64(len(data)), ModTime: time.Unix(99, 0)}); err != nil {
-		t.Fatal(err)
+	owner := tar.Header{Mode: 0o755, ModTime: time.Unix(99, 0), Uid: os.Getuid(), Gid: os.Getgid()} // so that no one has to be root
+	root, file := owner, owner
+	root.Typeflag, root.Name = tar.TypeDir, "./"
+	file.Typeflag, file.Name, file.Size = tar.TypeReg, name, int64(len(data))
+	for _, h := range []*tar.Header{&root, &file} {
+		if err := tw.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := io.WriteString(tw, data); err != nil {
 		t.Fatal(err)
