@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -48,8 +50,12 @@ func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
 
 // assembleInput describes a stage with the results that are known. It is false
 // if an instruction's result is not: then only the instructions before it are in.
-func (j *job) assembleInput(img *planner.Image) (registry.AssembleInput, bool, error) {
-	in := registry.AssembleInput{Config: img.Config, Epoch: j.plan.Epoch}
+//
+// The records of two steps may name different layers of equal content (a step ran
+// again, and the one after it was found in the cache). The stack of the last
+// instruction is the one that counts; of the others only the height is taken.
+func (j *job) assembleInput(img *planner.Image) (in registry.AssembleInput, complete bool, err error) {
+	in = registry.AssembleInput{Config: img.Config, Epoch: j.plan.Epoch}
 	if img.Base != nil {
 		base, err := j.images.known(img.Base.Ref, img.Base.Digest)
 		if err != nil {
@@ -58,31 +64,41 @@ func (j *job) assembleInput(img *planner.Image) (registry.AssembleInput, bool, e
 		in.Base, in.BaseStack, in.BaseV1 = &img.Base.Config, base.stack, base.v1
 	}
 	in.Stack = in.BaseStack
+	var heights []int
 	for _, inst := range img.Instructions {
 		if inst.Step != nil {
 			res, ok := j.solver.Result(inst.Step)
 			if !ok {
-				return in, false, nil
+				break
 			}
 			in.Stack = res.Stack
 		}
+		heights = append(heights, len(in.Stack))
+	}
+	for i, n := range heights {
+		inst := img.Instructions[i]
+		if n > len(in.Stack) {
+			return in, false, fmt.Errorf("stage %s: %q left %d layers, but the stage has %d", img.Stage, inst.CreatedBy, n, len(in.Stack))
+		}
 		in.Steps = append(in.Steps, registry.AssembleStep{
 			CreatedBy: inst.CreatedBy, Comment: inst.Comment, EmptyLayer: inst.EmptyLayer, Cmd: ran(inst.Step),
-			Stack: append(snapshot.Stack(nil), in.Stack...), Config: inst.Config,
+			Stack: in.Stack[:n:n], Config: inst.Config,
 		})
 	}
-	return in, true, nil
+	return in, len(heights) == len(img.Instructions), nil
 }
 
 // assemble makes the images of the targets.
 func (j *job) assemble(results []executor.Result) ([]built, error) {
 	var out []built
 	for i, t := range j.plan.Targets {
-		in, _, err := j.assembleInput(t)
+		in, complete, err := j.assembleInput(t)
+		if err == nil && (!complete || !sameLayers(in.Stack, results[i].Stack)) {
+			err = fmt.Errorf("stage %s: the results of its instructions are not known", t.Stage)
+		}
 		if err != nil {
 			return nil, err
 		}
-		in.Stack = results[i].Stack
 		img, err := registry.Assemble(in)
 		if err != nil {
 			return nil, err
@@ -97,6 +113,10 @@ func (j *job) assemble(results []executor.Result) ([]built, error) {
 		out = append(out, built{target: t, image: img})
 	}
 	return out, nil
+}
+
+func sameLayers(a, b snapshot.Stack) bool {
+	return slices.EqualFunc(a, b, func(x, y snapshot.Layer) bool { return x.ID == y.ID })
 }
 
 // record keeps every instruction's result of the stages as an image of its own,
