@@ -111,7 +111,8 @@ func (ig *Ignore) Texts() []string {
 
 // Excluded reports whether a path (slash-separated, relative to the context) is
 // excluded and which pattern decides; the pattern is zero if none matches. A
-// file below an excluded directory is excluded by the directory's pattern.
+// file below an excluded directory is excluded by the directory's pattern. It is
+// for explaining one path; to walk a context, take a matcher of the texts.
 func (ig *Ignore) Excluded(path string) (Pattern, bool) {
 	for i := len(ig.Patterns) - 1; i >= 0; i-- {
 		p := ig.Patterns[i]

@@ -13,6 +13,20 @@ import (
 // Parse parses a Dockerfile. Name is what messages call it. Every error is an
 // *Error; lint findings do not fail (see File.FailOnWarning).
 func Parse(name string, src []byte) (*File, error) {
+	return parse(name, src, nil)
+}
+
+// WithCheck parses the file again with other options for the rules than its
+// "# check=" directive gives ("skip=A,B;error=true;experimental=all").
+func (f *File) WithCheck(options string) (*File, error) {
+	cfg, err := linter.ParseLintOptions(options)
+	if err != nil {
+		return nil, &Error{Msg: err.Error(), Err: err}
+	}
+	return parse(f.Name, f.Source, cfg)
+}
+
+func parse(name string, src []byte, check *linter.Config) (*File, error) {
 	f := &File{Name: name, Source: src}
 	if len(bytes.TrimSpace(src)) == 0 {
 		return nil, &Error{File: name, Source: src, Msg: "the Dockerfile is empty"}
@@ -25,7 +39,9 @@ func Parse(name string, src []byte) (*File, error) {
 		return nil, f.Wrap(err)
 	}
 	f.ast, f.EscapeToken = res.AST, res.EscapeToken
-
+	if check != nil {
+		f.lint = *check
+	}
 	lint := f.Linter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
 	warnEmptyContinuations(res.Warnings, lint)
 	f.Stages, f.MetaArgs, err = instructions.Parse(res.AST, lint)

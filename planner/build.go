@@ -20,6 +20,7 @@ import (
 const (
 	hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 	syntaxArg   = "BUILDKIT_SYNTAX"
+	checkArg    = "BUILDKIT_DOCKERFILE_CHECK"
 )
 
 // Build plans the images that a Dockerfile and options ask for. Mistakes in the
@@ -28,6 +29,13 @@ const (
 // Build changes neither file nor opts and may be called concurrently. The same
 // input gives the same plan.
 func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts Options) (*Plan, error) {
+	if v, ok := opts.BuildArgs[checkArg]; ok {
+		checked, err := file.WithCheck(v)
+		if err != nil {
+			return nil, err
+		}
+		file = checked
+	}
 	b := newBuilder(file, resolver, opts)
 	if err := b.build(ctx); err != nil {
 		var e *parser.Error

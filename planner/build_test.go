@@ -299,6 +299,32 @@ func TestCopyIgnoredFile(t *testing.T) {
 	}
 }
 
+func TestCheckArgumentWins(t *testing.T) {
+	src := "# check=skip=all\nFROM alpine AS Base\nCMD foo"
+	with := func(v string) (*Plan, error) {
+		return plan(t, src, Options{BuildArgs: map[string]string{checkArg: v}})
+	}
+	if p := mustPlan(t, src, Options{}); len(p.Warnings) != 0 {
+		t.Errorf("the file's own options: %v", p.Warnings)
+	}
+	if p, err := with("skip=JSONArgsRecommended"); err != nil || len(p.Warnings) != 1 || len(p.UnusedArgs) != 0 {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if _, err := with("error=true"); err == nil || !strings.Contains(err.Error(), "JSONArgsRecommended, StageNameCasing") {
+		t.Errorf("error=true: %v", err)
+	}
+	if _, err := with("nonsense"); err == nil {
+		t.Error("a bad option is accepted")
+	}
+}
+
+func TestHostname(t *testing.T) {
+	p := mustPlan(t, "FROM alpine\nRUN x", Options{Hostname: "flag", BuildArgs: map[string]string{hostnameArg: "arg"}})
+	if got := p.Graph.Steps[1].Op.(*dag.Exec).Hostname; got != "arg" {
+		t.Errorf("hostname %q", got)
+	}
+}
+
 func TestRemoteSources(t *testing.T) {
 	for src, want := range map[string]string{
 		"https://example.org/a.tar":          "url",

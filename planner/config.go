@@ -8,7 +8,6 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	image "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"layered.build/builder/planner/dag"
 )
@@ -28,7 +27,8 @@ func (in *instruction) config() error {
 		c.OnBuild = append(c.OnBuild, cmd.Expression) // no history, as BuildKit
 	case *instructions.CmdCommand:
 		c.Cmd = in.commandLine(cmd.ShellDependantCmdLine)
-		c.ArgsEscaped = true //nolint:staticcheck // deprecated, but in BuildKit's configurations
+		//lint:ignore SA1019 deprecated, but part of what BuildKit writes, and so of the digest
+		c.ArgsEscaped = true
 		in.record(fmt.Sprintf("CMD %q", c.Cmd), nil)
 	case *instructions.EntrypointCommand:
 		c.Entrypoint = in.commandLine(cmd.ShellDependantCmdLine)
@@ -38,7 +38,7 @@ func (in *instruction) config() error {
 		in.record(fmt.Sprintf("ENTRYPOINT %q", c.Entrypoint), nil)
 	case *instructions.HealthCheckCommand:
 		in.lintOnce()
-		h := image.HealthcheckConfig(*cmd.Health)
+		h := *cmd.Health
 		c.Healthcheck = &h
 		in.record(fmt.Sprintf("HEALTHCHECK %+v", h), nil)
 	case *instructions.UserCommand:

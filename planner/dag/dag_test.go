@@ -143,8 +143,14 @@ func TestSelector(t *testing.T) {
 		input int
 		want  string // "-": not ok
 	}{
-		{cp, 0, "-"}, {cp, 1, "a/*.go b"}, {cp, 2, "."}, {cp, 3, "p/q/r/s x"}, {cp, 4, "-"},
-		{ex, 0, "-"}, {ex, 1, "a src"}, {ex, 2, "."},
+		{cp, 0, "-"},
+		{cp, 1, "a/*.go b"},
+		{cp, 2, "."},
+		{cp, 3, "p/q/r/s x"},
+		{cp, 4, "-"},
+		{ex, 0, "-"},
+		{ex, 1, "a src"},
+		{ex, 2, "."},
 		{from, 0, "a"},
 		{&Step{Op: &Merge{}, Inputs: make([]Edge, 2)}, 0, "-"},
 		{&Step{Op: &Diff{}, Inputs: make([]Edge, 2)}, 1, "-"},
