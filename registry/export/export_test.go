@@ -333,7 +333,7 @@ func TestLoadRefuses(t *testing.T) {
 		want    error
 	}{
 		"empty":          {nil, registry.ErrInvalid},
-		"cut off":        {good.Bytes()[:good.Len()/2/512*512+256], io.ErrUnexpectedEOF},
+		"cut off":        {good.Bytes()[:good.Len()/2/512*512+50], io.ErrUnexpectedEOF},
 		"no index":       {pack(func(f map[string][]byte) { delete(f, "index.json") }), registry.ErrInvalid},
 		"index no json":  {pack(func(f map[string][]byte) { f["index.json"] = []byte("x") }), registry.ErrInvalid},
 		"blob missing":   {pack(func(f map[string][]byte) { delete(f, blob(f, `"rootfs"`)) }), registry.ErrNotFound},
