@@ -20,7 +20,7 @@ func (r *run) runAll(ctx context.Context) error {
 		switch {
 		case n.isEager():
 		case n.record != nil && (!n.needed || !r.opts.Verify):
-			r.hit(n, n.record, "same definition")
+			r.hit(n, n.cached, "same definition")
 		case n.needed:
 			g.Go(func() error {
 				for _, in := range n.inputs {
@@ -38,9 +38,9 @@ func (r *run) runAll(ctx context.Context) error {
 	return g.Wait()
 }
 
-// hit ends a node with the result of a record.
-func (r *run) hit(n *node, rec *cache.Record, reason string) {
-	r.settle(n, Result{Stack: rec.Outputs[0]})
+// hit ends a node with a result of the cache.
+func (r *run) hit(n *node, res Result, reason string) {
+	r.settle(n, res)
 	r.finish(n, Event{Type: EventCached, Reason: reason})
 }
 
@@ -74,8 +74,8 @@ func (r *run) eval(ctx context.Context, n *node) error {
 		if err != nil {
 			return err
 		}
-		if rec != nil {
-			r.hit(n, rec, "another build just ran it")
+		if res, ok := n.fit(rec); ok {
+			r.hit(n, res, "another build just ran it")
 			return nil
 		}
 	}
@@ -83,14 +83,16 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	if rec == nil {
+	res, ok := n.fit(rec)
+	if !ok {
 		return r.execute(ctx, n, key, parts, "not in the cache")
 	}
 	rec.Definition, rec.Parts, rec.Step = n.key, n.parts, n.step.Meta.Name
+	rec.Outputs = []snapshot.Stack{res.Stack}
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
 		return err
 	}
-	r.hit(n, rec, "inputs with the same content")
+	r.hit(n, res, "inputs with the same content")
 	return nil
 }
 
@@ -110,7 +112,7 @@ func (r *run) resultKey(ctx context.Context, n *node) (cache.Key, []cache.Part, 
 			inputs[i] = cache.Input{Content: d, Details: details}
 		}
 	}
-	return cache.ResultKey(n.step, inputs)
+	return cache.ResultKey(n.step, inputs, r.settings)
 }
 
 // execute runs a node and records its result under both of its keys.
@@ -172,7 +174,7 @@ func (r *run) verify(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	was := n.record.Outputs[0]
+	was := n.cached.Stack
 	if got := out.Result.Stack; got.Content() != was.Content() {
 		r.observe(Event{Type: EventWarning, Step: n.step, Data: fmt.Appendf(nil,
 			"the cached result has content %s, running the step again gave %s", was.Content(), got.Content())})

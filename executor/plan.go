@@ -54,6 +54,7 @@ func (s *Solver) Plan(ctx context.Context, roots []dag.Edge) ([]StepPlan, error)
 		}
 		return nil, err
 	}
+	r.fitAll()
 	for _, n := range r.nodes {
 		if err := r.lookupContent(ctx, n); err != nil {
 			return nil, err
@@ -71,7 +72,7 @@ func (s *Solver) Plan(ctx context.Context, roots []dag.Edge) ([]StepPlan, error)
 // known without reading layers.
 func (r *run) lookupContent(ctx context.Context, n *node) error {
 	if n.record != nil {
-		n.result = Result{Stack: n.record.Outputs[0]}
+		n.result = n.cached
 		close(n.done)
 		return nil
 	}
@@ -90,12 +91,15 @@ func (r *run) lookupContent(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	n.record, err = r.get(ctx, key)
-	if n.record != nil {
-		n.result = Result{Stack: n.record.Outputs[0]}
+	rec, err := r.get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if res, ok := n.fit(rec); ok {
+		n.record, n.result = rec, res
 		close(n.done)
 	}
-	return err
+	return nil
 }
 
 // known reports whether the node's result is known.

@@ -28,6 +28,8 @@ type node struct {
 	parts  []cache.Part   // of key
 	locals []*cache.Input // by input: what is read of a local source; else nil
 	record *cache.Record  // found under key; nil if none was
+	cached Result         // of record; see fit
+	misfit bool           // there was a record, but not for the base as it is now
 
 	needed  bool // its result is needed
 	mounted bool // a process that has to run mounts it
@@ -110,8 +112,12 @@ func (s *Solver) solve(ctx context.Context, roots []dag.Edge) ([]Result, error) 
 	}
 	err = r.lookupAll(ctx)
 	if err == nil {
+		r.fitAll()
 		r.mark(s.opts.Verify)
 		err = r.runAll(ctx)
+	}
+	if err == nil {
+		r.deriveAll()
 	}
 	r.finishAll(err)
 	if err != nil {
@@ -189,7 +195,7 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 		}
 	}
 	var err error
-	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs); err != nil {
+	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs, r.settings); err != nil {
 		return err
 	}
 	if n.fresh || n.isEager() {

@@ -55,8 +55,11 @@ func (w *fakeWorker) Run(ctx context.Context, job *executor.Job) (*executor.Outc
 			return nil, err
 		}
 	}
-	if src, ok := job.Step.Op.(*dag.Source); ok && src.Local != nil {
-		return &executor.Outcome{}, nil
+	if src, ok := job.Step.Op.(*dag.Source); ok {
+		if src.Local != nil {
+			return &executor.Outcome{}, nil
+		}
+		id = name // an image has the same layers every time
 	}
 	if !fixed {
 		content = name
@@ -124,12 +127,17 @@ func local() *dag.Step {
 	return &dag.Step{Op: &dag.Source{Local: &dag.LocalSource{Name: "context"}}, Meta: dag.Meta{Name: "context"}}
 }
 
+// exec runs on its first input; the others are mounted.
 func exec(name string, inputs ...*dag.Step) *dag.Step {
 	op := &dag.Exec{Args: []string{name}}
 	s := &dag.Step{Op: op, Meta: dag.Meta{Name: name}}
 	for i, in := range inputs {
 		s.Inputs = append(s.Inputs, dag.Edge{Step: in})
-		op.Mounts = append(op.Mounts, dag.Mount{Type: dag.MountBind, Input: i, Dest: fmt.Sprint("/", i)})
+		dest := "/"
+		if i > 0 {
+			dest = fmt.Sprint("/", i)
+		}
+		op.Mounts = append(op.Mounts, dag.Mount{Type: dag.MountBind, Input: i, Dest: dest})
 	}
 	return s
 }
@@ -227,6 +235,97 @@ func TestEarlyCutOff(t *testing.T) {
 	}
 }
 
+// check that every result begins with the layers of its base: images are made of
+// the results of a chain of steps.
+func (b *bench) checkChain(t *testing.T, top *dag.Step) {
+	t.Helper()
+	for s := top; len(s.Inputs) > 0; s = s.Inputs[0].Step {
+		upper, ok := b.Result(s)
+		lower, ok2 := b.Result(s.Inputs[0].Step)
+		if !ok || !ok2 {
+			t.Errorf("no result of %s or its base", s.Meta.Name)
+			return
+		}
+		if n := len(lower.Stack); len(upper.Stack) != n+1 || upper.Stack[:n].ChainID() != lower.Stack.ChainID() {
+			t.Errorf("%s does not stand on its base", s.Meta.Name)
+		}
+	}
+}
+
+func chain(noCache string, names ...string) *dag.Step {
+	s := image("alpine")
+	for _, name := range names {
+		s = exec(name, s)
+		s.Meta.NoCache = name == noCache
+	}
+	return s
+}
+
+func TestResultsStandOnTheirBases(t *testing.T) {
+	w := &fakeWorker{}
+	mem := &cachetest.Memory{}
+	b := newBench(w, mem)
+	b.solve(t, chain("", "a", "b", "c", "d"))
+	w.reset()
+	// b makes the same content again, in another layer.
+	top := chain("b", "a", "b", "c", "d")
+	b.solve(t, top)
+	if ran := w.reset(); ran != "alpine b" {
+		t.Errorf("ran %q", ran)
+	}
+	b.checkChain(t, top)
+	top = chain("", "a", "b", "c", "d")
+	b = newBench(w, mem)
+	b.solve(t, top)
+	if ran := w.reset(); ran != "alpine" {
+		t.Errorf("ran %q", ran)
+	}
+	b.checkChain(t, top)
+}
+
+// A build that ended after it had replaced the record of b leaves those of c and d
+// as they were.
+func TestRecordsOfAnInterruptedBuild(t *testing.T) {
+	for _, content := range []string{"", "different"} {
+		w := &fakeWorker{}
+		mem := &cachetest.Memory{}
+		newBench(w, mem).solve(t, chain("", "a", "b", "c", "d"))
+		if content != "" {
+			w.content = map[string]string{"b": content}
+		}
+		newBench(w, mem).solve(t, chain("b", "a", "b"))
+		w.reset()
+		top := chain("", "a", "b", "c", "d")
+		b := newBench(w, mem)
+		b.solve(t, top)
+		want := "alpine"
+		if content != "" {
+			want = "alpine c d"
+		}
+		if ran := w.reset(); ran != want {
+			t.Errorf("b made content %q: ran %q, want %q", content, ran, want)
+		}
+		b.checkChain(t, top)
+	}
+}
+
+func TestResultOfAStepWithoutRecord(t *testing.T) {
+	w := &fakeWorker{}
+	mem := &cachetest.Memory{}
+	b := newBench(w, mem)
+	b.solve(t, chain("", "a", "b", "c"))
+	w.reset()
+	mem.Forget("b")
+	top := chain("", "a", "b", "c")
+	b = newBench(w, mem)
+	b.solve(t, top)
+	b.rec.check(t, 4)
+	if ran := w.reset(); ran != "alpine" {
+		t.Errorf("ran %q", ran)
+	}
+	b.checkChain(t, top)
+}
+
 func TestLocalContent(t *testing.T) {
 	w := &fakeWorker{local: "v1"}
 	b := newBench(w, &cachetest.Memory{})
@@ -256,23 +355,18 @@ func TestLocalContent(t *testing.T) {
 func TestNoCache(t *testing.T) {
 	w := &fakeWorker{}
 	b := newBench(w, &cachetest.Memory{})
-	chain := func(noCache bool) *dag.Step {
-		mid := exec("mid", exec("low", image("alpine")))
-		mid.Meta.NoCache = noCache
-		return exec("high", mid)
-	}
-	b.solve(t, chain(false))
+	b.solve(t, chain("", "low", "mid", "high"))
 	w.reset()
-	b.solve(t, chain(true))
+	b.solve(t, chain("mid", "low", "mid", "high"))
 	if ran := w.reset(); ran != "alpine mid" {
 		t.Errorf("same output: ran %q", ran)
 	}
 	w.content = map[string]string{"mid": "new"}
-	b.solve(t, chain(true))
+	b.solve(t, chain("mid", "low", "mid", "high"))
 	if ran := w.reset(); ran != "alpine high mid" {
 		t.Errorf("other output: ran %q", ran)
 	}
-	b.solve(t, chain(false))
+	b.solve(t, chain("", "low", "mid", "high"))
 	if ran := w.reset(); ran != "alpine" {
 		t.Errorf("afterwards: ran %q", ran)
 	}

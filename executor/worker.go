@@ -13,9 +13,8 @@ import (
 
 // Result is what a step made.
 type Result struct {
-	// Stack is the file system, for all steps but local sources. A File step that
-	// changed nothing (WORKDIR on a directory that exists) gives the stack of its
-	// base unchanged; an Exec always adds one layer.
+	// Stack is the file system, for all steps but local sources. An Exec or a File
+	// adds exactly one layer to its base, an empty one if nothing changed.
 	Stack snapshot.Stack
 	// Tree is set for sources that are no layers (a build context).
 	Tree snapshot.Tree
@@ -41,6 +40,12 @@ type Worker interface {
 	InputDigest(ctx context.Context, step *dag.Step, input int, res Result) (digest.Digest, []cache.Part, error)
 	// Run does a step.
 	Run(ctx context.Context, job *Job) (*Outcome, error)
+}
+
+// Configured is a Worker whose settings decide on the results of all its steps.
+type Configured interface {
+	// Settings describes them; it is part of every key. "" is the default.
+	Settings() string
 }
 
 // Outcome is what running a step gave.

@@ -28,6 +28,17 @@ func (m *Memory) Drop(id snapshot.LayerID) {
 	m.gone[id] = true
 }
 
+// Forget removes all records of the steps of a name.
+func (m *Memory) Forget(step string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.records {
+		if rec, err := m.get(k); err == nil && rec.Step == step {
+			delete(m.records, k)
+		}
+	}
+}
+
 // Get implements cache.Cache.
 func (m *Memory) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	if ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os/exec"
 	"path"
 	"strconv"
 	"strings"
@@ -403,6 +404,21 @@ func tarball(t *testing.T, headers ...tar.Header) string {
 	return b.String()
 }
 
+func xz(t *testing.T, s string) string {
+	t.Helper()
+	p, err := exec.LookPath("xz")
+	if err != nil {
+		t.Skip("needs the program xz")
+	}
+	cmd := exec.CommandContext(t.Context(), p, "-c")
+	cmd.Stdin = strings.NewReader(s)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 func TestUnpack(t *testing.T) {
 	file := func(name string) tar.Header {
 		return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o640, Uid: 3, Gid: 4}
@@ -421,6 +437,8 @@ func TestUnpack(t *testing.T) {
 	io.WriteString(zw, archives["implied.tar"])
 	zw.Close()
 	archives["implied.tgz"] = gz.String()
+	archives["broken.gz"] = "\x1f\x8b\x08 not gzip"
+	archives["implied.txz"] = xz(t, archives["implied.tar"])
 	src := newDraft(emptyTree{})
 	for name, content := range archives {
 		src.put(snapshot.Entry{Path: name, Type: snapshot.TypeFile, Mode: 0o644, Size: int64(len(content))}, func() (io.ReadCloser, error) {
@@ -435,6 +453,8 @@ func TestUnpack(t *testing.T) {
 		{"entries", "simple.tar", "/app", nil, "d 755 0:0 app\nd 750 3:0 app/d\nf 640 3:4 app/d/f d/f\nh app/h app/d/f\nl app/l d"},
 		{"implied parents", "implied.tar", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
 		{"compressed", "implied.tgz", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
+		{"compressed with xz", "implied.txz", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
+		{"only begins like an archive", "broken.gz", "/x", nil, "f 644 0:0 x \x1f\x8b\x08 not gzip"},
 		{"chown", "implied.tar", "/new/", &dag.Owner{User: "7", Group: "8"}, "d 755 7:8 new\nd 755 7:8 new/a\nd 755 7:8 new/a/b\nf 640 7:8 new/a/b/c a/b/c"},
 		{"through links of the image", "links.tar", "/", nil, "d 755 0:0 app\nf 640 3:4 app/y tolink/y\nd 711 5:6 existing\nf 640 3:4 existing/x abslink/x"},
 		{"no escape", "escape.tar", "/app", nil, "d 755 0:0 app\nd 755 0:0 app/etc\nf 640 3:4 app/etc/evil ../../etc/evil\nl app/out ../../../..\nd 755 0:0 etc\nf 640 3:4 etc/worse out/etc/worse"},

@@ -18,7 +18,8 @@ import (
 )
 
 // file computes what a File changes, without mounting anything, and makes a layer
-// of it.
+// of it, an empty one if nothing changed: as in BuildKit, WORKDIR has a layer even
+// where the directory exists.
 func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ executor.Result, err error) {
 	var base snapshot.Stack
 	var below snapshot.Tree = emptyTree{}
@@ -35,9 +36,6 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 			return executor.Result{}, err
 		}
 	}
-	if len(e.draft.changes) == 0 && onlyMkdir(op) {
-		return executor.Result{Stack: base}, nil
-	}
 	changes, err := e.draft.finish()
 	if err != nil {
 		return executor.Result{}, err
@@ -47,11 +45,6 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 		return executor.Result{}, err
 	}
 	return executor.Result{Stack: append(slices.Clone(base), l)}, nil
-}
-
-// onlyMkdir reports whether an operation is a WORKDIR.
-func onlyMkdir(op *dag.File) bool {
-	return !slices.ContainsFunc(op.Actions, func(a dag.Action) bool { return a.Mkdir == nil })
 }
 
 // editor does the actions of one File.

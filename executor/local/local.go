@@ -143,4 +143,16 @@ func (w *Worker) now() time.Time {
 	return time.Now()
 }
 
-var _ executor.Worker = (*Worker)(nil)
+// Settings implements executor.Configured: layers that were made under another
+// epoch have other times.
+func (w *Worker) Settings() string {
+	if w.o.Epoch == nil {
+		return ""
+	}
+	return fmt.Sprintf("epoch %d", w.o.Epoch.Unix())
+}
+
+var (
+	_ executor.Worker     = (*Worker)(nil)
+	_ executor.Configured = (*Worker)(nil)
+)

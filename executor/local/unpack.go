@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
-	"layered.build/builder/snapshot/archive"
 )
 
 // unpack adds the content of a source that is a tar, plain or compressed, to the
@@ -24,7 +23,7 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 	if err != nil || src.Type != snapshot.TypeFile {
 		return false, err
 	}
-	if ok, err := isArchive(c.from, m.real); !ok || err != nil {
+	if ok, err := isArchive(ctx, c.from, m.real); !ok || err != nil {
 		return false, err
 	}
 	if e.spool == nil {
@@ -37,7 +36,7 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 		return false, err
 	}
 	defer f.Close()
-	plain, _, err := archive.Decompress(f)
+	plain, err := plainTar(ctx, f)
 	if err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
 	}
@@ -56,17 +55,17 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 }
 
 // isArchive reports whether a file is a tar, found out from its content.
-func isArchive(t snapshot.Tree, p string) (bool, error) {
+func isArchive(ctx context.Context, t snapshot.Tree, p string) (bool, error) {
 	f, err := t.Open(p)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	plain, _, err := archive.Decompress(f)
-	if errors.Is(err, archive.ErrUnsupported) {
+	plain, err := plainTar(ctx, f)
+	if errors.Is(err, errNoXZ) {
 		return false, fmt.Errorf("unpack /%s: %w", p, err)
 	}
-	if err != nil {
+	if err != nil { // it only begins like a compressed file
 		return false, nil
 	}
 	defer plain.Close()

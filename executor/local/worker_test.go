@@ -274,8 +274,8 @@ func TestWorkdirThatExists(t *testing.T) {
 	}
 	once := s.solve(t, mk(scratchStep()))
 	twice := s.solve(t, mk(mk(scratchStep())))
-	if len(once.Stack) != 2 || once.Stack.ChainID() != twice.Stack.ChainID() {
-		t.Errorf("%d layers, then %d", len(once.Stack), len(twice.Stack))
+	if len(once.Stack) != 2 || once.Stack[1].Empty || len(twice.Stack) != 3 || !twice.Stack[2].Empty {
+		t.Errorf("layers %+v, then %+v", once.Stack, twice.Stack)
 	}
 }
 
