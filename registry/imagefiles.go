@@ -57,7 +57,7 @@ func (s *Images) readNames() (map[string]nameTarget, error) {
 }
 
 func (s *Images) writeNames(names map[string]nameTarget) error {
-	if err := writeJSON(filepath.Join(s.dir, "names.json"), namesFile{Version: imagesVersion, Names: names}); err != nil {
+	if err := s.write(filepath.Join(s.dir, "names.json"), namesFile{Version: imagesVersion, Names: names}, true); err != nil {
 		return fmt.Errorf("write image names: %w", err)
 	}
 	return nil
@@ -121,16 +121,23 @@ func (s *Images) ids(sub string) ([]string, error) {
 // PutV1 stores records of steps. Records that are there already are left alone:
 // their names are digests of what they say.
 func (s *Images) PutV1(recs ...V1Record) error {
+	var missing []V1Record
 	for _, rec := range recs {
-		path := s.v1Path(rec.ID)
-		if fi, err := os.Lstat(path); err == nil && fi.Size() > 0 {
-			continue
-		}
-		if err := writeFile(path, rec, false); err != nil {
-			return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
+		if fi, err := os.Lstat(s.v1Path(rec.ID)); err != nil || fi.Size() == 0 {
+			missing = append(missing, rec)
 		}
 	}
-	return nil
+	if len(missing) == 0 {
+		return nil
+	}
+	return s.locked(func() error {
+		for _, rec := range missing {
+			if err := s.write(s.v1Path(rec.ID), rec, false); err != nil {
+				return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
+			}
+		}
+		return nil
+	})
 }
 
 func (s *Images) v1Path(id string) string { return filepath.Join(s.dir, "v1", id+".json") }
@@ -228,11 +235,11 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// writeJSON replaces a file in one step. The file is synced: a name must not
-// survive a crash that its record did not.
-func writeJSON(path string, v any) error { return writeFile(path, v, true) }
-
-func writeFile(path string, v any, sync bool) error {
+// write replaces a file in one step. It is called under the lock: what lies in
+// tmp while nobody has the lock is left over from a process that died. A file that
+// others refer to is synced first, so that it does not outlive a crash as an empty
+// one.
+func (s *Images) write(path string, v any, sync bool) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -240,7 +247,7 @@ func writeFile(path string, v any, sync bool) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "*")
 	if err != nil {
 		return err
 	}
@@ -253,4 +260,21 @@ func writeFile(path string, v any, sync bool) error {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// reclaim removes what dead processes left.
+func (s *Images) reclaim() error {
+	dir := filepath.Join(s.dir, "tmp")
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return s.locked(func() error {
+		for _, e := range left {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -63,10 +63,13 @@ const imagesVersion = 1
 // OpenImages opens (or makes) the images of a store.
 func OpenImages(store *snapshot.Store) (*Images, error) {
 	s := &Images{dir: filepath.Join(store.Root(), "images"), store: store}
-	for _, sub := range []string{"records", "v1", "origins"} {
+	for _, sub := range []string{"records", "v1", "origins", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open images: %w", err)
 		}
+	}
+	if err := s.reclaim(); err != nil {
+		return nil, fmt.Errorf("open images: %w", err)
 	}
 	return s, nil
 }
@@ -101,7 +104,7 @@ func (s *Images) Put(ctx context.Context, img *Image, names ...string) error {
 				rec.Manifest = old.Manifest
 			}
 		}
-		if err := writeJSON(s.recordPath(img.ID), rec); err != nil {
+		if err := s.write(s.recordPath(img.ID), rec, true); err != nil {
 			return fmt.Errorf("store image %s: %w", img.ID, err)
 		}
 		return s.setNames(img.ID, img.Manifest, full)
@@ -381,7 +384,7 @@ func (s *Images) pushed(ctx context.Context, id digest.Digest, name string, desc
 		}
 		if rec.Manifest == nil {
 			rec.Manifest = &desc
-			if err := writeJSON(s.recordPath(id), rec); err != nil {
+			if err := s.write(s.recordPath(id), rec, true); err != nil {
 				return fmt.Errorf("store image %s: %w", id, err)
 			}
 		}

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,18 @@ func TestV1ImageByID(t *testing.T) {
 	}
 }
 
+func TestImagesReclaim(t *testing.T) {
+	isolate(t)
+	c := newTestClient(t, quick)
+	left := writeFileT(t, filepath.Join(c.images.dir, "tmp", "123"), "half a rec", 0o644)
+	if _, err := OpenImages(c.store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
 // Several processes share the files; here several Images that know nothing of
 // each other.
 func TestImagesConcurrently(t *testing.T) {
@@ -165,7 +178,7 @@ func TestImagesConcurrently(t *testing.T) {
 	if err != nil || len(o.Repositories) != 8 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	left, err := filepath.Glob(filepath.Join(c.images.dir, "*", ".tmp-*"))
+	left, err := filepath.Glob(filepath.Join(c.images.dir, "tmp", "*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}

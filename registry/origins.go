@@ -64,7 +64,7 @@ func (s *Images) addOrigin(diff snapshot.DiffID, blob ocispec.Descriptor, repo s
 		}
 		repos := append([]string{repo}, slices.DeleteFunc(o.Repositories, func(r string) bool { return r == repo })...)
 		o.Repositories = repos[:min(len(repos), maxRepositories)]
-		if err := writeFile(s.originPath(diff), o, false); err != nil {
+		if err := s.write(s.originPath(diff), o, false); err != nil {
 			return fmt.Errorf("remember origin of layer %s: %w", diff, err)
 		}
 		return nil
