@@ -36,6 +36,7 @@ const (
 type cgroupSet struct {
 	unified    bool // cgroup v2 only
 	namespaced bool // containers get a cgroup namespace
+	swap       bool // swap can be limited
 	prefix     string
 	own        map[string]string // v1: directory of this process's cgroup, by hierarchy
 
@@ -66,11 +67,15 @@ func newCgroupSet() (*cgroupSet, error) {
 	if c.unified {
 		_, err := os.Stat("/proc/self/ns/cgroup")
 		c.namespaced = err == nil
+		if own, err := cgroups.ParseCgroupFile("/proc/self/cgroup"); err == nil {
+			c.swap = cgroups.PathExists(filepath.Join(cgroupRoot, own[""], "memory.swap.max"))
+		}
 		return c, nil
 	}
 	// On v1 a cgroup namespace fails to mount hierarchies with unusual sets of
 	// controllers; BuildKit leaves it out there for the same reason.
 	c.own, err = ownCgroups()
+	c.swap = err == nil && cgroups.PathExists(filepath.Join(c.own["memory"], "memory.memsw.limit_in_bytes"))
 	return c, err
 }
 

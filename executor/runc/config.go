@@ -34,7 +34,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		Mounts: containerMounts(root, s.cgroups.unified, readOnly(!insecure)),
 		Linux: &specs.Linux{
 			Namespaces: s.namespaces(),
-			Resources:  resources(spec.Limits, insecure),
+			Resources:  resources(spec.Limits, insecure, s.cgroups.swap),
 		},
 	}
 	if s.cgroups.unified {
@@ -94,6 +94,7 @@ func shmSize(spec *sandbox.Spec) int64 {
 // rlimits clamps to the hard limits of this process where it has no
 // CAP_SYS_RESOURCE, since raising them would fail.
 func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
+	mayRaise := hasCapability(unix.CAP_SYS_RESOURCE)
 	var out []configs.Rlimit
 	for _, u := range ulimits {
 		id, ok := rlimitNumbers()[u.Name]
@@ -105,14 +106,8 @@ func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
 		if err := unix.Getrlimit(id, &cur); err != nil {
 			return nil, fmt.Errorf("read limit %q: %w", u.Name, err)
 		}
-		if hard > cur.Max {
-			test := cur
-			test.Max = hard
-			if unix.Setrlimit(id, &test) != nil {
-				hard = cur.Max
-			} else if err := unix.Setrlimit(id, &cur); err != nil {
-				return nil, fmt.Errorf("restore limit %q: %w", u.Name, err)
-			}
+		if hard > cur.Max && !mayRaise {
+			hard = cur.Max
 		}
 		out = append(out, configs.Rlimit{Type: id, Soft: min(soft, hard), Hard: hard})
 	}

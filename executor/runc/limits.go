@@ -12,11 +12,12 @@ import (
 type deviceRules = []*devices.Rule
 
 // resources translates limits as docker run does. No device may be used but
-// those of libcontainer's list, or all if insecure.
-func resources(l dag.Limits, insecure bool) *specs.LinuxResources {
+// those of libcontainer's list, or all if insecure. swap says whether swap can be
+// limited here.
+func resources(l dag.Limits, insecure, swap bool) *specs.LinuxResources {
 	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: insecure, Access: "rwm"}}}
 	if l.Memory != 0 || l.MemorySwap != 0 {
-		r.Memory = memory(l)
+		r.Memory = memory(l, swap)
 	}
 	quota, period := l.CPUQuota, l.CPUPeriod
 	if l.CPUs > 0 {
@@ -41,15 +42,17 @@ func resources(l dag.Limits, insecure bool) *specs.LinuxResources {
 	return r
 }
 
-func memory(l dag.Limits) *specs.LinuxMemory {
+func memory(l dag.Limits, swappable bool) *specs.LinuxMemory {
 	m := &specs.LinuxMemory{}
 	if l.Memory != 0 {
 		m.Limit = &l.Memory
 	}
 	swap := l.MemorySwap
-	if swap == 0 { // as much swap as memory
+	if swap == 0 && swappable { // as much swap as memory
 		swap = 2 * l.Memory
 	}
-	m.Swap = &swap
+	if swap != 0 {
+		m.Swap = &swap
+	}
 	return m
 }

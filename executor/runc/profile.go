@@ -40,6 +40,16 @@ func boundingCaps() []string {
 	return out
 }
 
+// hasCapability reports whether this process has a capability in force.
+func hasCapability(number int) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[number/32].Effective&(1<<(number%32)) != 0
+}
+
 // capNames are all capabilities by number (linux/capability.h).
 func capNames() []string {
 	return []string{

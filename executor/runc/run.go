@@ -92,52 +92,66 @@ func (r *run) prepareRoot() error {
 
 // start runs the process and waits for its end.
 func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
-	io, err := newStdio(r.spec)
+	streams, err := newStdio(r.spec)
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
-	if r.loader, err = newLoader(); err != nil {
-		io.abort()
-		return sandbox.Exit{}, err
-	}
-	p := r.process(io)
-	if err = r.cgroup.join(); err == nil {
-		err = r.container.Start(p)
-		err = errors.Join(err, r.cgroup.quit())
-	}
-	io.started()
-	r.loader.child.Close()
+	p, err := r.launch(streams)
 	if err != nil {
-		io.abort()
+		streams.abort()
 		if msg, code := userMistake(err); code != 0 {
 			return sandbox.Exit{Code: code}, report(r.spec, msg)
 		}
-		return sandbox.Exit{}, fmt.Errorf("start container: %w", err)
+		return sandbox.Exit{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.Signal(unix.SIGKILL) })
 	defer stop()
-	if err := r.release(); err != nil {
-		_ = p.Signal(unix.SIGKILL)
-		_, _ = p.Wait()
-		io.abort()
-		return sandbox.Exit{}, err
+	if err = r.release(); err == nil {
+		err = streams.forward()
 	}
-	if err := io.forward(); err != nil {
-		_ = p.Signal(unix.SIGKILL)
-		_, _ = p.Wait()
-		io.abort()
+	if err != nil {
+		kill(p)
+		streams.abort()
 		return sandbox.Exit{}, err
 	}
 	state, err := p.Wait()
+	ioErr := streams.finish()
 	if state == nil {
-		io.abort()
 		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
 	}
-	ioErr := io.finish()
 	return r.exit(state), ioErr
 }
 
-func (r *run) process(io *stdio) *libcontainer.Process {
+// launch starts the container up to where it would execute the user's process.
+func (r *run) launch(streams *stdio) (_ *libcontainer.Process, err error) {
+	defer streams.started()
+	if r.loader, err = newLoader(); err != nil {
+		return nil, err
+	}
+	defer r.loader.child.Close()
+	if err := r.cgroup.join(); err != nil {
+		return nil, errors.Join(err, r.cgroup.quit())
+	}
+	p := r.process(streams)
+	err = r.container.Start(p)
+	qerr := r.cgroup.quit()
+	if err != nil {
+		return nil, fmt.Errorf("start container: %w", errors.Join(err, qerr))
+	}
+	if qerr != nil {
+		kill(p)
+		return nil, qerr
+	}
+	return p, nil
+}
+
+// kill ends a container that is not wanted any more.
+func kill(p *libcontainer.Process) {
+	_ = p.Signal(unix.SIGKILL)
+	_, _ = p.Wait()
+}
+
+func (r *run) process(streams *stdio) *libcontainer.Process {
 	u := r.spec.User
 	p := &libcontainer.Process{
 		ExtraFiles: []*os.File{r.loader.child},
@@ -147,13 +161,13 @@ func (r *run) process(io *stdio) *libcontainer.Process {
 	for _, g := range u.Groups {
 		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
 	}
-	io.attach(p)
+	streams.attach(p)
 	return p
 }
 
-// release puts the seccomp filter on and lets the prepared container execute its process: it waits to open the
-// other end of a fifo. This is Container.Exec without its goroutine, which would
-// look for the fifo in another mount namespace.
+// release puts the seccomp filter on and lets the prepared container execute its
+// process: it waits to open the other end of a fifo. This is Container.Exec
+// without its goroutine, which would look for the fifo in another mount namespace.
 func (r *run) release() error {
 	if err := r.cgroup.enforce(); err != nil {
 		return err

@@ -15,7 +15,16 @@ import (
 func onPrivateThread(ownNet bool, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the runtime ends the thread
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The runtime cannot end the main thread: it would keep its namespaces as
+			// long as the process lives. While it is locked here, the next goroutine
+			// gets another one.
+			done <- onPrivateThread(ownNet, f)
+			runtime.UnlockOSThread()
+			return
+		}
+		// Never unlocked: the runtime ends the thread with the goroutine.
 		err := unshare(ownNet)
 		if err == nil {
 			err = f()

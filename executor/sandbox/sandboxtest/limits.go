@@ -69,6 +69,14 @@ func testCPULimit(t *testing.T, e *Env) {
 	}
 }
 
+func testCpuset(t *testing.T, e *Env) {
+	spec := e.Shell("grep Cpus_allowed_list /proc/self/status | cut -f2; cat /dev/null")
+	spec.Limits.CpusetCPUs = "0"
+	if got := e.Must(t, spec); got != "0" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func testUsage(t *testing.T, e *Env) {
 	r := e.Run(t, e.Shell("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"))
 	if r.CPUNanos < int64(5*time.Millisecond) || r.PeakMemory < 100<<10 {

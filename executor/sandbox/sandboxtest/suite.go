@@ -38,6 +38,7 @@ func Run(t *testing.T, newSandbox func(t *testing.T) sandbox.Sandbox) {
 		{"MemoryLimit", testMemoryLimit},
 		{"PidsLimit", testPidsLimit},
 		{"CPULimit", testCPULimit},
+		{"Cpuset", testCpuset},
 		{"Usage", testUsage},
 		{"NoNetwork", testNoNetwork},
 		{"HostNetwork", testHostNetwork},
