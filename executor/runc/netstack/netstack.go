@@ -126,11 +126,11 @@ func (s *server) tune() error {
 	if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack); err != nil {
 		return fmt.Errorf("enable sack: %s", err)
 	}
-	recv := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 8 << 20}
+	recv := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
 	if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &recv); err != nil {
 		return fmt.Errorf("set receive buffers: %s", err)
 	}
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 8 << 20}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
 	if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &send); err != nil {
 		return fmt.Errorf("set send buffers: %s", err)
 	}

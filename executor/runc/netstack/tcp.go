@@ -15,7 +15,7 @@ import (
 
 const (
 	dialTimeout = 75 * time.Second // about what Linux gives a connect(2)
-	copyBuffer  = 128 << 10
+	copyBuffer  = 64 << 10
 )
 
 // forwardTCP makes an outward connection for every one that the namespace opens.

@@ -14,8 +14,10 @@ import (
 
 const (
 	udpIdle    = 90 * time.Second // a flow without packets is forgotten
+	dnsIdle    = 5 * time.Second  // the same for queries: most come from sockets of their own
 	dnsTimeout = 3 * time.Second  // a name server, before the next is asked
 	maxPacket  = 64 << 10
+	maxQuery   = 4 << 10
 )
 
 // forwardUDP makes a socket for every pair of endpoints.
@@ -93,9 +95,9 @@ func relay(to, from net.Conn, alive func()) {
 func (s *server) dnsFlow(ctx context.Context, in *gonet.UDPConn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	buf := make([]byte, maxPacket)
+	buf := make([]byte, maxQuery)
 	for {
-		_ = in.SetReadDeadline(time.Now().Add(udpIdle))
+		_ = in.SetReadDeadline(time.Now().Add(dnsIdle))
 		n, err := in.Read(buf)
 		if err != nil {
 			return
