@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -122,12 +123,18 @@ func (c *Client) again(ctx context.Context, f func() error) error {
 	return c.times(ctx, c.opts.Retry.Attempts, f)
 }
 
+// refusedAttempts is how often to knock where nobody listens.
+const refusedAttempts = 3
+
 func (c *Client) times(ctx context.Context, attempts int, f func() error) error {
 	wait := c.opts.Retry.Wait
 	for attempt := 1; ; attempt++ {
 		err := f()
 		if err == nil || attempt >= attempts || !passing(err) || ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			attempts = min(attempts, refusedAttempts)
 		}
 		var se *statusError
 		pause := wait

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -494,6 +495,33 @@ func TestAuthentication(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestTokenServerBesideTheRegistry(t *testing.T) {
+	home := isolate(t)
+	tokens := authServer(t, true) // only its /token is used
+	reg := newTestRegistry(t)
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer tok ") {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="s"`, tokens.URL))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	// The credentials are those of the registry, whose token server is elsewhere.
+	writeFileT(t, filepath.Join(home, ".docker/config.json"), `{"auths":{"`+reg.host+`":{"auth":"`+basic("alice", "s3cret-word")+`"}}}`, 0o600)
+	c := newTestClient(t, quick)
+	mustPush(t, c, reg.host+"/app", testImage(t, c, "app", 10))
+	if n := count(tokens.take(), "GET", "/token"); n == 0 {
+		t.Error("the token server was not asked")
+	}
+	for registry, realm := range map[string]string{"10.0.0.5:5000": "http://169.254.169.254/x", "example.com": "http://10.0.0.1/x", "8.8.8.8": "http://127.0.0.1/x"} {
+		ch := &transport.Challenge{Parameters: map[string]string{"realm": realm}}
+		if _, got := internalRealm(nil, registry, ch); got != ch {
+			t.Errorf("%s may send us to %s", registry, realm)
+		}
 	}
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -77,7 +80,8 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 	if challenge.Insecure {
 		s.scheme = "http"
 	}
-	rt, err := authenticated(ctx, h, cred, scopes, challenge)
+	base, challenge := internalRealm(h.base, ep.host, challenge)
+	rt, err := authenticated(ctx, h.reg, base, cred, scopes, challenge)
 	if err != nil {
 		return nil, s.fail("log in for", strings.TrimPrefix(scopes[0], "repository:"), err)
 	}
@@ -85,14 +89,14 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 	return s, nil
 }
 
-// authenticated wraps the host's transport with what its challenge asks for.
-func authenticated(ctx context.Context, h *host, cred credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
+// authenticated wraps a transport with what the registry's challenge asks for.
+func authenticated(ctx context.Context, reg name.Registry, base http.RoundTripper, cred credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
 	token := &transport.Token{}
 	if strings.EqualFold(ch.Scheme, "bearer") {
 		if cred.auth.RegistryToken != "" {
 			token.Token = cred.auth.RegistryToken
 		} else {
-			got, err := transport.Exchange(ctx, h.reg, cred.authenticator(), h.base, scopes, ch)
+			got, err := transport.Exchange(ctx, reg, cred.authenticator(), base, scopes, ch)
 			if err != nil {
 				return nil, err
 			}
@@ -102,7 +106,46 @@ func authenticated(ctx context.Context, h *host, cred credential, scopes []strin
 			}
 		}
 	}
-	return transport.FromToken(h.reg, cred.authenticator(), h.base, ch, token)
+	return transport.FromToken(reg, cred.authenticator(), base, ch, token)
+}
+
+// internalRealm lets a registry at a private address name a token server at
+// another one, as a self-hosted registry without DNS does. The library refuses
+// token servers at private addresses, lest a registry in the internet makes us ask
+// a server inside; so for this case the server gets a name. Link-local addresses
+// (the metadata services of clouds) stay refused.
+func internalRealm(base http.RoundTripper, registry string, ch *transport.Challenge) (http.RoundTripper, *transport.Challenge) {
+	u, err := url.Parse(ch.Parameters["realm"])
+	if err != nil || u.Host == registry {
+		return base, ch
+	}
+	_, from := splitHost(registry)
+	if _, to := splitHost(u.Host); !isInternal(from) || !isInternal(to) {
+		return base, ch
+	}
+	alias := &aliasTransport{inner: base, alias: "token-server.invalid", host: u.Host}
+	u.Host = alias.alias
+	named := *ch
+	named.Parameters = maps.Clone(ch.Parameters)
+	named.Parameters["realm"] = u.String()
+	return alias, &named
+}
+
+func isInternal(ip net.IP) bool { return ip != nil && (ip.IsLoopback() || ip.IsPrivate()) }
+
+// aliasTransport sends requests for one host to another.
+type aliasTransport struct {
+	inner       http.RoundTripper
+	alias, host string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *aliasTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host == t.alias {
+		req = req.Clone(req.Context())
+		req.URL.Host, req.Host = t.host, t.host
+	}
+	return t.inner.RoundTrip(req)
 }
 
 // checkRedirect follows redirects (registries send blobs from elsewhere), but
