@@ -23,6 +23,9 @@ type Client struct {
 	keys   *keychain
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
+	// compressions bounds the layers that are compressed at once, which costs
+	// memory; each keeps several cores busy.
+	compressions *semaphore.Weighted
 
 	mu       sync.Mutex
 	hosts    map[string]*host    // guarded by mu
@@ -45,8 +48,9 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	return &Client{
 		store: store, images: images, opts: opts, limits: opts.Timeouts.withDefaults(),
 		routes: routes, keys: newKeychain(opts.ConfigDir),
-		transfers: semaphore.NewWeighted(int64(opts.Parallel)),
-		hosts:     map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},
+		compressions: semaphore.NewWeighted(maxCompressions),
+		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
+		hosts:        map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},
 		down: map[string]time.Time{},
 	}, nil
 }

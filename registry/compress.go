@@ -24,6 +24,8 @@ const (
 	gzipBlock = 1 << 20
 	// gzipBlocks bounds the memory of one compression.
 	gzipBlocks = 4
+	// maxCompressions is how many layers are compressed at once.
+	maxCompressions = 2
 )
 
 // newGzip compresses with several cores, without name and time in the header.
@@ -155,6 +157,10 @@ func (c *Client) compress(ctx context.Context, l snapshot.Layer, w io.Writer) (o
 }
 
 func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) (ocispec.Descriptor, error) {
+	if err := c.compressions.Acquire(ctx, 1); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer c.compressions.Release(1)
 	tar, err := c.store.Tar(ctx, l)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -169,7 +175,7 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	_, err = io.Copy(zw, tar)
+	_, err = io.CopyBuffer(zw, struct{ io.Reader }{tar}, make([]byte, 64<<10))
 	if err = errors.Join(err, zw.Close()); err != nil {
 		return ocispec.Descriptor{}, err
 	}
