@@ -75,7 +75,7 @@ func openTAP() (*os.File, error) {
 	// Only IPv4 is forwarded: an interface with a link-local IPv6 address would
 	// make programs try IPv6 first. The loopback keeps ::1.
 	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EROFS) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) && !errors.Is(err, unix.EROFS) {
 		return nil, fmt.Errorf("disable IPv6: %w", err)
 	}
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

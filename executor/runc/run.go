@@ -157,6 +157,7 @@ func (r *run) process(streams *stdio) *libcontainer.Process {
 		ExtraFiles: []*os.File{r.loader.child},
 		Args:       r.spec.Args, Env: r.spec.Env, Cwd: cwd(r.spec),
 		UID: int(u.UID), GID: int(u.GID), Init: true,
+		LogLevel: "2", // errors; the first stages would tell every step otherwise
 	}
 	for _, g := range u.Groups {
 		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
