@@ -79,23 +79,48 @@ func (t *Tree) openFile(p string) (*os.File, error) {
 	return openBeneath(t.root, p, unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
-// hashFile reads a file that looked like want.
-func (t *Tree) hashFile(p string, want fileStat) (digest.Digest, error) {
+// hashTries is how often a file is read that changes meanwhile.
+const hashTries = 3
+
+// hashFile reads a file and returns its digest, and what it looked like before and
+// after that.
+func (t *Tree) hashFile(p string) (d digest.Digest, stat fileStat, err error) {
+	for range hashTries {
+		d, stat, err = t.hashOnce(p)
+		if !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, errChanged) {
+		err = fmt.Errorf("read /%s: %w", p, err)
+	}
+	return d, stat, err
+}
+
+func (t *Tree) hashOnce(p string) (digest.Digest, fileStat, error) {
 	f, err := t.openFile(p)
 	if err != nil {
-		return "", fmt.Errorf("read /%s: %w", p, err)
+		return "", fileStat{}, err
 	}
-	r := &checkedFile{f: f, path: p, want: want}
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fmt.Errorf("/%s %w", p, errChanged)
+	}
+	if err != nil {
+		return "", fileStat{}, errors.Join(err, f.Close())
+	}
+	r := &checkedFile{f: f, path: p, want: statOf(&st)}
 	defer r.Close()
-	if err := r.check(); err != nil {
-		return "", err
-	}
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, onlyReader{r}, make([]byte, min(64<<10, max(512, want.size+1)))); err != nil {
-		return "", err
+	if _, err := io.CopyBuffer(h, onlyReader{r}, make([]byte, min(64<<10, max(512, st.Size+1)))); err != nil {
+		return "", fileStat{}, err
 	}
-	return digest.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
+	return digest.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), r.want, nil
 }
+
+// errChanged says that a file is not what it was.
+var errChanged = errors.New("changed while the context was read")
 
 // onlyReader hides all other methods, so that io.CopyBuffer uses its buffer.
 type onlyReader struct{ io.Reader }
@@ -127,7 +152,7 @@ func (c *checkedFile) check() error {
 		return fmt.Errorf("read /%s: %w", c.path, err)
 	}
 	if statOf(&st).key() != c.want.key() {
-		return fmt.Errorf("/%s changed while the context was read", c.path)
+		return fmt.Errorf("/%s %w", c.path, errChanged)
 	}
 	return nil
 }

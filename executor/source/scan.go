@@ -153,6 +153,19 @@ func newEntry(p string, st *unix.Stat_t) *snapshot.Entry {
 	return e
 }
 
+// xattrs reads the extended attributes of a path.
+func (t *Tree) xattrs(p string) (map[string]string, error) {
+	dir, err := openBeneath(t.root, path.Dir(p), unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		defer dir.Close()
+		var attrs map[string]string
+		if attrs, err = xattrs(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), path.Base(p))); err == nil {
+			return attrs, nil
+		}
+	}
+	return nil, fmt.Errorf("read attributes of /%s: %w", p, err)
+}
+
 // xattrs reads the extended attributes that images keep: those of users and file
 // capabilities.
 func xattrs(p string) (map[string]string, error) {

@@ -22,9 +22,10 @@ import (
 )
 
 // Tree is a directory of this machine without what ignore patterns exclude. Each
-// object is looked at once, when it is first asked for. Owners are 0:0, and a
-// socket reads as an empty regular file. A file that changes after it was looked
-// at makes reading it an error. It implements snapshot.Tree.
+// object is looked at once, when it is first asked for, and a file again when it is
+// hashed. Owners are 0:0, and a socket reads as an empty regular file. A file that
+// changes while or after it is hashed makes reading it an error. It implements
+// snapshot.Tree.
 type Tree struct {
 	dir    string // absolute, without symlinks
 	root   *os.File
@@ -118,18 +119,18 @@ func (t *Tree) Open(p string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := t.entryOf(n)
+	e, stat := t.view(n)
 	if e.Type != snapshot.TypeFile {
 		return nil, &fs.PathError{Op: "open", Path: "/" + p, Err: errors.New("not a regular file")}
 	}
-	if n.stat.isSocket() {
+	if stat.isSocket() {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
 	f, err := t.openFile(e.Path)
 	if err != nil {
 		return nil, fmt.Errorf("read /%s: %w", p, err)
 	}
-	r := &checkedFile{f: f, path: e.Path, want: n.stat}
+	r := &checkedFile{f: f, path: e.Path, want: stat}
 	if err := r.check(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -155,10 +156,14 @@ func (t *Tree) Digest(p string) (digest.Digest, error) {
 // file with one link.
 func (t *Tree) SameFile(p string) string {
 	n, err := t.find("lstat", p)
-	if err != nil || n.stat.nlink < 2 || t.entryOf(n).Type != snapshot.TypeFile {
+	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%d:%d", n.stat.dev, n.stat.ino)
+	e, stat := t.view(n)
+	if stat.nlink < 2 || e.Type != snapshot.TypeFile {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", stat.dev, stat.ino)
 }
 
 // ExcludedBy returns the ignore pattern that hides a path that exists.
@@ -171,9 +176,14 @@ func (t *Tree) ExcludedBy(p string) (pattern string, ok bool) {
 }
 
 func (t *Tree) entryOf(n *node) *snapshot.Entry {
+	e, _ := t.view(n)
+	return e
+}
+
+func (t *Tree) view(n *node) (*snapshot.Entry, fileStat) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return n.entry
+	return n.entry, n.stat
 }
 
 // find returns a node without following symlinks.
@@ -326,21 +336,29 @@ func (t *Tree) hashAll(ctx context.Context, nodes []*node) error {
 	return nil
 }
 
-// hash reads a file and puts its digest into its entry.
+// hash reads a file and puts its digest into its entry. A file that changed since
+// it was listed is taken as it is now.
 func (t *Tree) hash(n *node) error {
-	e := t.entryOf(n)
-	d := emptyDigest
-	if !n.stat.isSocket() {
-		var err error
-		if d, err = t.hashFile(e.Path, n.stat); err != nil {
+	e, stat := t.view(n)
+	known := *e
+	known.Digest = emptyDigest
+	if !stat.isSocket() {
+		d, now, err := t.hashFile(e.Path)
+		if err != nil {
 			return err
 		}
+		known.Digest = d
+		if stat.key() != now.key() {
+			known.Size, known.Mode, known.ModTime = now.size, now.mode&0o7777, time.Unix(0, now.mtime)
+			stat = now
+			if known.Xattrs, err = t.xattrs(e.Path); err != nil {
+				return err
+			}
+		}
 	}
-	known := *e
-	known.Digest = d
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n.entry = &known
+	n.entry, n.stat = &known, stat
 	t.hashed++
 	if parent := t.dirs[path.Dir(e.Path)]; parent != nil {
 		parent.changed = true
