@@ -4,25 +4,19 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -364,208 +358,4 @@ func TestMirrors(t *testing.T) {
 			t.Errorf("the mirror got %v", reqs)
 		}
 	})
-}
-
-func TestIndexPlatform(t *testing.T) {
-	isolate(t)
-	reg := newTestRegistry(t)
-	c := newTestClient(t, quick)
-	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
-	want := map[string]digest.Digest{}
-	for _, p := range []ocispec.Platform{
-		{OS: "unknown", Architecture: "unknown"},
-		{OS: "linux", Architecture: "arm64", Variant: "v8"},
-		{OS: "linux", Architecture: "arm", Variant: "v6"},
-		{OS: "linux", Architecture: "arm", Variant: "v7"},
-		{OS: "linux", Architecture: "amd64"},
-		{OS: "windows", Architecture: "amd64"},
-	} {
-		cfg := testConfig()
-		cfg.Platform = p
-		img, err := Assemble(AssembleInput{Config: cfg, Steps: []AssembleStep{{CreatedBy: "LABEL", EmptyLayer: true, Config: cfg}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		desc := mustPush(t, c, reg.host+"/multi:"+p.OS+p.Architecture+p.Variant, img)
-		desc.Platform = &p
-		index.Manifests = append(index.Manifests, desc)
-		want[p.OS+"/"+p.Architecture+"/"+p.Variant] = desc.Digest
-	}
-	raw, err := json.Marshal(index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, reg.URL+"/v2/multi/manifests/latest", strings.NewReader(string(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", ocispec.MediaTypeImageIndex)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	for in, out := range map[string]string{
-		"linux/amd64/":   "linux/amd64/",
-		"linux/arm64/":   "linux/arm64/v8",
-		"linux/arm/v7":   "linux/arm/v7",
-		"linux/arm/v6":   "linux/arm/v6",
-		"windows/amd64/": "windows/amd64/",
-	} {
-		p := strings.Split(in, "/")
-		r, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: p[0], Architecture: p[1], Variant: p[2]})
-		if err != nil {
-			t.Errorf("%s: %v", in, err)
-			continue
-		}
-		if r.Digest() != want[out] || r.Index == nil || r.Index.Digest != digest.FromBytes(raw) {
-			t.Errorf("%s: got %s of index %v", in, r.Digest(), r.Index)
-		}
-	}
-	_, err = newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: "linux", Architecture: "s390x"})
-	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/arm/v7") || strings.Contains(err.Error(), "unknown") {
-		t.Errorf("%v", err)
-	}
-}
-
-// authServer is a registry behind a token server (bearer) or basic credentials.
-func authServer(t *testing.T, bearer bool) *testRegistry {
-	t.Helper()
-	reg := newTestRegistry(t)
-	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		user, pass, _ := r.BasicAuth()
-		good := user == "alice" && pass == "s3cret-word"
-		if bearer && r.URL.Path == "/token" {
-			if !good {
-				w.WriteHeader(http.StatusUnauthorized)
-				fmt.Fprintf(w, `{"errors":[{"code":"UNAUTHORIZED","message":"no: %s"}]}`, pass)
-				return true
-			}
-			json.NewEncoder(w).Encode(map[string]string{"token": "tok " + strings.Join(r.URL.Query()["scope"], " ")})
-			return true
-		}
-		if bearer {
-			tok := r.Header.Get("Authorization")
-			good = strings.HasPrefix(tok, "Bearer tok ") && (r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(tok, "push"))
-		}
-		if good {
-			return false
-		}
-		if bearer {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="a, \"b\"",scope="repository:x:pull"`, reg.host))
-		} else {
-			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-		}
-		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
-		return true
-	})
-	return reg
-}
-
-func TestAuthentication(t *testing.T) {
-	for _, bearer := range []bool{false, true} {
-		t.Run(fmt.Sprintf("bearer=%v", bearer), func(t *testing.T) {
-			home := isolate(t)
-			reg := authServer(t, bearer)
-			login := func(pass string) {
-				writeFileT(t, filepath.Join(home, ".docker/config.json"), `{"auths":{"`+reg.host+`":{"auth":"`+basic("alice", pass)+`"}}}`, 0o600)
-			}
-			login("s3cret-word")
-			c := newTestClient(t, quick)
-			img := testImage(t, c, "app", 100)
-			mustPush(t, c, reg.host+"/app", img)
-			b := newTestClient(t, quick)
-			sameImage(t, c, img, b, mustPull(t, b, reg.host+"/app"))
-
-			login("wr0ng-word")
-			_, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/app", amd64)
-			var e *Error
-			if !errors.Is(err, ErrUnauthorized) || !errors.As(err, &e) || !strings.Contains(e.Credentials, `user "alice"`) ||
-				!strings.Contains(e.Hint, "docker login "+reg.host) || e.Status != 401 {
-				t.Errorf("%v, %+v", err, e)
-			}
-			if strings.Contains(err.Error(), "wr0ng-word") || strings.Contains(err.Error(), basic("alice", "wr0ng-word")) {
-				t.Errorf("the error shows the password: %v", err)
-			}
-			if err := os.Remove(filepath.Join(home, ".docker/config.json")); err != nil {
-				t.Fatal(err)
-			}
-			_, err = newClientOn(t, c.store, quick).Push(t.Context(), reg.host+"/app", img, PushOptions{})
-			if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "credentials: none") {
-				t.Errorf("%v", err)
-			}
-		})
-	}
-}
-
-func TestTokenServerBesideTheRegistry(t *testing.T) {
-	home := isolate(t)
-	tokens := authServer(t, true) // only its /token is used
-	reg := newTestRegistry(t)
-	reg.setFault(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer tok ") {
-			return false
-		}
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="s"`, tokens.URL))
-		w.WriteHeader(http.StatusUnauthorized)
-		return true
-	})
-	// The credentials are those of the registry, whose token server is elsewhere.
-	writeFileT(t, filepath.Join(home, ".docker/config.json"), `{"auths":{"`+reg.host+`":{"auth":"`+basic("alice", "s3cret-word")+`"}}}`, 0o600)
-	c := newTestClient(t, quick)
-	mustPush(t, c, reg.host+"/app", testImage(t, c, "app", 10))
-	if n := count(tokens.take(), "GET", "/token"); n == 0 {
-		t.Error("the token server was not asked")
-	}
-	for registry, realm := range map[string]string{"10.0.0.5:5000": "http://169.254.169.254/x", "example.com": "http://10.0.0.1/x", "8.8.8.8": "http://127.0.0.1/x"} {
-		ch := &transport.Challenge{Parameters: map[string]string{"realm": realm}}
-		if _, got := internalRealm(nil, registry, ch); got != ch {
-			t.Errorf("%s may send us to %s", registry, realm)
-		}
-	}
-}
-
-func TestCertsDir(t *testing.T) {
-	srv := httptest.NewTLSServer(http.NotFoundHandler())
-	defer srv.Close()
-	host := strings.TrimPrefix(srv.URL, "https://")
-	dir := t.TempDir()
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	writeFileT(t, filepath.Join(dir, host, "ca.crt"), string(ca), 0o644)
-	conf, err := tlsConfig(host, []string{t.TempDir(), dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
-	resp, err := client.Get(srv.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	writeFileT(t, filepath.Join(dir, host, "other.crt"), "no certificate", 0o644)
-	if _, err := tlsConfig(host, []string{dir}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "other.crt") {
-		t.Errorf("%v", err)
-	}
-	writeFileT(t, filepath.Join(dir, "b", "client.cert"), string(ca), 0o644)
-	if _, err := tlsConfig("b", []string{dir}); err == nil || !strings.Contains(err.Error(), "client.key") {
-		t.Errorf("client certificate without key: %v", err)
-	}
-}
-
-func TestInsecureTLS(t *testing.T) {
-	reg, a, img, _ := pushed(t)
-	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reg.Config.Handler.ServeHTTP(w, r) }))
-	front.Config.ErrorLog = log.New(io.Discard, "", 0)
-	front.StartTLS()
-	defer front.Close()
-	host := strings.TrimPrefix(front.URL, "https://")
-	opts := quick
-	opts.Mirrors = []string{"secure.example=https://" + host}
-	_, err := newTestClient(t, opts).Resolve(t.Context(), "secure.example/app", amd64)
-	if err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("unknown certificate: %v", err)
-	}
-	opts.Insecure = []string{host}
-	b := newTestClient(t, opts)
-	sameImage(t, a, img, b, mustPull(t, b, "secure.example/app"))
 }

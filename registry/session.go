@@ -22,8 +22,7 @@ type host struct {
 	reg  name.Registry
 
 	mu        sync.Mutex
-	scheme    string               // guarded by mu; "" until the first answer
-	challenge *transport.Challenge // guarded by mu
+	challenge *transport.Challenge // guarded by mu; nil until the first answer
 }
 
 // session is an authenticated way to one repository.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"runtime"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestPushPull(t *testing.T) {
@@ -242,5 +245,67 @@ func TestGzipDoesNotDependOnCores(t *testing.T) {
 				t.Errorf("%d cores, pieces of %d: other bytes", procs, piece)
 			}
 		}
+	}
+}
+
+func TestIndexPlatform(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	want := map[string]digest.Digest{}
+	for _, p := range []ocispec.Platform{
+		{OS: "unknown", Architecture: "unknown"},
+		{OS: "linux", Architecture: "arm64", Variant: "v8"},
+		{OS: "linux", Architecture: "arm", Variant: "v6"},
+		{OS: "linux", Architecture: "arm", Variant: "v7"},
+		{OS: "linux", Architecture: "amd64"},
+		{OS: "windows", Architecture: "amd64"},
+	} {
+		cfg := testConfig()
+		cfg.Platform = p
+		img, err := Assemble(AssembleInput{Config: cfg, Steps: []AssembleStep{{CreatedBy: "LABEL", EmptyLayer: true, Config: cfg}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc := mustPush(t, c, reg.host+"/multi:"+p.OS+p.Architecture+p.Variant, img)
+		desc.Platform = &p
+		index.Manifests = append(index.Manifests, desc)
+		want[p.OS+"/"+p.Architecture+"/"+p.Variant] = desc.Digest
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, reg.URL+"/v2/multi/manifests/latest", strings.NewReader(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", ocispec.MediaTypeImageIndex)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	for in, out := range map[string]string{
+		"linux/amd64/":   "linux/amd64/",
+		"linux/arm64/":   "linux/arm64/v8",
+		"linux/arm/v7":   "linux/arm/v7",
+		"linux/arm/v6":   "linux/arm/v6",
+		"windows/amd64/": "windows/amd64/",
+	} {
+		p := strings.Split(in, "/")
+		r, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: p[0], Architecture: p[1], Variant: p[2]})
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		if r.Digest() != want[out] || r.Index == nil || r.Index.Digest != digest.FromBytes(raw) {
+			t.Errorf("%s: got %s of index %v", in, r.Digest(), r.Index)
+		}
+	}
+	_, err = newTestClient(t, quick).Resolve(t.Context(), reg.host+"/multi", ocispec.Platform{OS: "linux", Architecture: "s390x"})
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/arm/v7") || strings.Contains(err.Error(), "unknown") {
+		t.Errorf("%v", err)
 	}
 }
