@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // The files of a layer's folder.
@@ -72,12 +73,32 @@ func checkID(id LayerID) error {
 	return nil
 }
 
-// loadLayer reads a layer's record; the error matches fs.ErrNotExist if the store
-// has no such layer.
+// loadLayer reads a layer's record, which must not be changed; the error matches
+// fs.ErrNotExist if the store has no such layer.
 func (s *Store) loadLayer(id LayerID) (*layerRecord, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
+	var st unix.Stat_t
+	statErr := lstat(s.layerPath(id, layerFile), &st)
+	version := fmt.Sprint(st.Ino, st.Ctim)
+	if known, ok := s.records.Load(id); ok && statErr == nil && known.(knownRecord).version == version {
+		return known.(knownRecord).rec, nil
+	}
+	rec, err := s.readLayer(id)
+	if err == nil && statErr == nil {
+		s.records.Store(id, knownRecord{rec, version})
+	}
+	return rec, err
+}
+
+// knownRecord is a record and the version of the file that it was read from.
+type knownRecord struct {
+	rec     *layerRecord
+	version string
+}
+
+func (s *Store) readLayer(id LayerID) (*layerRecord, error) {
 	b, err := os.ReadFile(s.layerPath(id, layerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("layer %s: %w", id, fs.ErrNotExist)

@@ -9,7 +9,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-const sinkChunk = 256 << 10
+const (
+	sinkChunk  = 256 << 10
+	sinkChunks = 4 // how many there are at most
+)
 
 // tarSink receives the bytes of a tar and hashes them, and writes them where
 // asked, in a goroutine of its own, so that whoever makes the bytes goes on.
@@ -19,18 +22,15 @@ type tarSink struct {
 	h          hash.Hash
 	out        io.Writer // may be nil
 	pos        int64
+	chunks     int // made so far
 	wg         sync.WaitGroup
 	mu         sync.Mutex
 	err        error // of out
 }
 
 func newTarSink(out io.Writer) *tarSink {
-	const n = 4
-	t := &tarSink{full: make(chan []byte, n), free: make(chan []byte, n), h: sha256.New(), out: out}
-	for range n - 1 {
-		t.free <- make([]byte, 0, sinkChunk)
-	}
-	t.buf = make([]byte, 0, sinkChunk)
+	t := &tarSink{full: make(chan []byte, sinkChunks), free: make(chan []byte, sinkChunks), h: sha256.New(), out: out}
+	t.buf = t.chunk()
 	t.wg.Go(t.drain)
 	return t
 }
@@ -64,8 +64,22 @@ func (t *tarSink) write(p []byte) {
 		p = p[n:]
 		if len(t.buf) == cap(t.buf) {
 			t.full <- t.buf
-			t.buf = <-t.free
+			t.buf = t.chunk()
 		}
+	}
+}
+
+// chunk returns an empty chunk; small tars need only one.
+func (t *tarSink) chunk() []byte {
+	if t.chunks == sinkChunks {
+		return <-t.free
+	}
+	select {
+	case b := <-t.free:
+		return b
+	default:
+		t.chunks++
+		return make([]byte, 0, sinkChunk)
 	}
 }
 

@@ -32,13 +32,14 @@ type Options struct {
 // processes at once. Every method that takes a Layer or a Stack accepts values
 // that another process, or an earlier one, got from a store on the same folder.
 type Store struct {
-	root  string
-	maker maker
-	blobs *Blobs
-	slots *semaphore.Weighted // of fetching and unpacking
-	owner *flock              // held while this Store is open; see Reclaim
-	name  string              // of owner; begins the names of temporary entries
-	seq   atomic.Int64        // numbers temporary entries
+	root    string
+	maker   maker
+	blobs   *Blobs
+	slots   *semaphore.Weighted // of fetching and unpacking
+	owner   *flock              // held while this Store is open; see Reclaim
+	name    string              // of owner; begins the names of temporary entries
+	seq     atomic.Int64        // numbers temporary entries
+	records sync.Map            // knownRecord by LayerID: what need not be read again
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
