@@ -46,6 +46,7 @@ type job struct {
 	outputs []output
 	secrets secrets
 	dirs    *source.Contexts
+	before  string // id of what the failed step would have run on
 }
 
 // build is `builder build`.
@@ -124,7 +125,7 @@ func (j *job) run(ctx context.Context) ([]built, error) {
 	j.display.Announce(j.plan.Graph.Steps)
 	results, err := j.solve(ctx)
 	if err != nil {
-		return nil, errors.Join(err, j.keepFinished())
+		return nil, errors.Join(err, j.keepFinished(err))
 	}
 	return j.export(ctx, results)
 }
@@ -174,7 +175,7 @@ func (j *job) explain(err error) error {
 	if j.file == nil {
 		return err
 	}
-	return &sourceError{err: err, file: j.file}
+	return &sourceError{err: err, file: j.file, before: j.before}
 }
 
 // warn prints what lint found and which build arguments nothing used.

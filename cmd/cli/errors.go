@@ -134,8 +134,11 @@ func stepCode(e *executor.StepError) int {
 		}
 		return ExitInfra
 	}
-	if errors.Is(e, fs.ErrNotExist) {
+	switch {
+	case errors.Is(e, fs.ErrNotExist):
 		return ExitUser
+	case errors.Is(e, fs.ErrPermission):
+		return ExitInfra
 	}
 	return ExitBuild
 }

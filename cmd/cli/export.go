@@ -39,7 +39,7 @@ func (j *job) export(ctx context.Context, results []executor.Result) ([]built, e
 		if imgs, err = j.assemble(results); err != nil {
 			return err
 		}
-		if err := j.record(j.plan.Stages); err != nil {
+		if _, err := j.record(j.plan.Stages); err != nil {
 			return err
 		}
 		for _, o := range j.outputs {

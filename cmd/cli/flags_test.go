@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -334,7 +335,7 @@ func TestReport(t *testing.T) {
 			Step: step, ExitCode: 1, LogTail: []byte("one\n10%\r99%\n"), LogPath: "/logs/x",
 			Err: errors.New(`process "/bin/sh -c false" did not complete successfully: exit code: 1`),
 		},
-		file: &parser.File{Name: "Dockerfile", Source: src},
+		file: &parser.File{Name: "Dockerfile", Source: src}, before: "0123456789abcdef",
 	}
 	var got bytes.Buffer
 	report(&got, err)
@@ -351,6 +352,7 @@ Dockerfile:2
 --------------------
 ERROR: failed to build: process "/bin/sh -c false" did not complete successfully: exit code: 1
 hint: the full log is in /logs/x
+hint: to try the step by hand: builder run --rm -it 0123456789ab sh
 `
 	if got.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
@@ -421,5 +423,32 @@ func TestStoreAuth(t *testing.T) {
 	}
 	if _, err := storeAuth("x", "me", "pw"); err == nil {
 		t.Error("a password is written beside a credential helper")
+	}
+}
+
+func TestPruneLogs(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for i := range keptLogs + 10 {
+		path := filepath.Join(dir, fmt.Sprintf("%03d.log", i))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		age := time.Duration(i) * time.Hour
+		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pruneLogs(dir, now.Add(-48*time.Hour)); err != nil { // when all were young
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadDir(dir); len(got) != keptLogs+10 {
+		t.Errorf("%d young logs are left of %d", len(got), keptLogs+10)
+	}
+	if err := pruneLogs(dir, now); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadDir(dir); len(got) != keptLogs || exists(filepath.Join(dir, "059.log")) || !exists(filepath.Join(dir, "000.log")) {
+		t.Errorf("%d logs, want the newest %d", len(got), keptLogs)
 	}
 }

@@ -15,10 +15,13 @@ import (
 
 const rule = "--------------------"
 
-// sourceError adds the Dockerfile to an error, for the excerpt.
+// sourceError adds to an error what the build knows: the Dockerfile for the
+// excerpt, and where a failed step can be tried by hand.
 type sourceError struct {
 	err  error
 	file *parser.File
+	// before is the id of what the failed step would have run on, "" if unknown.
+	before string
 }
 
 // Error implements error.
@@ -109,9 +112,9 @@ func hints(err error, step *executor.StepError) []string {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		out = append(out, "the disk is full: `builder rm` and `builder rmi` free space, or put the store elsewhere with --root")
-	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 && step == nil:
-		out = append(out, "builder needs to be root to run build steps, or a store that you may write to (--root)")
+		out = append(out, "the disk is full: free some space, or put the store on another one with --root")
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 && (step == nil || step.ExitCode == 0):
+		out = append(out, "builder must run as root to build and run (and --root must name a store that it may write to)")
 	}
 	if step == nil {
 		return out
@@ -128,6 +131,10 @@ func hints(err error, step *executor.StepError) []string {
 	}
 	if step.LogPath != "" {
 		out = append(out, "the full log is in "+step.LogPath)
+	}
+	var src *sourceError
+	if errors.As(err, &src) && src.before != "" && step.ExitCode != 0 {
+		out = append(out, "to try the step by hand: builder run --rm -it "+shortID(src.before, false)+" sh")
 	}
 	return out
 }

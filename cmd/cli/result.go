@@ -120,9 +120,10 @@ func sameLayers(a, b snapshot.Stack) bool {
 }
 
 // record keeps every instruction's result of the stages as an image of its own,
-// as far as the results are known.
-func (j *job) record(stages []*planner.Image) error {
+// as far as the results are known. It returns the id of each stage's last one.
+func (j *job) record(stages []*planner.Image) (map[*planner.Image]string, error) {
 	var errs []error
+	last := map[*planner.Image]string{}
 	for _, st := range stages {
 		in, complete, err := j.assembleInput(st)
 		if err != nil {
@@ -138,10 +139,11 @@ func (j *job) record(stages []*planner.Image) error {
 		recs, err := registry.V1Records(in)
 		if err == nil {
 			err = j.engine.images.PutV1(recs...)
+			last[st] = recs[len(recs)-1].ID
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return last, errors.Join(errs...)
 }
 
 // ran is the command of a step that starts a process.
@@ -163,7 +165,20 @@ func lastConfig(in registry.AssembleInput) planner.ImageConfig {
 }
 
 // keepFinished records the instructions that were done before a build failed, so
-// that their results can be looked at.
-func (j *job) keepFinished() error {
-	return j.record(j.plan.Stages)
+// that their results can be looked at. It remembers what the failed step would
+// have run on.
+func (j *job) keepFinished(cause error) error {
+	last, err := j.record(j.plan.Stages)
+	var step *executor.StepError
+	if !errors.As(cause, &step) {
+		return err
+	}
+	for st, id := range last {
+		for _, inst := range st.Instructions {
+			if inst.Step == step.Step {
+				j.before = id
+			}
+		}
+	}
+	return err
 }
