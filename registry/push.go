@@ -249,13 +249,13 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 	if sendErr == nil {
 		sendErr = p.finish(ctx, location, desc)
 	}
-	if sendErr == nil {
-		return desc, nil
+	if sendErr != nil && ctx.Err() == nil && passing(sendErr) {
+		sendErr = p.upload(ctx, desc)
 	}
-	if ctx.Err() != nil || !passing(sendErr) {
-		return desc, p.s.fail("push layer", desc.Digest.String(), sendErr)
+	if sendErr == nil && p.opts.Progress != nil {
+		p.opts.Progress(tee.item, desc.Size, desc.Size) // only now is the total known
 	}
-	return desc, p.upload(ctx, desc)
+	return desc, p.s.fail("push layer", desc.Digest.String(), sendErr)
 }
 
 // meter reports what passes through it.

@@ -21,17 +21,22 @@ func TestPushPull(t *testing.T) {
 	a := newTestClient(t, quick)
 	img := testImage(t, a, "app", 3<<20, 100, 0)
 	var mu sync.Mutex
-	items := map[string]int64{}
-	desc, err := a.Push(t.Context(), reg.host+"/team/app:1", img, PushOptions{Progress: func(item string, cur, _ int64) {
+	items, totals := map[string]int64{}, map[string]int64{}
+	desc, err := a.Push(t.Context(), reg.host+"/team/app:1", img, PushOptions{Progress: func(item string, cur, total int64) {
 		mu.Lock()
 		defer mu.Unlock()
-		items[item] = cur
+		items[item], totals[item] = cur, total
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(items) < 3 {
-		t.Errorf("progress of %d items, want one a layer at least", len(items))
+	if len(items) < 4 {
+		t.Errorf("progress of %d items, want one a layer and the configuration", len(items))
+	}
+	for item, cur := range items {
+		if cur != totals[item] {
+			t.Errorf("progress of %s ended at %d of %d", item, cur, totals[item])
+		}
 	}
 	reqs := reg.take()
 	if n := count(reqs, "PATCH", "/blobs/uploads/"); n != 4 {
