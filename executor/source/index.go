@@ -123,10 +123,10 @@ func (ix *index) dir(name string) dirIndex {
 				return nil
 			}
 		}
+		if d.bad {
+			return nil
+		}
 		recs = append(recs, r)
-	}
-	if d.bad {
-		return nil
 	}
 	return recs
 }
