@@ -70,7 +70,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	}
 	imgs, err := j.run(ctx)
 	err = errors.Join(err, j.display.Close())
-	j.warn(mode)
+	j.warn(mode, err)
 	if err != nil {
 		return j.explain(err)
 	}
@@ -178,14 +178,26 @@ func (j *job) explain(err error) error {
 	return &sourceError{err: err, file: j.file, before: j.before}
 }
 
-// warn prints what lint found and which build arguments nothing used.
-func (j *job) warn(mode progress.Mode) {
-	if j.plan == nil || mode == progress.Quiet || mode == progress.JSON {
+// warn prints what lint found (also what it found before a mistake) and which
+// build arguments nothing used.
+func (j *job) warn(mode progress.Mode, err error) {
+	if mode == progress.Quiet || mode == progress.JSON {
 		return
 	}
+	var warnings []parser.Warning
+	var mistake *parser.Error
+	if errors.As(err, &mistake) {
+		warnings = mistake.Warnings
+	}
+	if j.plan != nil {
+		warnings = j.plan.Warnings
+	}
 	w := j.app.std.Err
-	for _, warning := range j.plan.Warnings {
+	for _, warning := range warnings {
 		fmt.Fprintf(w, "WARN: %s:%d: %s: %s\n", warning.File, warning.Start, warning.Rule, warning.Message)
+	}
+	if j.plan == nil {
+		return
 	}
 	for _, name := range j.plan.UnusedArgs {
 		fmt.Fprintf(w, "WARN: the build argument %s is not used: no ARG declares it\n", name)

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -116,46 +113,9 @@ func (e *engine) reclaim(ctx context.Context, warn io.Writer) {
 	if e.sandbox != nil {
 		errs = append(errs, e.sandbox.Reclaim(ctx))
 	}
-	errs = append(errs, pruneLogs(e.path("logs"), time.Now()))
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 		fmt.Fprintf(warn, "WARN: remove what a killed process left: %v\n", err)
 	}
-}
-
-const (
-	// keptLogs is how many logs of steps stay, whatever their age.
-	keptLogs = 50
-	// logAge is how old a log is at least when it goes; a younger one may belong
-	// to a step that is running.
-	logAge = 24 * time.Hour
-)
-
-// pruneLogs removes old logs of steps that failed or were killed.
-func pruneLogs(dir string, now time.Time) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || len(entries) <= keptLogs {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var logs []fs.FileInfo
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			logs = append(logs, info)
-		}
-	}
-	slices.SortFunc(logs, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	var errs []error
-	for _, info := range logs[min(keptLogs, len(logs)):] {
-		if now.Sub(info.ModTime()) < logAge {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, info.Name())); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Close releases the store.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -423,32 +422,5 @@ func TestStoreAuth(t *testing.T) {
 	}
 	if _, err := storeAuth("x", "me", "pw"); err == nil {
 		t.Error("a password is written beside a credential helper")
-	}
-}
-
-func TestPruneLogs(t *testing.T) {
-	dir := t.TempDir()
-	now := time.Now()
-	for i := range keptLogs + 10 {
-		path := filepath.Join(dir, fmt.Sprintf("%03d.log", i))
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		age := time.Duration(i) * time.Hour
-		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := pruneLogs(dir, now.Add(-48*time.Hour)); err != nil { // when all were young
-		t.Fatal(err)
-	}
-	if got, _ := os.ReadDir(dir); len(got) != keptLogs+10 {
-		t.Errorf("%d young logs are left of %d", len(got), keptLogs+10)
-	}
-	if err := pruneLogs(dir, now); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := os.ReadDir(dir); len(got) != keptLogs || exists(filepath.Join(dir, "059.log")) || !exists(filepath.Join(dir, "000.log")) {
-		t.Errorf("%d logs, want the newest %d", len(got), keptLogs)
 	}
 }

@@ -48,7 +48,7 @@ func (a *app) plan(ctx context.Context, f *buildFlags, path string, graph bool) 
 	if err := j.printVerdicts(ctx); err != nil {
 		return j.explain(err)
 	}
-	j.warn(progress.Plain)
+	j.warn(progress.Plain, nil)
 	return nil
 }
 
