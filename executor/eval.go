@@ -64,7 +64,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	if n.noCache {
 		return r.execute(ctx, n, key, parts, "told to run again")
 	}
-	unlock, err := r.opts.Locker.Lock(ctx, key)
+	unlock, err := r.lock(ctx, n, key)
 	if err != nil {
 		return err
 	}
@@ -94,6 +94,23 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	}
 	r.hit(n, res, "inputs with the same content")
 	return nil
+}
+
+// noticeAfter is how long a step waits for another build in silence.
+const noticeAfter = time.Second
+
+// lock takes the lock of a key, and says so if another build holds it for long.
+func (r *run) lock(ctx context.Context, n *node, key cache.Key) (func(), error) {
+	said := make(chan struct{})
+	notice := time.AfterFunc(noticeAfter, func() {
+		defer close(said)
+		r.observe(Event{Type: EventLog, Step: n.step, Stream: 2, Data: []byte("waiting for another build that runs this step\n")})
+	})
+	unlock, err := r.opts.Locker.Lock(ctx, key)
+	if !notice.Stop() {
+		<-said
+	}
+	return unlock, err
 }
 
 // resultKey names a node's result by the content of its inputs, which are done.

@@ -511,6 +511,40 @@ func TestSurvivorOfCancelledSolve(t *testing.T) {
 	wg.Wait()
 }
 
+// lockStep is a Locker whose locks another build holds until freed.
+type lockStep struct {
+	cache.Locker
+	freed chan struct{}
+}
+
+func (l lockStep) Lock(ctx context.Context, key cache.Key) (func(), error) {
+	select {
+	case <-l.freed:
+		return l.Locker.Lock(ctx, key)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func TestWaitingIsTold(t *testing.T) {
+	mem := &cachetest.Memory{}
+	freed := make(chan struct{})
+	var told executor.Event
+	b := newBench(&fakeWorker{}, mem, func(o *executor.Options) {
+		o.Locker = lockStep{mem, freed}
+		o.Observer = func(e executor.Event) {
+			if e.Type == executor.EventLog {
+				told = e
+				close(freed)
+			}
+		}
+	})
+	b.solve(t, exec("base", image("alpine")))
+	if !strings.Contains(string(told.Data), "waiting for another build") || told.Step.Meta.Name != "base" {
+		t.Errorf("told %+v", told)
+	}
+}
+
 func TestParallelism(t *testing.T) {
 	var mu sync.Mutex
 	now, most := 0, 0
