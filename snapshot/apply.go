@@ -190,7 +190,7 @@ func headerEntry(h *tar.Header) (Entry, error) {
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont:
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		e.Type, e.Size = TypeFile, h.Size
 	case tar.TypeLink:
 		e.Type, e.Hardlink = TypeFile, h.Linkname

@@ -18,12 +18,11 @@ import (
 // The process gets pipes (or a terminal), never the caller's own files: it may
 // change their owner and mode.
 type stdio struct {
-	spec   *sandbox.Spec
-	child  []*os.File // the process's ends
-	parent []*os.File // ours
-	in     *os.File   // write end of stdin
-	outs   []output
-	tty    *console
+	spec  *sandbox.Spec
+	child []*os.File // the process's ends
+	in    *os.File   // write end of stdin
+	outs  []output
+	tty   *console
 
 	wg    sync.WaitGroup // copying goroutines
 	ended chan struct{}  // closed when the process has ended

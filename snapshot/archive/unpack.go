@@ -193,7 +193,7 @@ func (u *unpacker) entry(h *tar.Header, tr io.Reader) error {
 		return err
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse:
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(fd, base, h, tr)
 	case tar.TypeSymlink:
 		err = unix.Symlinkat(h.Linkname, fd, base)
