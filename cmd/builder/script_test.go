@@ -57,3 +57,16 @@ COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && /bin/busybox mkdir -p /tmp /etc"]
 CMD ["sh"]
 `
+
+// TestScriptsOfAnyone runs testdata/anyone/*.txtar, which need neither root nor
+// other programs.
+func TestScriptsOfAnyone(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/anyone",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("BUILDER_ROOT", filepath.Join(env.WorkDir, "store"))
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+	})
+}
