@@ -54,8 +54,7 @@ fuzz: deps ## every fuzz target for FUZZTIME
 bench: deps ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-bench-peers: build ## the workloads on builder, BuildKit and buildah: W=run30,noop N=5
-	@fixtures/deps bench
+bench-peers: deps-test build ## the workloads on builder, BuildKit and buildah: W=run30,noop N=5
 	$(GO) run ./fixtures/benchpeers -builder $(BIN) -n $(N) -w "$(W)"
 
 oracle: deps-test ## record the facts of fixtures/corpus again, from a real BuildKit: W=case,case
