@@ -227,7 +227,7 @@ func (c *changeSet) orderLinks() error {
 			c.changes[j].Entry.Hardlink, c.changes[j].Open, c.changes[j].HostPath = own, nil, ""
 			first.Entry.Path = own
 			c.changes[i] = first
-			moved[e.Hardlink], target = own, own
+			moved[target], target = own, own
 		} else if i > j {
 			e.Hardlink = target
 		}

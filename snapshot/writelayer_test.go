@@ -81,15 +81,17 @@ func TestWriteLayer(t *testing.T) {
 			s := openStore(t)
 			big := strings.Repeat("0123456789abcdef", 40000)
 			link := snapshot.Change{Entry: snapshot.Entry{Path: "a/alink", Type: snapshot.TypeFile, Mode: 0o644, Hardlink: "a/file"}}
+			last := link
+			last.Entry.Path = "a/zlink"
 			l, err := s.WriteLayer(t.Context(), nil, []snapshot.Change{
-				file("a/file", "hello"), dir("a"), link, file("big", big), file("a-b", ""),
+				file("a/file", "hello"), dir("a"), link, last, file("big", big), file("a-b", ""),
 				{Entry: snapshot.Entry{Path: "s", Type: snapshot.TypeSymlink, Linkname: "a/file"}},
 			}, snapshot.WriteOptions{Dir: asDir})
 			if err != nil {
 				t.Fatal(err)
 			}
 			names, before := readTar(t, s, l)
-			want := "a/|a/alink|a/file -> a/alink|a-b|big|s -> a/file"
+			want := "a/|a/alink|a/file -> a/alink|a/zlink -> a/alink|a-b|big|s -> a/file"
 			if got := strings.Join(names, "|"); got != want {
 				t.Errorf("tar has %s, want %s", got, want)
 			}
