@@ -158,13 +158,20 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		return Layer{}, err
 	}
 	d := &differ{upper: dir, epoch: opts.Epoch}
-	l, err := a.s.makeLayer(ctx, a.parent, tmp, nil, func(ctx context.Context, emit func(packItem) error) error {
-		d.emit = emit
-		return d.walk(ctx, a.mount.Lower)
-	}, func() error {
-		return errors.Join(d.settle(), a.s.setRoot(dir, a.root))
+	if a.s.anyLimited(a.parent) {
+		below, err := a.s.Tree(ctx, a.parent)
+		if err != nil {
+			return Layer{}, err
+		}
+		d.below = below
+	}
+	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch,
+		walk: func(ctx context.Context, emit func(packItem) error) error {
+			d.emit = emit
+			return d.walk(ctx, a.mount.Lower)
+		},
+		settle: func() error { return errors.Join(d.settle(), a.s.setRoot(dir, a.root)) },
 	})
-	return l, err
 }
 
 // removeStubs removes empty objects; symlinks that the container made must not
@@ -191,34 +198,53 @@ func removeStubs(upper string, paths []string) error {
 	return nil
 }
 
-// makeLayer packs what walk emits into the folder tmp, which may have a directory
-// form already, and publishes it on top of parent.
-func (s *Store) makeLayer(ctx context.Context, parent Stack, tmp string, out *os.File, walk func(context.Context, func(packItem) error) error, settle func() error) (Layer, error) {
-	man, err := newManifestWriter(filepath.Join(tmp, manifestFile))
+// layerMaking says how a layer is made.
+type layerMaking struct {
+	tmp   string     // folder of the new layer; may have a directory form already
+	out   *os.File   // receives the tar; may be nil
+	epoch *time.Time // that walk limits times to
+	walk  func(context.Context, func(packItem) error) error
+	// settle completes the directory form.
+	settle func() error
+	// created, unless zero, is when the layer was made.
+	created time.Time
+}
+
+// makeLayer packs what m.walk emits and publishes it on top of parent.
+func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Layer, error) {
+	man, err := newManifestWriter(filepath.Join(m.tmp, manifestFile))
 	if err != nil {
 		return Layer{}, err
 	}
 	p := &packer{maker: &s.maker, man: man}
-	if out != nil {
-		p.out = out
+	if m.out != nil {
+		p.out = m.out
 	}
-	res, err := p.run(ctx, walk)
+	res, err := p.run(ctx, m.walk)
 	if err != nil {
 		man.abort()
 		return Layer{}, err
 	}
 	content, err := man.finish()
 	if err == nil {
-		err = settle()
+		err = m.settle()
 	}
 	if err != nil {
 		return Layer{}, err
 	}
 	l := Layer{
 		ID: idOf(extend(parent, res.diffID)), DiffID: res.diffID, Content: content, Size: res.size,
-		Created: time.Now().UTC().Truncate(time.Second), Empty: res.entries == 0,
+		Created: m.created, Empty: res.entries == 0,
 	}
-	return s.publish(tmp, &layerRecord{Layer: l, Whiteouts: res.whiteouts})
+	if l.Created.IsZero() {
+		l.Created = time.Now().UTC().Truncate(time.Second)
+	}
+	times := &layerTimes{Newest: res.newest}
+	if m.epoch != nil {
+		sec := m.epoch.Unix()
+		times.Epoch = &sec
+	}
+	return s.publish(m.tmp, &layerRecord{Layer: l, Whiteouts: res.whiteouts, Times: times})
 }
 
 // finish marks the Active as used up and reports whether it was not before.

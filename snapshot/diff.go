@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -21,6 +22,7 @@ type differ struct {
 	upper  string
 	emit   func(packItem) error
 	epoch  *time.Time
+	below  Tree             // the layers below; nil if none of them has real times
 	inodes map[inode]string // first path of files with several names
 	// prune are objects of upper that are in no entry, in the order in which
 	// they can be removed; times are the modification times to set at last.
@@ -186,6 +188,9 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		if same, err = sameObject(lower, lowerPath, &st, host, &e); err != nil {
 			return err
 		}
+		if err := d.inherit(lower, &e); err != nil {
+			return err
+		}
 	}
 	if e.Type == TypeDir {
 		return d.directory(ctx, &frame{rel: rel, parent: f, lowers: lowers, opaque: f.opaque || opaque}, host, e, same)
@@ -244,16 +249,26 @@ func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error 
 // clamp limits a modification time to the epoch and to whole seconds, as tars
 // keep it, and reports whether the object on disk has to follow.
 func (d *differ) clamp(e *Entry) bool {
-	e.ModTime = time.Unix(e.ModTime.Unix(), 0)
-	return clampTime(&e.ModTime, d.epoch)
+	had := e.ModTime.Unix()
+	e.limit(e.realTime(), d.epoch)
+	return e.ModTime.Unix() != had
 }
 
-func clampTime(t *time.Time, epoch *time.Time) bool {
-	if epoch == nil || !t.After(*epoch) {
-		return false
+// inherit gives an object of the upper directory the real time of the one below
+// that it was copied up from, if the time is still that one's.
+func (d *differ) inherit(lower *unix.Stat_t, e *Entry) error {
+	if d.below == nil || e.ModTime.Unix() != lower.Mtim.Sec || int64(e.ModTime.Nanosecond()) != lower.Mtim.Nsec {
+		return nil
 	}
-	*t = time.Unix(epoch.Unix(), 0)
-	return true
+	was, err := d.below.Lstat(e.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e.RealTime = was.RealTime
+	return nil
 }
 
 func (d *differ) remove(f *frame, host string) {

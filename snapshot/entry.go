@@ -33,6 +33,10 @@ type Entry struct {
 	UID, GID uint32
 	Size     int64 `json:",omitempty"` // regular files, bytes
 	ModTime  time.Time
+	// RealTime is the modification time before an epoch limited ModTime; zero if
+	// ModTime is it. Only layers made here know it. A layer that takes the entry
+	// over limits it anew.
+	RealTime time.Time `json:"-"`
 	// Digest is the content digest of a regular file.
 	Digest digest.Digest `json:",omitempty"`
 	// Linkname is the target of a symlink.

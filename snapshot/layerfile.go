@@ -23,6 +23,7 @@ const (
 	splitFile    = "tarsplit" // what the tar of a pulled layer has beside file contents
 	dupForm      = "dup"      // file contents that a later entry of the same tar replaced
 	blobFile     = "blob.json"
+	clampedFile  = "clamped.json" // what was derived from the layer (see Clamp)
 )
 
 // emptyTar is the DiffID of a tar without entries.
@@ -38,6 +39,8 @@ type layerRecord struct {
 	Whiteouts bool `json:",omitempty"`
 	// Foreign says that the tar is somebody else's, to be rebuilt from tarsplit.
 	Foreign bool `json:",omitempty"`
+	// Times says what an epoch would change; nil for foreign layers.
+	Times *layerTimes `json:",omitempty"`
 }
 
 type rootMeta struct {

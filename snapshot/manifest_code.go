@@ -22,6 +22,7 @@ const (
 	hasDevice
 	isOpaque
 	hasOffset
+	hasRealTime
 )
 
 // record is an entry as a manifest keeps it.
@@ -66,6 +67,9 @@ func appendRecord(b []byte, r *record, forContent bool) []byte {
 	if r.offset != 0 && !forContent {
 		b = binary.AppendUvarint(b, uint64(r.offset))
 	}
+	if !r.RealTime.IsZero() && !forContent {
+		b = binary.AppendVarint(b, r.RealTime.Unix())
+	}
 	return b
 }
 
@@ -83,6 +87,7 @@ func recordFlags(r *record, forContent bool) byte {
 	set(r.DevMajor != 0 || r.DevMinor != 0, hasDevice)
 	set(r.Opaque, isOpaque)
 	set(r.offset != 0 && !forContent, hasOffset)
+	set(!r.RealTime.IsZero() && !forContent, hasRealTime)
 	return flags
 }
 
@@ -178,6 +183,9 @@ func decodeRecord(b []byte) (*record, error) {
 	r.Opaque = flags&isOpaque != 0
 	if flags&hasOffset != 0 {
 		r.offset = int64(d.uvarint())
+	}
+	if flags&hasRealTime != 0 {
+		r.RealTime = time.Unix(d.varint(), 0)
 	}
 	if d.bad || len(d.b) != 0 {
 		return nil, errDamaged

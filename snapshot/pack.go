@@ -61,6 +61,7 @@ type packer struct {
 
 	hasWhiteouts bool
 	entries      int
+	newest       int64 // real time of an entry, in seconds
 }
 
 // packed is the outcome.
@@ -69,6 +70,7 @@ type packed struct {
 	size      int64
 	whiteouts bool
 	entries   int
+	newest    int64
 }
 
 // run packs what walk emits. Walk is called in a goroutine of its own and stops
@@ -121,7 +123,7 @@ func (p *packer) run(ctx context.Context, walk func(ctx context.Context, emit fu
 	if err == nil {
 		err = p.finishDirs()
 	}
-	return packed{diffID: DiffID(d), size: p.sink.pos, whiteouts: p.hasWhiteouts, entries: p.entries}, err
+	return packed{diffID: DiffID(d), size: p.sink.pos, whiteouts: p.hasWhiteouts, entries: p.entries, newest: p.newest}, err
 }
 
 // prepare makes what must exist before later items: everything but files.
@@ -265,6 +267,8 @@ func (p *packer) entry(ctx context.Context, j *packJob, links map[string]record)
 	h := tarHeader(&r.Entry)
 	if r.Type == TypeWhiteout {
 		p.hasWhiteouts = true
+	} else if t := r.realTime().Unix(); p.entries == 1 || t > p.newest {
+		p.newest = t
 	}
 	p.hdr = archive.AppendHeader(p.hdr[:0], &h)
 	p.sink.write(p.hdr)

@@ -87,13 +87,15 @@ func (s *Store) Remove(id LayerID) error {
 	return removeAll(tmp)
 }
 
-// Usage returns the bytes on disk of a layer in all its forms, without blobs.
+// Usage returns the bytes on disk of a layer in all its forms, without blobs. What
+// layers share by hard links (see Clamp) counts for each of them in proportion, so
+// that the sum over all layers is what the disk holds.
 func (s *Store) Usage(id LayerID) (int64, error) {
 	if err := checkID(id); err != nil {
 		return 0, err
 	}
 	var total int64
-	seen := map[inode]bool{}
+	var shared float64
 	err := filepath.WalkDir(s.layerPath(id), func(p string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -103,11 +105,8 @@ func (s *Store) Usage(id LayerID) (int64, error) {
 			return err
 		}
 		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			key := inode{st.Dev, st.Ino}
-			if seen[key] {
-				return nil
-			}
-			seen[key] = true
+			shared += float64(st.Blocks*512) / float64(st.Nlink)
+			return nil
 		}
 		total += st.Blocks * 512
 		return nil
@@ -115,7 +114,7 @@ func (s *Store) Usage(id LayerID) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("usage of layer %s: %w", id, err)
 	}
-	return total, nil
+	return total + int64(shared+0.5), nil
 }
 
 // removeAll is os.RemoveAll that also gets into directories whose owner may not

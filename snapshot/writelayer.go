@@ -64,12 +64,12 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 		defer out.Close()
 	}
 	walk := func(_ context.Context, emit func(packItem) error) error { return set.walk(dir, opts.Epoch, emit) }
-	return s.makeLayer(ctx, parent, tmp, out, walk, func() error {
+	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, walk: walk, settle: func() error {
 		if opts.Dir {
 			return s.setRoot(dir, rootMeta{Mode: 0o755})
 		}
 		return nil
-	})
+	}})
 }
 
 // changeSet is a list of changes on its way into a layer.
@@ -260,11 +260,7 @@ func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error
 // normalize leaves in an entry only what its type has, so that equal objects have
 // equal records.
 func normalize(e *Entry, epoch *time.Time) error {
-	if e.ModTime.IsZero() {
-		e.ModTime = time.Unix(0, 0)
-	}
-	e.ModTime = time.Unix(e.ModTime.Unix(), 0)
-	clampTime(&e.ModTime, epoch)
+	e.limit(e.realTime(), epoch)
 	e.Mode &= 0o7777
 	e.Digest = ""
 	if e.Type != TypeFile {

@@ -125,7 +125,7 @@ func (j *job) run(ctx context.Context) ([]built, error) {
 	j.display.Announce(j.plan.Graph.Steps)
 	results, err := j.solve(ctx)
 	if err != nil {
-		return nil, errors.Join(err, j.keepFinished(err))
+		return nil, errors.Join(err, j.keepFinished(ctx, err))
 	}
 	return j.export(ctx, results)
 }

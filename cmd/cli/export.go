@@ -36,10 +36,10 @@ func (j *job) export(ctx context.Context, results []executor.Result) ([]built, e
 	var imgs []built
 	err := j.task("exporting to image", func(t *task) error {
 		var err error
-		if imgs, err = j.assemble(results); err != nil {
+		if imgs, err = j.assemble(ctx, results); err != nil {
 			return err
 		}
-		if _, err := j.record(j.plan.Stages); err != nil {
+		if _, err := j.record(ctx, j.plan.Stages); err != nil {
 			return err
 		}
 		for _, o := range j.outputs {

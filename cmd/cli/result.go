@@ -88,13 +88,38 @@ func (j *job) assembleInput(img *planner.Image) (in registry.AssembleInput, comp
 	return in, len(heights) == len(img.Instructions), nil
 }
 
+// clamp gives the layers of a stage above those of its base the times that they
+// have under the epoch: the cache may hold them as they were made under another.
+func (j *job) clamp(ctx context.Context, in *registry.AssembleInput) error {
+	if j.plan.Epoch == nil {
+		return nil
+	}
+	n := len(in.BaseStack)
+	if len(in.Stack) < n || !sameLayers(in.Stack[:n], in.BaseStack) {
+		return errors.New("the result does not stand on the layers of its base image")
+	}
+	own, err := j.engine.store.Clamp(ctx, in.BaseStack, in.Stack[n:], *j.plan.Epoch)
+	if err != nil {
+		return err
+	}
+	in.Stack = append(slices.Clone(in.BaseStack), own...)
+	for i := range in.Steps {
+		h := len(in.Steps[i].Stack)
+		in.Steps[i].Stack = in.Stack[:h:h]
+	}
+	return nil
+}
+
 // assemble makes the images of the targets.
-func (j *job) assemble(results []executor.Result) ([]built, error) {
+func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built, error) {
 	var out []built
 	for i, t := range j.plan.Targets {
 		in, complete, err := j.assembleInput(t)
 		if err == nil && (!complete || !sameLayers(in.Stack, results[i].Stack)) {
 			err = fmt.Errorf("stage %s: the results of its instructions are not known", t.Stage)
+		}
+		if err == nil {
+			err = j.clamp(ctx, &in)
 		}
 		if err != nil {
 			return nil, err
@@ -121,11 +146,14 @@ func sameLayers(a, b snapshot.Stack) bool {
 
 // record keeps every instruction's result of the stages as an image of its own,
 // as far as the results are known. It returns the id of each stage's last one.
-func (j *job) record(stages []*planner.Image) (map[*planner.Image]string, error) {
+func (j *job) record(ctx context.Context, stages []*planner.Image) (map[*planner.Image]string, error) {
 	var errs []error
 	last := map[*planner.Image]string{}
 	for _, st := range stages {
 		in, complete, err := j.assembleInput(st)
+		if err == nil && ctx.Err() == nil { // a build that was ended has no time for it
+			err = j.clamp(ctx, &in)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -167,8 +195,8 @@ func lastConfig(in registry.AssembleInput) planner.ImageConfig {
 // keepFinished records the instructions that were done before a build failed, so
 // that their results can be looked at. It remembers what the failed step would
 // have run on.
-func (j *job) keepFinished(cause error) error {
-	last, err := j.record(j.plan.Stages)
+func (j *job) keepFinished(ctx context.Context, cause error) error {
+	last, err := j.record(ctx, j.plan.Stages)
 	var step *executor.StepError
 	if !errors.As(cause, &step) {
 		return err

@@ -27,8 +27,9 @@ type Options struct {
 	Contexts executor.ContextSource
 	Images   executor.ImageSource
 	Secrets  executor.Secrets
-	// Epoch, if set, is the latest modification time of what new layers hold, and
-	// the time of directories that a step makes by itself.
+	// Epoch, if set, is the latest modification time of what new layers hold. It is
+	// part of no key: what the cache has may have been made under another one, see
+	// snapshot.Store.Clamp.
 	Epoch *time.Time
 	// Insecure allows processes that ask for SecurityInsecure.
 	Insecure bool
@@ -135,24 +136,14 @@ func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, e
 // folder returns one of the worker's own folders in the store.
 func (w *Worker) folder(name string) string { return filepath.Join(w.o.Store.Root(), name) }
 
-// now is the time of what a step makes by itself.
+// now is the time of what a step makes by itself. It is never before the epoch, so
+// that under the epoch it is the epoch.
 func (w *Worker) now() time.Time {
-	if w.o.Epoch != nil {
+	now := time.Now()
+	if w.o.Epoch != nil && w.o.Epoch.After(now) {
 		return *w.o.Epoch
 	}
-	return time.Now()
+	return now
 }
 
-// Settings implements executor.Configured: layers that were made under another
-// epoch have other times.
-func (w *Worker) Settings() string {
-	if w.o.Epoch == nil {
-		return ""
-	}
-	return fmt.Sprintf("epoch %d", w.o.Epoch.Unix())
-}
-
-var (
-	_ executor.Worker     = (*Worker)(nil)
-	_ executor.Configured = (*Worker)(nil)
-)
+var _ executor.Worker = (*Worker)(nil)

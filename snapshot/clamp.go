@@ -1,0 +1,186 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+	"time"
+)
+
+// realTime is the modification time that the entry has without any epoch, in
+// whole seconds.
+func (e *Entry) realTime() time.Time {
+	t := e.ModTime
+	if !e.RealTime.IsZero() {
+		t = e.RealTime
+	}
+	if t.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return time.Unix(t.Unix(), 0)
+}
+
+// limit gives the entry the time that it has under an epoch, which may be nil.
+func (e *Entry) limit(real time.Time, epoch *time.Time) {
+	e.ModTime, e.RealTime = real, time.Time{}
+	if epoch != nil && real.Unix() > epoch.Unix() {
+		e.ModTime, e.RealTime = time.Unix(epoch.Unix(), 0), real
+	}
+}
+
+// layerTimes is what a record says of a layer's modification times.
+type layerTimes struct {
+	// Newest is the latest real time of an entry, in seconds.
+	Newest int64
+	// Epoch is what the times were limited to when the layer was made.
+	Epoch *int64 `json:",omitempty"`
+}
+
+// limited reports whether some entry's time is not its real one.
+func (t *layerTimes) limited() bool { return t != nil && t.Epoch != nil && t.Newest > *t.Epoch }
+
+// fits reports whether all times are what they are under an epoch.
+func (t *layerTimes) fits(epoch int64) bool {
+	was := int64(math.MaxInt64)
+	if t.Epoch != nil {
+		was = *t.Epoch
+	}
+	return was == epoch || t.Newest <= min(was, epoch)
+}
+
+// anyLimited reports whether a layer of the stack has times that are not its real
+// ones.
+func (s *Store) anyLimited(stack Stack) bool {
+	return slices.ContainsFunc(stack, func(l Layer) bool {
+		rec, err := s.loadLayer(l.ID)
+		return err == nil && rec.Times.limited()
+	})
+}
+
+// Clamp returns the layers as they would be if they had been made on top of parent
+// under an epoch: no entry has a modification time after it, and one that an
+// earlier epoch limited has the earlier of its real time and this epoch. Layers
+// that are so already, on the same layers, are returned as they are; layers whose
+// tar was made elsewhere keep their times. The others are made once, and looked up
+// from then on; the files of a directory are hard links then, so that either layer
+// can be removed and the contents are stored once.
+func (s *Store) Clamp(ctx context.Context, parent, layers Stack, epoch time.Time) (Stack, error) {
+	below := slices.Clone(parent)
+	changed := false
+	for _, l := range layers {
+		c, err := s.clampLayer(ctx, below, l, changed, epoch)
+		if err != nil {
+			return nil, fmt.Errorf("limit times of layer %s: %w", l.ID, err)
+		}
+		changed = changed || c.ID != l.ID
+		below = append(below, c)
+	}
+	return below[len(parent):], nil
+}
+
+// clampLayer does one layer; moved says that it comes to stand on other layers
+// than it did.
+func (s *Store) clampLayer(ctx context.Context, below Stack, l Layer, moved bool, epoch time.Time) (Layer, error) {
+	rec, err := s.loadLayer(l.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, lazy := s.Lazy(l.ID); lazy && !moved {
+			return l, nil // made elsewhere
+		}
+		if err = s.ensure(ctx, Stack{l}, false); err == nil {
+			rec, err = s.loadLayer(l.ID)
+		}
+	}
+	if err != nil {
+		return Layer{}, err
+	}
+	fits, err := s.fits(rec, epoch.Unix())
+	if err != nil {
+		return Layer{}, err
+	}
+	if fits && !moved {
+		return l, nil
+	}
+	d := &derivation{s: s, rec: rec, below: below, epoch: epoch, keep: fits}
+	if c, ok := d.known(); ok {
+		return c, nil
+	}
+	// The lock keeps the layer's form from changing.
+	lock, err := lockFile(ctx, s.path(locksDir, string(l.ID)))
+	if err != nil {
+		return Layer{}, err
+	}
+	defer lock.release()
+	if c, ok := d.known(); ok {
+		return c, nil
+	}
+	return d.run(ctx)
+}
+
+// fits reports whether an epoch changes nothing in a layer.
+func (s *Store) fits(rec *layerRecord, epoch int64) (bool, error) {
+	if rec.Foreign {
+		return true, nil
+	}
+	if rec.Times == nil { // made before times were recorded
+		idx, err := openIndex(s.layerPath(rec.Layer.ID, manifestFile))
+		if err != nil {
+			return false, err
+		}
+		if rec.Times, err = idx.times(); err != nil {
+			return false, err
+		}
+	}
+	return rec.Times.fits(epoch), nil
+}
+
+// times finds out what a record says where the layer is not limited.
+func (x *index) times() (*layerTimes, error) {
+	t := &layerTimes{Newest: math.MinInt64}
+	for i := range x.len() {
+		r, err := x.record(i)
+		if err != nil {
+			return nil, err
+		}
+		if r.Type != TypeWhiteout {
+			t.Newest = max(t.Newest, r.realTime().Unix())
+		}
+	}
+	return t, nil
+}
+
+// clamped says what a layer's tar is under an epoch.
+type clamped struct {
+	Epoch  int64
+	DiffID DiffID
+}
+
+// maxClamped is how many epochs are remembered for a layer.
+const maxClamped = 64
+
+// clampedAs returns what was derived from a layer, the latest last. A file that
+// cannot be read only costs the work again.
+func (s *Store) clampedAs(id LayerID) []clamped {
+	var list []clamped
+	b, err := os.ReadFile(s.layerPath(id, clampedFile))
+	if err != nil || json.Unmarshal(b, &list) != nil {
+		return nil
+	}
+	return list
+}
+
+// remember adds to what was derived from a layer. The caller holds its lock.
+func (s *Store) remember(id LayerID, c clamped) error {
+	list := slices.DeleteFunc(s.clampedAs(id), func(o clamped) bool { return o.Epoch == c.Epoch })
+	list = append(list, c)
+	list = list[max(0, len(list)-maxClamped):]
+	b, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return s.writeFile(s.layerPath(id, clampedFile), b)
+}
