@@ -25,8 +25,9 @@ type live struct {
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	m     *model
+	mu sync.Mutex // guards m
+	m  *model
+
 	drawn []int // columns of each row that is on the screen
 	err   error
 }
@@ -76,8 +77,6 @@ func (l *live) Close() error {
 	close(l.stop)
 	l.wg.Wait()
 	l.draw(time.Now(), true)
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return l.err
 }
 
@@ -86,23 +85,33 @@ func (l *live) draw(now time.Time, over bool) {
 	if err != nil || w < 20 {
 		w, h = 80, 24
 	}
+	rows := l.rows(now, frameSize{width: w - 1, height: h, color: l.color}, over)
+	if rows == nil {
+		return
+	}
+	// Written outside of the lock: a terminal that is stopped must not stop the
+	// build. Only one goroutine draws at a time.
+	var b bytes.Buffer
+	l.drawn = paint(&b, rows, l.drawn, w, l.color)
+	if _, err := l.out.Write(b.Bytes()); err != nil && l.err == nil {
+		l.err = err
+	}
+}
+
+// rows is the picture, nil while there is nothing to show.
+func (l *live) rows(now time.Time, size frameSize, over bool) []row {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.m.vertices) == 0 {
-		return
+		return nil
 	}
-	rows := l.m.frame(now, frameSize{width: w - 1, height: h, color: l.color}, over)
+	rows := l.m.frame(now, size, over)
 	if over {
 		for _, warning := range l.m.warnings {
 			rows = append(rows, row{text: "WARN: " + printable(warning), color: sgrYellow})
 		}
 	}
-	var b bytes.Buffer
-	drawn := paint(&b, rows, l.drawn, w, l.color)
-	if _, err := l.out.Write(b.Bytes()); err != nil && l.err == nil {
-		l.err = err
-	}
-	l.drawn = drawn
+	return rows
 }
 
 // paint writes rows over those that were drawn before and returns what is on
