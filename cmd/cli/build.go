@@ -46,6 +46,7 @@ type job struct {
 	outputs []output
 	secrets secrets
 	dirs    *source.Contexts
+	ahead   *ahead
 	before  string // id of what the failed step would have run on
 }
 
@@ -165,9 +166,15 @@ func (j *job) newSolver() {
 		HostNetwork: j.flags.allowed("network.host"),
 	})
 	j.solver = executor.New(executor.Options{
-		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.display.Observe,
+		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.observe,
 		Parallelism: j.flags.jobs, Verify: j.flags.verify,
 	})
+}
+
+// observe tells an event of a step to all that want to know.
+func (j *job) observe(ev executor.Event) {
+	j.display.Observe(ev)
+	j.ahead.observe(ev)
 }
 
 // explain adds the Dockerfile to an error, so that its lines can be shown.

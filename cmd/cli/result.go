@@ -40,7 +40,14 @@ func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
 		}
 	}
 	fetch := &fetchTask{task: task{name: "[internal] fetch layers", obs: j.display.Observe}}
+	aheadCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j.ahead = j.startAhead(aheadCtx)
 	results, err := j.solver.Solve(registry.WithProgress(ctx, fetch.progress), roots)
+	if err != nil {
+		cancel()
+	}
+	j.ahead.stop()
 	fetch.end(err)
 	if err != nil {
 		return nil, err
