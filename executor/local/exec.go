@@ -65,7 +65,7 @@ func (w *Worker) refuse(op *dag.Exec) error {
 		}
 	}
 	for _, m := range op.Mounts {
-		if m.Type == dag.MountSSH && m.Required {
+		if m.Type == dag.MountSSH {
 			return errors.New("ssh mounts are not supported yet")
 		}
 	}

@@ -68,8 +68,6 @@ func (m *mounter) one(ctx context.Context, mount dag.Mount) (_ sandbox.Mount, ok
 		return sandbox.Mount{Tmpfs: &sandbox.Tmpfs{Size: mount.Size}}, true, nil
 	case dag.MountSecret:
 		return m.secret(ctx, mount)
-	case dag.MountSSH:
-		return sandbox.Mount{}, false, nil // an optional one; see refuse
 	}
 	return sandbox.Mount{}, false, fmt.Errorf("mounts of type %s are not supported", mount.Type)
 }
