@@ -132,6 +132,11 @@ const (
 // base mounts what every container has, but for what needs the container's own
 // process namespace (see containerMounts).
 func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) error {
+	for _, dir := range []string{"dev", "proc", "sys"} {
+		if err := r.lasting(dir); err != nil {
+			return err
+		}
+	}
 	if _, err := r.mountpoint("/proc", true); err != nil {
 		return err
 	}
@@ -155,6 +160,19 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 		ro = 0
 	}
 	return r.fs("/sys", "sysfs", sealed|ro, "")
+}
+
+// lasting makes a directory that every root file system has, once a process ran
+// in it: it is not a stub and stays in the layer, as with BuildKit and docker.
+func (r *rootfs) lasting(dir string) error {
+	if r.stubs.upper == "" {
+		return nil
+	}
+	err := os.Mkdir(filepath.Join(r.dir, dir), 0o755)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make mountpoint /%s: %w", dir, err)
+	}
+	return nil
 }
 
 // populateDev makes the device nodes and links of a minimal /dev.

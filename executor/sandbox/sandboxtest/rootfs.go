@@ -42,7 +42,7 @@ func Rootfs(tb testing.TB) string {
 		tb.Skip("needs a static busybox: " + err.Error())
 	}
 	dir := filepath.Join(tb.TempDir(), "rootfs")
-	for _, d := range []string{"bin", "etc", "tmp", "root", "home/app"} {
+	for _, d := range []string{"bin", "etc", "tmp", "root", "home/app", "dev", "proc", "sys"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			tb.Fatal(err)
 		}
