@@ -116,12 +116,15 @@ func (s Spec) open() (int, error) {
 // upper directory is trusted only by the process that mounts it, so that what a
 // container syncs need not reach the disk.
 func (s Spec) options() []string {
-	opts := []string{"redirect_dir=off", "metacopy=off", "index=off"}
+	opts := []string{"index=off"}
+	if UserXattr() {
+		// The kernel then allows neither redirects nor metacopies, nor to say so.
+		opts = append(opts, "userxattr")
+	} else {
+		opts = append(opts, "redirect_dir=off", "metacopy=off")
+	}
 	if s.Upper != "" && kernelAtLeast(5, 10) {
 		opts = append(opts, "volatile")
-	}
-	if UserXattr() {
-		opts = append(opts, "userxattr")
 	}
 	return opts
 }

@@ -17,8 +17,9 @@ import (
 func InMount(t testing.TB, m snapshot.Mount, fn func(root string)) {
 	t.Helper()
 	target := t.TempDir()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		defer close(done)      // also when fn ends the test
 		runtime.LockOSThread() // never unlocked: the thread is not used again
 		done <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -34,8 +35,12 @@ func InMount(t testing.TB, m snapshot.Mount, fn func(root string)) {
 			return unix.Unmount(target, 0)
 		}()
 	}()
-	if err := <-done; err != nil {
+	err, returned := <-done
+	if err != nil {
 		t.Fatal(err)
+	}
+	if !returned {
+		t.FailNow()
 	}
 }
 

@@ -205,8 +205,10 @@ func testMetadata(t *testing.T, open Opener) {
 		must(t, os.Chown(r+"/suid", 7, 8), unix.Chmod(r+"/suid", 0o6755), unix.Setxattr(r+"/suid", "security.capability", []byte(capability), 0))
 		must(t, unix.Setxattr(r+"/suid", "user.note", []byte("n"), 0))
 		must(t, os.Mkdir(r+"/sticky", 0o755), unix.Chmod(r+"/sticky", 0o1777))
-		must(t, unix.Mkfifo(r+"/fifo", 0o600), unix.Mknod(r+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
-		must(t, unix.Mknod(r+"/block", unix.S_IFBLK|0o600, int(unix.Mkdev(7, 9))))
+		must(t, unix.Mkfifo(r+"/fifo", 0o600))
+		if err := unix.Mknod(r+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); !errors.Is(err, unix.EPERM) {
+			must(t, err, unix.Mknod(r+"/block", unix.S_IFBLK|0o600, int(unix.Mkdev(7, 9))))
+		} // else in a user namespace, where nobody makes devices
 		must(t, os.Symlink(strings.Repeat("long/", 60), r+"/link"), os.Lchown(r+"/link", 9, 9))
 		write(t, r+"/"+strings.Repeat("n", 200)+"/"+strings.Repeat("m", 200), "long name")
 		write(t, r+"/grüße", "ü")
