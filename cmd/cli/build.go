@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,10 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
+	// A script must not find the id of an earlier build after one that failed.
+	if err := removeOld(f.iidfile, f.metadataFile); err != nil {
+		return err
+	}
 	mode, err := progress.ParseMode(f.progressMode())
 	if err != nil {
 		return usagef("%w", err)
@@ -76,6 +81,18 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 		return j.explain(err)
 	}
 	return j.finish(imgs)
+}
+
+func removeOld(paths ...string) error {
+	for _, p := range paths {
+		if p == "" {
+			continue
+		}
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return usagef("%w", err)
+		}
+	}
+	return nil
 }
 
 // newJob checks the flags and finds everything that the build reads, before

@@ -154,10 +154,13 @@ func (a *app) imageToRun(ctx context.Context, e *engine, ref string, pull bool) 
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
-	if err := a.pull(ctx, e, name, true); err != nil {
-		return nil, err
-	}
-	return e.images.ResolveLocal(name.String())
+	var img *registry.Image
+	err = a.shown(quietMode(false), "pulling "+name.String(), func(t *task) error {
+		var err error
+		img, err = e.client.Pull(ctx, name.String(), machine(), t.transfer)
+		return err
+	})
+	return img, err
 }
 
 // spec turns the flags that need no image into a sandbox specification.
