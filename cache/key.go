@@ -117,7 +117,13 @@ func (h *hasher) addOp(op dag.Op) error {
 // identity leaves out of an operation what does not change its output.
 func identity(op dag.Op) dag.Op {
 	src, ok := op.(*dag.Source)
-	if !ok || src.Image == nil {
+	if !ok {
+		return op
+	}
+	if src.Git != nil || src.HTTP != nil { // the input's content names it
+		return &dag.Source{}
+	}
+	if src.Image == nil {
 		return op
 	}
 	img := *src.Image

@@ -48,11 +48,18 @@ func (n *node) isLocal() bool {
 }
 
 // isEager reports whether the node is a source that is opened before anything is
-// looked up: local files, for their content is a key, and images, for a record
-// may name layers that are only fetched when they are needed.
+// looked up: local files, for their content is a key, images, for a record may
+// name layers that are only fetched when they are needed, and remote files, whose
+// name is only known by asking.
 func (n *node) isEager() bool {
 	src, ok := n.step.Op.(*dag.Source)
-	return ok && (src.Local != nil || src.Image != nil)
+	return ok && (src.Local != nil || src.Image != nil || n.isRemote())
+}
+
+// isRemote reports whether the node is named by what its source is now.
+func (n *node) isRemote() bool {
+	src, ok := n.step.Op.(*dag.Source)
+	return ok && (src.Git != nil || src.HTTP != nil)
 }
 
 // run is one Solve, or one Plan.
@@ -193,6 +200,9 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 		default:
 			inputs[i] = cache.Input{Definition: in.key, Output: n.step.Inputs[i].Output}
 		}
+	}
+	if remote := n.result.Remote; n.isRemote() && remote != nil {
+		inputs = append(inputs, cache.Input{Content: remote.Name, Details: remote.Details})
 	}
 	var err error
 	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs, r.settings); err != nil {

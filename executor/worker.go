@@ -18,6 +18,21 @@ type Result struct {
 	Stack snapshot.Stack
 	// Tree is set for sources that are no layers (a build context).
 	Tree snapshot.Tree
+	// Remote is set for sources that are fetched when their files are needed.
+	Remote *Remote
+}
+
+// Remote are the files of a git or HTTP source, which may not be here yet.
+type Remote struct {
+	// Name names the files: the steps that read them are looked up by it.
+	Name digest.Digest
+	// Details say what went into Name.
+	Details []cache.Part
+	// Exact says that Name stands for the content too (an HTTP source, whose time
+	// of modification counts); otherwise what is read of the files does.
+	Exact bool
+	// Files fetches the files, once. It is safe for concurrent use.
+	Files func(ctx context.Context) (snapshot.Tree, error)
 }
 
 // Job is one step that is to be run.
@@ -59,6 +74,13 @@ type Outcome struct {
 type ContextSource interface {
 	// Tree returns the files of a local source with its ignore patterns applied.
 	Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tree, error)
+}
+
+// RemoteSource opens git and HTTP sources.
+type RemoteSource interface {
+	// Open finds out what a source is now, and leaves fetching it for later where
+	// that is possible.
+	Open(ctx context.Context, src *dag.Source) (*Remote, error)
 }
 
 // ImageSource gives the layers of an image, without fetching them.

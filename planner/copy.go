@@ -24,8 +24,10 @@ type transfer struct {
 	chown, chmod string
 	link         bool
 	parents      bool
-	unpack       bool
+	unpack       *bool // nil: archives of the context only
 	excludes     []string
+	checksum     string // of ADD
+	keepGitDir   *bool
 }
 
 func (in *instruction) copy(c *instructions.CopyCommand) error {
@@ -48,21 +50,14 @@ func (in *instruction) copy(c *instructions.CopyCommand) error {
 }
 
 func (in *instruction) add(c *instructions.AddCommand) error {
-	remote := slices.IndexFunc(c.SourcePaths, func(s string) bool { return isURL(s) || isGit(s) })
-	switch {
-	case remote >= 0 && isGit(c.SourcePaths[remote]):
-		return in.unsupported(c.Location(), "ADD of a git repository ("+c.SourcePaths[remote]+")", "clone it in a RUN")
-	case remote >= 0:
-		return in.unsupported(c.Location(), "ADD of a URL ("+c.SourcePaths[remote]+")", "download it in a RUN")
-	case c.Checksum != "":
-		return errors.New("checksum requires HTTP(S) or Git sources")
-	case c.KeepGitDir != nil:
-		return errors.New("--keep-git-dir requires a Git source")
-	}
-	return in.transfer(&transfer{
+	t := &transfer{
 		keyword: "ADD", text: c.String(), files: c.SourcesAndDest, chown: c.Chown, chmod: c.Chmod,
-		link: c.Link, unpack: c.Unpack == nil || *c.Unpack, excludes: c.ExcludePatterns,
-	})
+		link: c.Link, unpack: c.Unpack, excludes: c.ExcludePatterns, checksum: c.Checksum, keepGitDir: c.KeepGitDir,
+	}
+	if err := t.checkRemote(); err != nil {
+		return err
+	}
+	return in.transfer(t)
 }
 
 // transfer makes the step of a COPY or ADD.
@@ -86,27 +81,48 @@ func (in *instruction) transfer(t *transfer) error {
 	first := len(ins.edges)
 	template := dag.Copy{Dest: in.copyDest(t.files.DestPath), Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
 	op := &dag.File{Base: !link}
-	if len(t.files.SourcePaths) > 0 {
-		edge, name, err := in.input(t.from)
-		if err != nil {
-			return err
-		}
-		c := template
-		c.Input, c.KeepOwner = ins.add(edge, name, first), t.from != nil && own == nil
-		c.Unpack, c.FollowLinks, c.Parents = t.unpack, true, t.parents
-		for _, src := range t.files.SourcePaths {
-			c.Sources = append(c.Sources, copySource(src, t.parents))
-			c.Wildcard = c.Wildcard || hasWildcard(src)
-			if t.from == nil {
-				in.lintIgnored(t.keyword, relative(src))
-			}
-		}
-		op.Actions = append(op.Actions, dag.Action{Copy: &c})
+	if err := in.sources(t, template, op, &ins, first); err != nil {
+		return err
 	}
 	if err := in.inline(t, template, op, &ins, first); err != nil {
 		return err
 	}
 	in.advance(in.transferStep(t, op, ins, link), t.history())
+	return nil
+}
+
+// sources adds the files that are named, in their order: those of the context, a
+// stage or an image that follow each other are one action, one of elsewhere is
+// another.
+func (in *instruction) sources(t *transfer, template dag.Copy, op *dag.File, ins *inputs, first int) error {
+	var c *dag.Copy // of sources that follow each other
+	for _, src := range t.files.SourcePaths {
+		if t.keyword == "ADD" && isRemote(src) {
+			remote, err := in.remote(t, src, template, ins, first)
+			if err != nil {
+				return err
+			}
+			op.Actions, c = append(op.Actions, dag.Action{Copy: remote}), nil
+			continue
+		}
+		if c == nil {
+			edge, name, err := in.input(t.from)
+			if err != nil {
+				return err
+			}
+			next := template
+			c = &next
+			c.Input, c.KeepOwner = ins.add(edge, name, first), t.from != nil && template.Owner == nil
+			c.FollowLinks, c.Parents = true, t.parents
+			c.Unpack = t.keyword == "ADD" && (t.unpack == nil || *t.unpack)
+			op.Actions = append(op.Actions, dag.Action{Copy: c})
+		}
+		c.Sources = append(c.Sources, copySource(src, t.parents))
+		c.Wildcard = c.Wildcard || hasWildcard(src)
+		if t.from == nil {
+			in.lintIgnored(t.keyword, relative(src))
+		}
+	}
 	return nil
 }
 

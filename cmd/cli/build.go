@@ -48,6 +48,7 @@ type job struct {
 	secrets secrets
 	dirs    *source.Contexts
 	ahead   *ahead
+	remote  *source.Remote
 	before  string // id of what the failed step would have run on
 }
 
@@ -122,12 +123,15 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 		Dirs:     map[string]string{"context": j.context.dir},
 		StateDir: j.engine.path("contexts"),
 	}
+	if err := j.openRemote(); err != nil {
+		return nil, errors.Join(err, j.engine.Close(), j.context.Close())
+	}
 	return j, nil
 }
 
 // Close releases what the build used.
 func (j *job) Close() error {
-	return errors.Join(j.dirs.Close(), j.engine.Close(), j.context.Close())
+	return errors.Join(j.dirs.Close(), j.remote.Close(), j.engine.Close(), j.context.Close())
 }
 
 // run plans, solves, and writes the outputs.
@@ -176,6 +180,7 @@ func (j *job) newSolver() {
 		Store:       j.engine.store,
 		Sandbox:     j.engine.sandbox,
 		Contexts:    j.dirs,
+		Remote:      j.remote,
 		Images:      j.images,
 		Secrets:     j.secrets,
 		Epoch:       j.plan.Epoch,

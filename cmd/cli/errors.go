@@ -104,6 +104,9 @@ func exitCode(err error) int {
 // isInfra reports whether the machine or the network failed, whatever was being
 // done.
 func isInfra(err error) bool {
+	if isRemoteFailure(err) {
+		return true
+	}
 	for _, target := range []error{
 		registry.ErrUnreachable, registry.ErrUnauthorized, registry.ErrRefused, registry.ErrBadDigest,
 		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE,

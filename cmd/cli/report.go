@@ -104,6 +104,7 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(err, &rerr) && rerr.Hint != "" {
 		out = append(out, rerr.Hint)
 	}
+	out = append(out, remoteHints(err)...)
 	if errors.Is(err, registry.ErrUnreachable) && (rerr == nil || rerr.Hint == "") {
 		out = append(out, "is the network up? A mirror is named with --registry-mirror REGISTRY=URL or $BUILDER_REGISTRY_MIRROR")
 	}

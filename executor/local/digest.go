@@ -20,12 +20,15 @@ import (
 func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res executor.Result) (digest.Digest, []cache.Part, error) {
 	_, selective := step.Selector(input)
 	if !selective {
-		if res.Tree != nil {
-			return "", nil, fmt.Errorf("input %d is a directory of this machine and cannot be a root file system", input)
+		if res.Tree != nil || res.Remote != nil {
+			return "", nil, fmt.Errorf("input %d is a tree of files without layers and cannot be a root file system", input)
 		}
 		return res.Stack.Content(), nil, nil
 	}
-	if res.Tree == nil && wholeMount(step, input) {
+	if r := res.Remote; r != nil && r.Exact {
+		return r.Name, r.Details, nil
+	}
+	if res.Tree == nil && res.Remote == nil && wholeMount(step, input) {
 		return res.Stack.Content(), nil, nil
 	}
 	tree, err := w.tree(ctx, res)

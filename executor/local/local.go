@@ -23,10 +23,11 @@ type Options struct {
 	Store *snapshot.Store
 	// Sandbox runs processes; without one an Exec fails.
 	Sandbox sandbox.Sandbox
-	// Contexts, Images and Secrets are where sources come from; nil has none.
+	// Contexts, Images, Remote and Secrets are where sources come from; nil has none.
 	Contexts executor.ContextSource
 	Images   executor.ImageSource
 	Secrets  executor.Secrets
+	Remote   executor.RemoteSource
 	// Epoch, if set, is the latest modification time of what new layers hold. It is
 	// part of no key: what the cache has may have been made under another one, see
 	// snapshot.Store.Clamp.
@@ -78,10 +79,9 @@ func (w *Worker) source(ctx context.Context, job *executor.Job, op *dag.Source) 
 		return executor.Result{Stack: stack}, err
 	case op.Local != nil:
 		return executor.Result{}, errors.New("no build context is given")
-	case op.Git != nil:
-		return executor.Result{}, errors.New("git sources are not supported yet")
-	case op.HTTP != nil:
-		return executor.Result{}, errors.New("http sources are not supported yet")
+	case (op.Git != nil || op.HTTP != nil) && w.o.Remote != nil:
+		remote, err := w.o.Remote.Open(ctx, op)
+		return executor.Result{Remote: remote}, err
 	case op.OCILayout != nil:
 		return executor.Result{}, errors.New("oci-layout sources are not supported yet")
 	}
@@ -126,6 +126,9 @@ func diff(inputs []executor.Result) (snapshot.Stack, error) {
 func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, error) {
 	if in.Tree != nil {
 		return in.Tree, nil
+	}
+	if in.Remote != nil {
+		return in.Remote.Files(ctx)
 	}
 	if len(in.Stack) == 0 {
 		return emptyTree{}, nil

@@ -97,7 +97,7 @@ func (m *mounter) bind(ctx context.Context, mount dag.Mount) (sandbox.Mount, err
 	if _, err := tree.Lstat(real); err != nil {
 		return sandbox.Mount{}, missing(tree, name, real, err)
 	}
-	if in.Tree != nil || len(in.Stack) == 0 {
+	if in.Tree != nil || in.Remote != nil || len(in.Stack) == 0 {
 		p, err := m.materialize(ctx, tree, real)
 		return sandbox.Mount{HostPath: p, ReadOnly: mount.ReadOnly}, err
 	}

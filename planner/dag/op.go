@@ -37,11 +37,15 @@ type LocalSource struct {
 type GitSource struct {
 	Remote     string
 	Ref        string `json:",omitempty"`
-	Commit     string `json:",omitempty"` // resolved object id
 	Subdir     string `json:",omitempty"`
 	KeepGitDir bool   `json:",omitempty"`
 	Submodules bool   `json:",omitempty"`
 	Checksum   string `json:",omitempty"`
+	// CommitTimes gives the files the time of the commit.
+	CommitTimes bool `json:",omitempty"`
+	// FetchByCommit takes the commit that Checksum names without comparing it
+	// with Ref.
+	FetchByCommit bool `json:",omitempty"`
 }
 
 // HTTPSource is one file that is downloaded.

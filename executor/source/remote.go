@@ -1,0 +1,208 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor"
+	"layered.build/builder/planner/dag"
+)
+
+// RemoteOptions configure a Remote.
+type RemoteOptions struct {
+	// Dir keeps what was downloaded, for later builds. Required. Several processes
+	// may use it at once.
+	Dir string
+	// Secrets authenticate: HTTP_AUTH_TOKEN_<host>, HTTP_AUTH_HEADER_<host>,
+	// GIT_AUTH_TOKEN[.<host>], GIT_AUTH_HEADER[.<host>]. Nil has none.
+	Secrets executor.Secrets
+	// Version of this program, for the User-Agent.
+	Version string
+	// Transport makes HTTP requests; nil is one with time limits.
+	Transport http.RoundTripper
+	// SSHAuthSock is the socket of the ssh agent for git over ssh; "" uses none.
+	SSHAuthSock string
+	// LocalGit lets git read repositories of this machine (file://). It is for
+	// what the user names on the command line; a Dockerfile must not.
+	LocalGit bool
+}
+
+// Remote opens sources of other machines. What it fetched is kept in a folder and
+// validated again when it is used. It is for one build: each source is asked for
+// once. It implements executor.RemoteSource and is safe for concurrent use.
+type Remote struct {
+	o      RemoteOptions
+	client *http.Client
+
+	mu      sync.Mutex        // guards what follows
+	asked   map[string]*asked // by the name of what was asked for
+	trees   []*Tree           // to close
+	holding []*os.File        // shared locks on checkouts
+}
+
+// asked is the answer of one server, got once.
+type asked struct {
+	mu   sync.Mutex // guards what follows; held while asking
+	done bool
+	http *httpEntry
+	git  *GitCommit
+	tree *Tree
+}
+
+// keepUnused is how long a download that nobody uses is kept.
+const keepUnused = 14 * 24 * time.Hour
+
+// NewRemote makes a Remote, and removes downloads that nobody has used for long.
+func NewRemote(o RemoteOptions) (*Remote, error) {
+	for _, dir := range []string{httpBlobs, httpMeta, gitRepos, gitCheckouts} {
+		if err := os.MkdirAll(filepath.Join(o.Dir, dir), 0o700); err != nil {
+			return nil, fmt.Errorf("open sources: %w", err)
+		}
+	}
+	if o.Transport == nil {
+		o.Transport = newTransport()
+	}
+	r := &Remote{o: o, client: &http.Client{Transport: o.Transport}, asked: map[string]*asked{}}
+	r.expire(time.Now().Add(-keepUnused))
+	return r, nil
+}
+
+// Open implements executor.RemoteSource.
+func (r *Remote) Open(ctx context.Context, src *dag.Source) (*executor.Remote, error) {
+	switch {
+	case src.HTTP != nil:
+		return r.openHTTP(ctx, src.HTTP)
+	case src.Git != nil:
+		return r.openGit(ctx, src.Git)
+	}
+	return nil, errors.New("not a remote source")
+}
+
+// Close ends the use of what was fetched.
+func (r *Remote) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, t := range r.trees {
+		errs = append(errs, t.Close())
+	}
+	for _, f := range r.holding {
+		errs = append(errs, f.Close())
+	}
+	r.trees, r.holding = nil, nil
+	return errors.Join(errs...)
+}
+
+// ask returns the place for one answer, locked.
+func (r *Remote) ask(name string) *asked {
+	r.mu.Lock()
+	a := r.asked[name]
+	if a == nil {
+		a = &asked{}
+		r.asked[name] = a
+	}
+	r.mu.Unlock()
+	a.mu.Lock()
+	return a
+}
+
+// path is a path in the folder.
+func (r *Remote) path(parts ...string) string {
+	return filepath.Join(append([]string{r.o.Dir}, parts...)...)
+}
+
+// secret returns the first of some secrets that exists, "" if none does.
+func (r *Remote) secret(ctx context.Context, id string) (string, error) {
+	if r.o.Secrets == nil {
+		return "", nil
+	}
+	b, err := r.o.Secrets.Secret(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
+
+// expire removes what was last used before a time. Whoever uses a thing now holds
+// a lock on it or has just touched it.
+func (r *Remote) expire(before time.Time) {
+	for _, dir := range []string{httpBlobs, httpMeta, gitRepos, gitCheckouts} {
+		entries, err := os.ReadDir(r.path(dir))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if fi, err := e.Info(); err == nil && fi.ModTime().Before(before) {
+				r.remove(dir, e.Name())
+			}
+		}
+	}
+}
+
+// remove deletes a download unless somebody holds it.
+func (r *Remote) remove(dir, name string) {
+	p := r.path(dir, name)
+	f, err := os.Open(p)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		os.RemoveAll(p)
+	}
+}
+
+// touch notes that something was used.
+func touch(p string) {
+	now := time.Now()
+	os.Chtimes(p, now, now) // only for expire, which may be wrong
+}
+
+// lockPath waits for the exclusive lock on a file, or until ctx ends. The file
+// stays. Closing it gives the lock back.
+func lockPath(ctx context.Context, p string) (*os.File, error) {
+	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", p, err), f.Close())
+		}
+		t := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		case <-t.C:
+		}
+	}
+}
+
+// Redacted hides the user and password of a URL.
+func Redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	if _, ok := u.User.Password(); ok || u.Scheme != "ssh" {
+		u.User = url.UserPassword("xxxxx", "xxxxx")
+	}
+	return u.String()
+}
+
+var _ executor.RemoteSource = (*Remote)(nil)
