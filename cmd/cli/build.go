@@ -49,7 +49,7 @@ type job struct {
 	dirs    *source.Contexts
 	ahead   *ahead
 	remote  *source.Remote
-	before  string // id of what the failed step would have run on
+	before  string // the image or step that the failed step would have run on
 }
 
 // build is `builder build`.

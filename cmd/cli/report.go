@@ -20,7 +20,7 @@ const rule = "--------------------"
 type sourceError struct {
 	err  error
 	file *parser.File
-	// before is the id of what the failed step would have run on, "" if unknown.
+	// before names what the failed step would have run on, "" if unknown.
 	before string
 }
 
@@ -135,7 +135,7 @@ func hints(err error, step *executor.StepError) []string {
 	}
 	var src *sourceError
 	if errors.As(err, &src) && src.before != "" && step.ExitCode != 0 {
-		out = append(out, "to try the step by hand: builder run --rm -it "+shortID(src.before, false)+" sh")
+		out = append(out, "to try the step by hand: builder run --rm -it "+src.before+" sh")
 	}
 	return out
 }

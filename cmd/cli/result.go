@@ -208,10 +208,14 @@ func (j *job) keepFinished(ctx context.Context, cause error) error {
 	if !errors.As(cause, &step) {
 		return err
 	}
-	for st, id := range last {
+	for _, st := range j.plan.Stages {
 		for _, inst := range st.Instructions {
-			if inst.Step == step.Step {
-				j.before = id
+			switch {
+			case inst.Step != step.Step:
+			case last[st] != "":
+				j.before = shortID(last[st], false)
+			case st.Base != nil:
+				j.before = st.Base.Ref
 			}
 		}
 	}
