@@ -130,9 +130,6 @@ func (b *builder) options() error {
 	}
 	var targets []ocispec.Platform // each once
 	for _, p := range o.Platforms {
-		if p.OS == "windows" {
-			return &parser.Error{Msg: "platform windows is not supported", Err: parser.ErrUnsupported}
-		}
 		p = platforms.Normalize(p)
 		if !slices.ContainsFunc(targets, func(t ocispec.Platform) bool { return platforms.FormatAll(t) == platforms.FormatAll(p) }) {
 			targets = append(targets, p)

@@ -113,15 +113,18 @@ func (in *instruction) volume(cmd *instructions.VolumeCommand) error {
 // workdir makes the directory, owned by the user in force; "/" exists.
 func (in *instruction) workdir(cmd *instructions.WorkdirCommand) error {
 	st := in.st
-	if !st.workdirSet && !path.IsAbs(cmd.Path) {
+	wd, err := st.slashed(cmd.Path)
+	if err != nil {
+		return err
+	}
+	if !st.workdirSet && !path.IsAbs(wd) {
 		in.lint.Run(&linter.RuleWorkdirRelativePath, cmd.Location(), linter.RuleWorkdirRelativePath.Format(cmd.Path))
 	}
 	st.workdirSet = true
-	wd := cmd.Path
 	if !path.IsAbs(wd) {
-		wd = path.Join("/", st.img.Config.WorkingDir, wd)
+		wd = path.Join(in.cwd(), wd)
 	}
-	st.img.Config.WorkingDir = wd
+	st.img.Config.WorkingDir = st.native(wd)
 	if path.Clean(wd) == "/" {
 		in.record("WORKDIR "+wd, nil)
 		return nil

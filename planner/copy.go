@@ -79,7 +79,11 @@ func (in *instruction) transfer(t *transfer) error {
 		ins = inputs{} // the files alone, laid over the base by a Merge
 	}
 	first := len(ins.edges)
-	template := dag.Copy{Dest: in.copyDest(t.files.DestPath), Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
+	dest, err := in.copyDest(t.files.DestPath)
+	if err != nil {
+		return err
+	}
+	template := dag.Copy{Dest: dest, Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
 	op := &dag.File{Base: !link}
 	if err := in.sources(t, template, op, &ins, first); err != nil {
 		return err
@@ -212,7 +216,11 @@ func isDir(dest string) bool {
 
 // copyDest makes a destination absolute, with a slash at its end if it means a
 // directory.
-func (in *instruction) copyDest(dest string) string {
+func (in *instruction) copyDest(dest string) (string, error) {
+	dest, err := in.st.slashed(dest)
+	if err != nil {
+		return "", err
+	}
 	abs := path.Clean(dest)
 	if !path.IsAbs(dest) {
 		abs = path.Join(in.cwd(), dest)
@@ -220,7 +228,7 @@ func (in *instruction) copyDest(dest string) string {
 	if isDir(dest) && abs != "/" {
 		abs += "/"
 	}
-	return abs
+	return abs, nil
 }
 
 func hasWildcard(name string) bool {

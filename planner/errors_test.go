@@ -25,6 +25,7 @@ func plan(t *testing.T, src string, opts Options) (*Plan, error) {
 
 // TestErrors checks text, lines and hint of the mistakes that planning finds.
 func TestErrors(t *testing.T) {
+	windows := []ocispec.Platform{{OS: "windows", Architecture: "amd64"}}
 	arm := []ocispec.Platform{{OS: "linux", Architecture: "arm64"}}
 	for _, c := range []struct {
 		name, src string
@@ -86,9 +87,10 @@ func TestErrors(t *testing.T) {
 		{"git query", "FROM alpine\nADD git@example.org:x.git?reff=v1 /", Options{}, `Dockerfile:2: unexpected query "reff"`},
 		{"insecure", "FROM alpine\nRUN --security=insecure x", Options{}, `Dockerfile:2: RUN --security=insecure is not supported`},
 		{"device", "FROM alpine\nRUN --device=vendor/dev x", Options{}, `Dockerfile:2: RUN --device is not supported`},
-		{"foreign RUN", "FROM alpine\nRUN x", Options{Platforms: arm}, `Dockerfile:2: RUN for platform linux/arm64 on linux/amd64 is not supported (without emulation only COPY and ADD work there; FROM --platform=$BUILDPLATFORM runs a stage on this machine)`},
-		{"foreign stage", "FROM --platform=linux/s390x alpine\nRUN x", Options{}, `Dockerfile:2: RUN for platform linux/s390x on linux/amd64 is not supported (without emulation only COPY and ADD work there; FROM --platform=$BUILDPLATFORM runs a stage on this machine)`},
-		{"windows", "FROM --platform=windows/amd64 alpine", Options{}, `Dockerfile:1: platform windows/amd64 is not supported`},
+		{"foreign RUN", "FROM alpine\nRUN x", Options{Platforms: arm}, `Dockerfile:2: RUN for platform linux/arm64 on linux/amd64 (it is another kind of processor) is not supported (` + emulationHint + `)`},
+		{"foreign stage", "FROM --platform=linux/s390x alpine\nRUN x", Options{CanRun: func(ocispec.Platform) error { return errors.New("no handler") }}, `Dockerfile:2: RUN for platform linux/s390x on linux/amd64 (no handler) is not supported (` + emulationHint + `)`},
+		{"foreign system", "FROM scratch\nRUN x", Options{Platforms: windows}, `Dockerfile:2: RUN for platform windows/amd64 on linux/amd64 is not supported (only COPY and ADD work there; FROM --platform=$BUILDPLATFORM runs a stage on this machine)`},
+		{"windows", "FROM --platform=windows/amd64 alpine", Options{}, `Dockerfile:1: a base image for Windows is not supported (images for Windows are made FROM scratch with COPY and ADD)`},
 		{"frontend", "FROM alpine", Options{BuildArgs: map[string]string{"BUILDKIT_SYNTAX": "mine"}}, `frontend mine is not supported`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -19,6 +19,10 @@ func emptyImage(p ocispec.Platform) ImageConfig {
 	var img ImageConfig
 	img.Platform = clonePlatform(p)
 	img.Config.WorkingDir = "/"
+	if isWindows(p) { // it has its own default for PATH
+		img.Config.WorkingDir = `\`
+		return img
+	}
 	img.Config.Env = []string{"PATH=" + defaultPath}
 	return img
 }
@@ -62,7 +66,7 @@ func clonePlatform(p ocispec.Platform) ocispec.Platform {
 
 // withShell makes the arguments of a shell-form command.
 func withShell(img *ImageConfig, args []string) []string {
-	shell := []string{"/bin/sh", "-c"}
+	shell := defaultShell(img.Platform)
 	if len(img.Config.Shell) > 0 {
 		shell = slices.Clone(img.Config.Shell)
 	}

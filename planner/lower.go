@@ -76,14 +76,14 @@ func (l *lowering) begin(st *stage) {
 	st.once = map[string]instructions.Command{}
 	c := &st.img.Config
 	c.OnBuild = nil // triggers have run or are the base stage's
-	if !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+	if !isWindows(st.platform) && !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		c.Env = append(c.Env, "PATH="+defaultPath)
 	}
 	for _, kv := range c.Env {
 		k, v, _ := strings.Cut(kv, "=")
 		st.env = st.env.with(k, v)
 	}
-	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
+	if c.WorkingDir != "" && !isWindows(st.platform) && !path.IsAbs(c.WorkingDir) {
 		c.WorkingDir = path.Join("/", c.WorkingDir)
 	}
 }

@@ -42,6 +42,9 @@ type Options struct {
 	Labels        map[string]string
 	Platforms     []ocispec.Platform // empty: BuildPlatform
 	BuildPlatform ocispec.Platform   // zero: this machine's
+	// CanRun tells what keeps processes of a platform from running here, nil if
+	// nothing does. Without it only what BuildPlatform's machine runs by itself can.
+	CanRun        func(ocispec.Platform) error
 	NoCache       bool
 	NoCacheStages []string // stage names whose steps always run
 	// Excludes are the context's ignore patterns.

@@ -107,6 +107,9 @@ func (l *lowering) resolveImages(ctx context.Context, needed map[*stage]bool) er
 			if st.plat != nil {
 				p = *st.plat
 			}
+			if isWindows(p) {
+				return l.unsupported(st.def.Location, "a base image for Windows", "images for Windows are made FROM scratch with COPY and ADD")
+			}
 			requests = append(requests, l.request(st.from, p, st.def.Location, func(b *BaseImage) { st.image = b }))
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 
@@ -57,15 +56,16 @@ func (in *instruction) refuseRun(cmd *instructions.RunCommand) error {
 	if len(instructions.GetDevices(cmd)) > 0 {
 		return in.unsupported(cmd.Location(), "RUN --device", "")
 	}
-	if !platforms.Only(in.opts.BuildPlatform).Match(in.st.platform) {
-		return in.unsupported(cmd.Location(),
-			fmt.Sprintf("RUN for platform %s on %s", platforms.FormatAll(in.st.platform), platforms.FormatAll(in.opts.BuildPlatform)),
-			"without emulation only COPY and ADD work there; FROM --platform=$BUILDPLATFORM runs a stage on this machine")
-	}
-	return nil
+	return in.refuseForeign(cmd)
 }
 
-func (in *instruction) cwd() string { return path.Join("/", in.st.img.Config.WorkingDir) }
+func (in *instruction) cwd() string {
+	wd, err := in.st.slashed(in.st.img.Config.WorkingDir)
+	if err != nil { // an image's; WORKDIR has been checked
+		wd = ""
+	}
+	return path.Join("/", wd)
+}
 
 // commandArgs returns what is executed and the instruction as users see it. A
 // here-document that is a script of its own is mounted.

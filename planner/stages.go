@@ -165,9 +165,6 @@ func (l *lowering) stagePlatform(st *stage, lint *linter.Linter) error {
 		e := l.at(loc, "failed to parse platform %s: %w", st.def.Platform, err)
 		return l.suggestArgs(e, res.Unmatched)
 	}
-	if p.OS == "windows" {
-		return l.unsupported(loc, "platform "+platforms.FormatAll(p), "")
-	}
 	st.plat = &p
 	return nil
 }

@@ -5,10 +5,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/containerd/platforms"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/executor/binfmt"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -57,7 +56,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "type=image[,name=,push=true], type=oci|docker,dest=FILE, type=tar,dest=FILE or type=cacheonly")
 	fs.BoolVar(&f.push, "push", false, "push the image to its registry")
 	fs.BoolVar(&f.load, "load", false, "keep the image in the store (the default)")
-	fs.StringSliceVar(&f.platforms, "platform", nil, "platform of the image; only this machine's")
+	fs.StringSliceVar(&f.platforms, "platform", nil, "platforms of the image (linux/arm64, local, …); a list or repeated")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")
 	fs.StringSliceVar(&f.allow, "allow", nil, "grant network.host or security.insecure")
@@ -73,7 +72,7 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 	opts := planner.Options{
 		Target: f.target, NoCache: f.noCache, NoCacheStages: f.noCacheFilter,
 		BuildArgs: map[string]string{}, Labels: map[string]string{},
-		BuildPlatform: machine(),
+		BuildPlatform: machine(), CanRun: binfmt.Machine{Own: machine()}.CanRun,
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return opts, usagef("--no-cache and --no-cache-filter cannot be combined")
@@ -103,7 +102,7 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 		opts.Labels[name] = value
 	}
 	var err error
-	if opts.Platforms, err = ownPlatforms(f.platforms); err != nil {
+	if opts.Platforms, err = parsePlatforms(f.platforms); err != nil {
 		return opts, err
 	}
 	if opts.Hosts, err = parseHosts(f.addHosts); err != nil {
@@ -166,43 +165,6 @@ func (f *buildFlags) check() error {
 		return usagef("--jobs %d: want a positive number", f.jobs)
 	}
 	return f.refused.check()
-}
-
-// machine is the platform that steps run on.
-func machine() ocispec.Platform {
-	p := platforms.DefaultSpec()
-	p.OS = "linux"
-	p.OSVersion, p.OSFeatures = "", nil
-	return platforms.Normalize(p)
-}
-
-// ownPlatforms accepts this machine's platform only.
-func ownPlatforms(values []string) ([]ocispec.Platform, error) {
-	var out []ocispec.Platform
-	own := machine()
-	for _, v := range values {
-		if v == "local" {
-			out = append(out, own)
-			continue
-		}
-		p, err := platforms.Parse(v)
-		if err != nil {
-			return nil, usagef("--platform %s: %w", v, err)
-		}
-		if !platforms.Only(own).Match(p) || p.OS != own.OS || p.Architecture != own.Architecture {
-			return nil, unsupported("--platform "+v, "this machine builds for "+platforms.Format(own))
-		}
-		out = append(out, platforms.Normalize(p))
-	}
-	if len(out) > 1 {
-		for _, p := range out[1:] {
-			if platforms.Format(p) != platforms.Format(out[0]) {
-				return nil, unsupported("building for several platforms at once", "build them one by one")
-			}
-		}
-		out = out[:1]
-	}
-	return out, nil
 }
 
 // progressMode is --progress or the environment's.

@@ -73,7 +73,6 @@ func TestRefused(t *testing.T) {
 		{"--build-context a=b", "--build-context"},
 		{"--sbom", "--sbom"},
 		{"--provenance=mode=max", "--provenance"},
-		{"--platform linux/s390x", "--platform linux/s390x"},
 		{"--platform bogus/x/y/z", "--platform"},
 		{"--network host", "--network=host"},
 		{"--network bridge", "--network=bridge"},

@@ -56,7 +56,7 @@ func (a *app) pullCommand() *cobra.Command {
 				return usagef("%w", err)
 			}
 			if platform != "" {
-				if _, err := ownPlatforms([]string{platform}); err != nil {
+				if _, err := parsePlatforms([]string{platform}); err != nil {
 					return err
 				}
 			}
