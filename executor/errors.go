@@ -63,3 +63,13 @@ func (e *MissingSecretError) Error() string { return "secret " + e.ID + ": not f
 
 // Is implements the interface of errors.Is.
 func (e *MissingSecretError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// MissingAgentError says that a step requires an ssh agent that the build was not
+// given. It matches fs.ErrNotExist.
+type MissingAgentError struct{ ID string }
+
+// Error implements error.
+func (e *MissingAgentError) Error() string { return "ssh agent " + e.ID + ": not found" }
+
+// Is implements the interface of errors.Is.
+func (e *MissingAgentError) Is(target error) bool { return target == fs.ErrNotExist }

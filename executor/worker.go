@@ -94,7 +94,8 @@ type Secrets interface {
 	Secret(ctx context.Context, id string) ([]byte, error)
 }
 
-// SSHAgents connects to an ssh agent by id.
+// SSHAgents connects to an ssh agent by id; an unknown id is an error that
+// matches fs.ErrNotExist.
 type SSHAgents interface {
 	Dial(ctx context.Context, id string) (io.ReadWriteCloser, error)
 }

@@ -39,6 +39,9 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	case instructions.NetworkHost:
 		exec.Network = dag.NetHost
 	}
+	if instructions.GetSecurity(cmd) == instructions.SecurityInsecure {
+		exec.Security = dag.SecurityInsecure
+	}
 	if err := in.mounts(cmd, exec, &ins); err != nil {
 		return err
 	}
@@ -50,9 +53,6 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 
 // refuseRun refuses what RUN may ask for and does not get.
 func (in *instruction) refuseRun(cmd *instructions.RunCommand) error {
-	if instructions.GetSecurity(cmd) == instructions.SecurityInsecure {
-		return in.unsupported(cmd.Location(), "RUN --security=insecure", "")
-	}
 	if len(instructions.GetDevices(cmd)) > 0 {
 		return in.unsupported(cmd.Location(), "RUN --device", "")
 	}

@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/source"
+	"layered.build/builder/executor/sshagent"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner"
 )
@@ -46,6 +47,7 @@ type job struct {
 	solver  *executor.Solver
 	outputs []output
 	secrets secrets
+	agents  sshagent.Agents
 	dirs    *source.Contexts
 	ahead   *ahead
 	remote  *source.Remote
@@ -113,6 +115,9 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if j.secrets, err = parseSecrets(f.secrets); err != nil {
 		return nil, err
 	}
+	if j.agents, err = f.lang.agents(os.Getenv); err != nil {
+		return nil, err
+	}
 	if j.context, err = openContext(path, f.file, a.std.In); err != nil {
 		return nil, err
 	}
@@ -170,8 +175,10 @@ func (j *job) makePlan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.plan, err = planner.Build(ctx, j.file, j.images, opts)
-	return err
+	if j.plan, err = planner.Build(ctx, j.file, j.images, opts); err != nil {
+		return err
+	}
+	return j.checkAllowed()
 }
 
 // newSolver wires the executor.
@@ -183,6 +190,7 @@ func (j *job) newSolver() {
 		Remote:      j.remote,
 		Images:      j.images,
 		Secrets:     j.secrets,
+		Agents:      j.agents,
 		Epoch:       j.plan.Epoch,
 		Insecure:    j.flags.allowed("security.insecure"),
 		HostNetwork: j.flags.allowed("network.host"),

@@ -38,6 +38,7 @@ type buildFlags struct {
 	verify        bool
 	limits        limitFlags
 	refused       refusedFlags
+	lang          langFlags
 }
 
 func (f *buildFlags) register(fs *pflag.FlagSet) {
@@ -64,6 +65,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
 	f.limits.register(fs)
+	f.lang.register(fs)
 	f.refused.register(fs)
 }
 
@@ -215,7 +217,6 @@ func refusals() []refusal {
 		{name: "sbom", hint: "no attestations are made", harmless: "false"},
 		{name: "security-opt", hint: "the default seccomp profile is used"},
 		{name: "squash", isBool: true, hint: "copy the result into a stage FROM scratch", harmless: "false"},
-		{name: "ssh", hint: "use --secret"},
 		{name: "stream", isBool: true, hint: "the context is read in place", harmless: "false"},
 		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
 		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: "true"},

@@ -66,7 +66,6 @@ func TestPlanOptions(t *testing.T) {
 // TestRefused checks that what is not supported is refused by name.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"--ssh default", "--ssh"},
 		{"--squash", "--squash"},
 		{"--cache-from x", "--cache-from"},
 		{"--cache-to x", "--cache-to"},

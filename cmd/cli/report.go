@@ -127,6 +127,10 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(step, &secret) {
 		out = append(out, fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID))
 	}
+	var agent *executor.MissingAgentError
+	if errors.As(step, &agent) {
+		out = append(out, fmt.Sprintf("give it with --ssh %s (the agent of $SSH_AUTH_SOCK) or --ssh %s=KEYFILE", agent.ID, agent.ID))
+	}
 	if step.OOM {
 		out = append(out, "the step ran out of memory; raise --memory")
 	}

@@ -64,11 +64,6 @@ func (w *Worker) refuse(op *dag.Exec) error {
 			return fmt.Errorf("device %s: devices are not supported yet", d.Name)
 		}
 	}
-	for _, m := range op.Mounts {
-		if m.Type == dag.MountSSH {
-			return errors.New("ssh mounts are not supported yet")
-		}
-	}
 	return nil
 }
 

@@ -28,6 +28,8 @@ type Options struct {
 	Images   executor.ImageSource
 	Secrets  executor.Secrets
 	Remote   executor.RemoteSource
+	// Agents are the ssh agents that processes may be given.
+	Agents executor.SSHAgents
 	// Epoch, if set, is the latest modification time of what new layers hold. It is
 	// part of no key: what the cache has may have been made under another one, see
 	// snapshot.Store.Clamp.

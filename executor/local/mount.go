@@ -23,6 +23,7 @@ type mounter struct {
 	job     *executor.Job
 	scratch *scratch          // copies of contexts
 	secrets *scratch          // in memory
+	sockets *scratch          // of ssh agents
 	caches  map[string]string // directories that are held, by what names them
 	undo    []func() error
 }
@@ -68,6 +69,8 @@ func (m *mounter) one(ctx context.Context, mount dag.Mount) (_ sandbox.Mount, ok
 		return sandbox.Mount{Tmpfs: &sandbox.Tmpfs{Size: mount.Size}}, true, nil
 	case dag.MountSecret:
 		return m.secret(ctx, mount)
+	case dag.MountSSH:
+		return m.ssh(ctx, mount)
 	}
 	return sandbox.Mount{}, false, fmt.Errorf("mounts of type %s are not supported", mount.Type)
 }

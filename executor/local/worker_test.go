@@ -449,9 +449,6 @@ func TestRefusals(t *testing.T) {
 			op.Mounts = append(op.Mounts, dag.Mount{Type: dag.MountSecret, Input: -1, ID: "mysecret", Dest: "/s", Required: true})
 		}, "secret mysecret: not found"},
 		{func(op *dag.Exec) {
-			op.Mounts = append(op.Mounts, dag.Mount{Type: dag.MountSSH, Input: -1, Dest: "/s"})
-		}, "ssh mounts are not supported yet"},
-		{func(op *dag.Exec) {
 			op.SecretEnv = []dag.SecretEnv{{ID: "mysecret", Name: "X", Required: true}}
 		}, "secret mysecret: not found"},
 		{func(op *dag.Exec) { op.User = "ghost" }, "ghost"},
