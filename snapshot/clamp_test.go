@@ -1,12 +1,15 @@
 package snapshot_test
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/snapshottest"
@@ -255,4 +258,60 @@ func BenchmarkClamp50k(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestClampConcurrently: several processes derive the same layers at once.
+func TestClampConcurrently(t *testing.T) {
+	s := openStore(t)
+	made := app(t, s, nil, nil, snapshot.WriteOptions{Dir: true})
+	want := clamp(t, openStoreAt(t, s.Root()), nil, made, at(5)).ChainID() // the first epoch, known to all
+	var g errgroup.Group
+	chains := make([]snapshot.ChainID, 8)
+	for i := range chains {
+		other := openStoreAt(t, s.Root())
+		g.Go(func() error {
+			if out, err := other.Clamp(t.Context(), nil, made, at(5)); err != nil || out.ChainID() != want {
+				return fmt.Errorf("known epoch: %v, %w", out.ChainID(), err)
+			}
+			out, err := other.Clamp(t.Context(), nil, made, at(15))
+			chains[i] = out.ChainID()
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if len(slices.Compact(chains)) != 1 {
+		t.Errorf("different layers: %v", chains)
+	}
+	if left, _ := os.ReadDir(filepath.Join(s.Root(), "tmp")); len(left) > 0 {
+		t.Errorf("left in tmp: %v", left)
+	}
+}
+
+// TestClampDamaged: contents that are not what the manifest says never become a
+// layer.
+func TestClampDamaged(t *testing.T) {
+	s := openStore(t)
+	made := app(t, s, nil, nil, snapshot.WriteOptions{Dir: true})
+	if err := os.WriteFile(filepath.Join(s.Root(), "layers", string(made[0].ID), "dir/app/b"), []byte("BB"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.Clamp(t.Context(), nil, made, at(15)); err == nil {
+		t.Errorf("a damaged layer became %v", out)
+	}
+	if left, _ := os.ReadDir(filepath.Join(s.Root(), "tmp")); len(left) > 0 {
+		t.Errorf("left in tmp: %v", left)
+	}
+}
+
+// openStoreAt opens a store once more.
+func openStoreAt(t *testing.T, root string) *snapshot.Store {
+	t.Helper()
+	s, err := snapshot.Open(root, snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
