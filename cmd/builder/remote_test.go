@@ -21,6 +21,7 @@ import (
 // content; those below site/private need the token "geheim".
 func TestRemote(t *testing.T) {
 	fixtures.NeedOverlay(t)
+	fixtures.NeedProgram(t, "git")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/remote",
 		Setup: func(env *testscript.Env) error {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"layered.build/builder/executor/source"
 )
@@ -22,18 +23,37 @@ func (j *job) openRemote() (err error) {
 func isRemoteFailure(err error) bool {
 	var down *source.UnreachableError
 	var status *source.StatusError
-	return errors.As(err, &down) || errors.As(err, &status)
+	var git *source.GitError
+	var missing *source.GitMissingError
+	return errors.As(err, &down) || errors.As(err, &status) || errors.As(err, &git) || errors.As(err, &missing)
 }
 
 // remoteHints says what to do about an error of a source of another machine.
 func remoteHints(err error) []string {
 	var status *source.StatusError
 	if errors.As(err, &status) && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden) {
-		host := "HOST"
-		if u, err := url.Parse(status.URL); err == nil {
-			host = u.Hostname()
-		}
-		return []string{"if the server wants a token, give it with --secret id=HTTP_AUTH_TOKEN_" + host + ",env=NAME"}
+		return []string{"if the server wants a token, give it with --secret id=HTTP_AUTH_TOKEN_" + hostOf(status.URL) + ",env=NAME"}
+	}
+	var git *source.GitError
+	switch {
+	case errors.As(err, new(*source.GitMissingError)):
+		return []string{"install git (apt-get install git)"}
+	case !errors.As(err, &git):
+		return nil
+	case strings.Contains(git.Stderr, "ssh: not found"), strings.Contains(git.Stderr, "cannot run ssh"):
+		return []string{"install ssh (apt-get install openssh-client)"}
+	case git.Unauthorized() && strings.HasPrefix(git.Remote, "http"):
+		return []string{"if the repository is private, give a token with --secret id=GIT_AUTH_TOKEN,env=NAME"}
+	case git.Unauthorized():
+		return []string{"git over ssh uses the keys of the agent at $SSH_AUTH_SOCK: is it running (ssh-add -l)?"}
 	}
 	return nil
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "HOST"
+	}
+	return u.Hostname()
 }

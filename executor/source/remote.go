@@ -55,7 +55,7 @@ type asked struct {
 	mu   sync.Mutex // guards what follows; held while asking
 	done bool
 	http *httpEntry
-	git  *GitCommit
+	git  *gitCommit
 	tree *Tree
 }
 
@@ -157,8 +157,12 @@ func (r *Remote) remove(dir, name string) {
 		return
 	}
 	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		os.RemoveAll(p)
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	// Moved first: one that is half removed must not be found.
+	if gone := p + ".gone"; os.Rename(p, gone) == nil {
+		os.RemoveAll(gone)
 	}
 }
 
