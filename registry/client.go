@@ -110,6 +110,8 @@ type PushOptions struct {
 	DockerTypes bool
 	// Insecure treats this registry as an insecure one, for this push.
 	Insecure bool
+	// ByDigest gives the image no tag.
+	ByDigest bool
 	Progress Progress
 }
 

@@ -149,14 +149,14 @@ func (c *Client) ensureBlob(ctx context.Context, stack snapshot.Stack, desc ocis
 // compress writes a layer's tar as gzip into the store's blobs, and to w as well;
 // errors of w are the caller's affair.
 func (c *Client) compress(ctx context.Context, l snapshot.Layer, w io.Writer) (ocispec.Descriptor, error) {
-	desc, err := c.compressTo(ctx, l, w)
+	desc, err := c.compressTo(ctx, l, w, Compression{})
 	if err != nil {
 		return desc, fmt.Errorf("compress layer %s: %w", l.DiffID, err)
 	}
 	return desc, c.store.SetBlob(l, desc)
 }
 
-func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) (ocispec.Descriptor, error) {
+func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, how Compression) (ocispec.Descriptor, error) {
 	if err := c.compressions.Acquire(ctx, 1); err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -171,7 +171,7 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) 
 		return ocispec.Descriptor{}, err
 	}
 	defer bw.Close()
-	zw, err := newGzip(&tolerantTee{main: bw, side: w})
+	zw, err := how.compressor(&tolerantTee{main: bw, side: w})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -180,7 +180,7 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer) 
 		return ocispec.Descriptor{}, err
 	}
 	d, err := bw.Commit("")
-	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: d, Size: bw.Size()}, err
+	return ocispec.Descriptor{MediaType: how.mediaType(), Digest: d, Size: bw.Size()}, err
 }
 
 // tolerantTee writes to main, and to side until that fails.

@@ -82,6 +82,15 @@ func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
 
 // Pull resolves an image, fetches its layers and names it.
 func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform, progress Progress) (*Image, error) {
+	img, err := c.fetchImage(ctx, ref, platform, progress)
+	if err != nil {
+		return nil, err
+	}
+	return img, c.images.Put(ctx, img, img.Names...)
+}
+
+// fetchImage resolves an image and fetches its layers.
+func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Platform, progress Progress) (*Image, error) {
 	r, err := c.Resolve(ctx, ref, platform)
 	if err != nil {
 		return nil, err
@@ -101,11 +110,10 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 		return nil, fmt.Errorf("pull %s: %w", r.Ref, err)
 	}
 	desc := r.Descriptor
-	img := &Image{
+	return &Image{
 		ID: digest.FromBytes(r.RawConfig), RawConfig: r.RawConfig, Config: r.Config,
 		Stack: c.images.refresh(stack), Manifest: &desc, RawManifest: r.RawManifest, Names: []string{r.Ref},
-	}
-	return img, c.images.Put(ctx, img, r.Ref)
+	}, nil
 }
 
 // progressKey finds the Progress in the context of fetches, which the store

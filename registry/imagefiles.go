@@ -22,6 +22,11 @@ import (
 type nameTarget struct {
 	Config   digest.Digest
 	Manifest *ocispec.Descriptor `json:",omitempty"`
+	// Images are set for a name that means an image on each of several platforms;
+	// Config and Manifest are then those for this machine (or the first).
+	Images []nameMember `json:",omitempty"`
+	// Index is what these were pulled or pushed as together.
+	Index *ocispec.Descriptor `json:",omitempty"`
 }
 
 // namesFile is the file names.json.
@@ -33,7 +38,7 @@ type namesFile struct {
 func namesOf(names map[string]nameTarget, id digest.Digest) []string {
 	var out []string
 	for n, t := range names {
-		if t.Config == id {
+		if t.has(id) {
 			out = append(out, n)
 		}
 	}

@@ -43,8 +43,8 @@ type ImageInfo struct {
 // Removed says what Remove did.
 type Removed struct {
 	Untagged []string
-	// Deleted is the image whose record is gone, "" if it has other names.
-	Deleted digest.Digest
+	// Deleted are the images whose records are gone: those without other names.
+	Deleted []digest.Digest
 }
 
 // imageRecord is a file records/<config digest>.json.
@@ -268,7 +268,7 @@ func (s *Images) List() ([]ImageInfo, error) {
 
 // Tag points another name at an image (or at the result of a step).
 func (s *Images) Tag(ctx context.Context, source, name string) error {
-	img, err := s.ResolveLocal(source)
+	x, err := s.ResolveIndex(source)
 	if err != nil {
 		return err
 	}
@@ -279,7 +279,10 @@ func (s *Images) Tag(ctx context.Context, source, name string) error {
 	if ref.Digest != "" {
 		return fmt.Errorf("tag %q: %w: a digest cannot be given as a name", name, ErrInvalid)
 	}
-	return s.Put(ctx, img, name)
+	if len(x.Images) > 1 {
+		return s.PutIndex(ctx, x, name)
+	}
+	return s.Put(ctx, x.Images[0], name)
 }
 
 // Remove removes a name, and with the last name the image's record. An image
@@ -301,8 +304,13 @@ func (s *Images) Remove(ref string, force bool) (*Removed, error) {
 func (s *Images) remove(names map[string]nameTarget, ref string, force bool) (*Removed, error) {
 	out := &Removed{}
 	var id digest.Digest
+	var ids []digest.Digest
 	if r, err := ParseReference(ref); err == nil && names[r.String()].Config != "" {
-		id, out.Untagged = names[r.String()].Config, []string{r.String()}
+		t := names[r.String()]
+		id, out.Untagged = t.Config, []string{r.String()}
+		for _, m := range t.Images {
+			ids = append(ids, m.Config)
+		}
 	} else if id, err = s.byPrefix(ref); err != nil {
 		return nil, err
 	} else if out.Untagged = namesOf(names, id); len(out.Untagged) > 1 && !force {
@@ -315,14 +323,19 @@ func (s *Images) remove(names map[string]nameTarget, ref string, force bool) (*R
 	if err := s.writeNames(names); err != nil {
 		return nil, err
 	}
-	if len(namesOf(names, id)) > 0 {
-		return out, nil
+	if len(ids) == 0 {
+		ids = append(ids, id)
 	}
+	var err error
+	out.Deleted, err = s.removeRecords(names, ids)
+	return out, err
+}
+
+func (s *Images) removeRecord(id digest.Digest) error {
 	if err := os.Remove(s.recordPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove image %s: %w", id, err)
+		return fmt.Errorf("remove image %s: %w", id, err)
 	}
-	out.Deleted = id
-	return out, nil
+	return nil
 }
 
 // Roots are what must be kept for images to work.
@@ -353,9 +366,7 @@ func (s *Images) Roots() (Roots, error) {
 		return roots, err
 	}
 	for _, t := range names {
-		if t.Manifest != nil {
-			roots.Blobs = append(roots.Blobs, t.Manifest.Digest)
-		}
+		roots.Blobs = append(roots.Blobs, t.blobs()...)
 	}
 	roots.Steps, err = s.v1Layers()
 	return roots, err
@@ -392,7 +403,7 @@ func (s *Images) pushed(ctx context.Context, id digest.Digest, name string, desc
 		if err != nil {
 			return err
 		}
-		if t, ok := names[name]; !ok || t.Config != id {
+		if t, ok := names[name]; !ok || t.Config != id || len(t.Images) > 0 {
 			return nil
 		}
 		return s.setNames(id, &desc, []string{name})

@@ -66,7 +66,7 @@ func TestImagesRemove(t *testing.T) {
 		t.Errorf("image with two names removed by id: %v", err)
 	}
 	r, err := s.Remove("app:2", false)
-	if err != nil || r.Deleted != "" || !slices.Equal(r.Untagged, []string{"docker.io/library/app:2"}) {
+	if err != nil || len(r.Deleted) != 0 || !slices.Equal(r.Untagged, []string{"docker.io/library/app:2"}) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// A name that moves leaves a dangling image, which has to be removed by id.
@@ -75,10 +75,10 @@ func TestImagesRemove(t *testing.T) {
 	if err != nil || len(infos) != 2 || len(infos[0].Names)+len(infos[1].Names) != 1 {
 		t.Fatalf("%+v, %v", infos, err)
 	}
-	if r, err = s.Remove(img.ID.Encoded()[:10], false); err != nil || r.Deleted != img.ID || len(r.Untagged) != 0 {
+	if r, err = s.Remove(img.ID.Encoded()[:10], false); err != nil || !slices.Equal(r.Deleted, []digest.Digest{img.ID}) || len(r.Untagged) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, err = s.Remove("app", false); err != nil || r.Deleted != moved.ID {
+	if r, err = s.Remove("app", false); err != nil || !slices.Equal(r.Deleted, []digest.Digest{moved.ID}) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if _, err := s.Remove("app", true); !errors.Is(err, ErrNotFound) {

@@ -36,7 +36,10 @@ func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOpti
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}
-	desc, raw, err := p.push(ctx, img)
+	desc, raw, err := p.contents(ctx, img)
+	if err == nil {
+		err = p.manifest(ctx, p.name(desc), desc, raw)
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
 	}
@@ -104,7 +107,8 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 	return repos[:min(len(repos), maxRepositories)]
 }
 
-func (p *pusher) push(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
+// contents sends all of an image but its manifest, which it returns.
+func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
 	keep, err := keptLayers(img)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
@@ -117,22 +121,23 @@ func (p *pusher) push(ctx context.Context, img *Image) (ocispec.Descriptor, []by
 	if err := p.config(ctx, config, img.RawConfig); err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
-	desc, raw := ocispec.Descriptor{}, img.RawManifest
 	if keep != nil {
-		desc = *img.Manifest
-	} else if desc, raw, err = NewManifest(config, layers, p.opts.DockerTypes); err != nil {
-		return desc, nil, err
+		return *img.Manifest, img.RawManifest, nil
 	}
-	return desc, raw, p.manifest(ctx, desc, raw)
+	return NewManifest(config, layers, p.opts.DockerTypes)
 }
 
 // NewManifest makes the manifest of an image from its parts.
 func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
+	return newManifest(config, layers, dockerTypes, nil)
+}
+
+func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool, annotations map[string]string) (ocispec.Descriptor, []byte, error) {
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
 		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: config.Digest, Size: config.Size},
-		Layers:    []ocispec.Descriptor{},
+		Layers:    []ocispec.Descriptor{}, Annotations: annotations,
 	}
 	if dockerTypes {
 		m.MediaType, m.Config.MediaType = string(types.DockerManifestSchema2), string(types.DockerConfigJSON)
@@ -183,7 +188,7 @@ func (p *pusher) layer(ctx context.Context, stack snapshot.Stack, want *ocispec.
 	if err != nil {
 		return desc, err
 	}
-	if isForeign(desc) {
+	if isForeign(desc) || !p.c.usual(l, desc) {
 		return desc, nil
 	}
 	return desc, p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
@@ -284,21 +289,21 @@ func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte
 	return p.sendBlob(ctx, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
 }
 
-// manifest names the image.
-func (p *pusher) manifest(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
+// manifest sends a manifest or an index under a tag or its digest.
+func (p *pusher) manifest(ctx context.Context, name string, desc ocispec.Descriptor, raw []byte) error {
 	return p.c.again(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.url("/manifests/"+p.ref.Tag), bytes.NewReader(raw))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.url("/manifests/"+name), bytes.NewReader(raw))
 		if err != nil {
 			return err
 		}
 		req.Header.Set("Content-Type", desc.MediaType)
 		resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
-			return p.s.fail("push manifest", p.ref.Tag, err)
+			return p.s.fail("push manifest", name, err)
 		}
 		drain(resp)
 		if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
-			return p.s.fail("push manifest", p.ref.Tag, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
+			return p.s.fail("push manifest", name, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
 		}
 		return nil
 	})

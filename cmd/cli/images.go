@@ -189,8 +189,8 @@ func (a *app) rmiCommand() *cobra.Command {
 					for _, n := range removed.Untagged {
 						fmt.Fprintln(a.std.Out, "Untagged: "+n)
 					}
-					if removed.Deleted != "" {
-						fmt.Fprintln(a.std.Out, "Deleted: "+removed.Deleted.String())
+					for _, id := range removed.Deleted {
+						fmt.Fprintln(a.std.Out, "Deleted: "+id.String())
 					}
 				}
 				return nil

@@ -10,5 +10,10 @@ import (
 // an image without a name).
 type Item struct {
 	Image *registry.Image
+	// Index is set instead of Image for an image of several platforms; docker
+	// archives cannot hold one.
+	Index *registry.Index
 	Names []string
+	// Annotations are added to the entries of an OCI layout's index.json.
+	Annotations map[string]string
 }

@@ -66,6 +66,9 @@ func (d *dockerWriter) write(ctx context.Context, items []Item) error {
 
 func (d *dockerWriter) image(ctx context.Context, it Item) (*dockerImage, error) {
 	img := it.Image
+	if it.Index != nil {
+		return nil, fmt.Errorf("%w: a docker archive holds an image for one platform only, not for %d", registry.ErrInvalid, len(it.Index.Images))
+	}
 	if err := d.c.Attach(img.Stack); err != nil {
 		return nil, err
 	}

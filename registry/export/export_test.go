@@ -125,7 +125,7 @@ func diffs(t *testing.T, c *registry.Client, img *registry.Image) []digest.Diges
 func TestOCIRoundTrip(t *testing.T) {
 	a := newClient(t)
 	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
-	items := []Item{{one, []string{"app:1", "example.com/app:1"}}, {two, nil}}
+	items := []Item{{Image: one, Names: []string{"app:1", "example.com/app:1"}}, {Image: two}}
 	var buf, again bytes.Buffer
 	for _, w := range []*bytes.Buffer{&buf, &again} {
 		if err := WriteOCI(t.Context(), w, a, items...); err != nil {
@@ -186,7 +186,7 @@ func TestOCIRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			var back bytes.Buffer
-			if err := WriteOCI(t.Context(), &back, b, Item{local, []string{"app:1", "example.com/app:1"}}, Item{got[1], nil}); err != nil {
+			if err := WriteOCI(t.Context(), &back, b, Item{Image: local, Names: []string{"app:1", "example.com/app:1"}}, Item{Image: got[1]}); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(back.Bytes(), buf.Bytes()) {
@@ -200,7 +200,7 @@ func TestDockerRoundTrip(t *testing.T) {
 	a := newClient(t)
 	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
 	var buf bytes.Buffer
-	if err := WriteDocker(t.Context(), &buf, a, Item{one, []string{"app:1", "localhost:5000/x/app:2"}}, Item{two, nil}); err != nil {
+	if err := WriteDocker(t.Context(), &buf, a, Item{Image: one, Names: []string{"app:1", "localhost:5000/x/app:2"}}, Item{Image: two}); err != nil {
 		t.Fatal(err)
 	}
 	files := entries(t, buf.Bytes())
@@ -252,7 +252,7 @@ func TestLoadDockerWithLayout(t *testing.T) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	s := tarSink{tw}
-	if err := writeOCI(t.Context(), s, a, []Item{{img, nil}}); err != nil {
+	if err := writeOCI(t.Context(), s, a, []Item{{Image: img}}); err != nil {
 		t.Fatal(err)
 	}
 	docker, err := json.Marshal([]dockerImage{{Config: blobPath(m.Config.Digest), RepoTags: []string{"app:9"}, Layers: []string{blobPath(m.Layers[0].Digest), blobPath(m.Layers[1].Digest)}}})
@@ -271,7 +271,7 @@ func TestLoadDockerWithLayout(t *testing.T) {
 func TestOCIDir(t *testing.T) {
 	a := newClient(t)
 	dir := t.TempDir() + "/new"
-	if err := WriteOCIDir(t.Context(), dir, a, Item{newImage(t, a, "x"), []string{"x"}}); err != nil {
+	if err := WriteOCIDir(t.Context(), dir, a, Item{Image: newImage(t, a, "x"), Names: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
@@ -291,7 +291,7 @@ func TestOCIDir(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	a := newClient(t)
 	var good bytes.Buffer
-	if err := WriteOCI(t.Context(), &good, a, Item{newImage(t, a, "base", "one"), nil}); err != nil {
+	if err := WriteOCI(t.Context(), &good, a, Item{Image: newImage(t, a, "base", "one")}); err != nil {
 		t.Fatal(err)
 	}
 	files := entries(t, good.Bytes())

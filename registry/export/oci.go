@@ -49,7 +49,7 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	blobs := map[digest.Digest]ocispec.Descriptor{}
 	for _, it := range items {
-		desc, err := addImage(ctx, c, it.Image, blobs)
+		desc, err := addItem(ctx, c, it, blobs)
 		if err != nil {
 			return err
 		}
@@ -83,6 +83,28 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 	return small(s, ocispec.ImageLayoutFile, raw)
 }
 
+// addItem collects the blobs of an image or an index and returns its descriptor.
+func addItem(ctx context.Context, c *registry.Client, it Item, blobs map[digest.Digest]ocispec.Descriptor) (ocispec.Descriptor, error) {
+	if it.Index == nil {
+		return addImage(ctx, c, it.Image, blobs)
+	}
+	desc, _, members, err := c.CompleteIndex(ctx, it.Index)
+	if err != nil {
+		return desc, err
+	}
+	for i, img := range it.Index.Images {
+		m, err := addImage(ctx, c, img, blobs)
+		if err != nil {
+			return desc, err
+		}
+		if m.Digest != members[i].Digest {
+			return desc, fmt.Errorf("manifest %s: %w: the index has %s", m.Digest, registry.ErrInvalid, members[i].Digest)
+		}
+	}
+	blobs[desc.Digest] = desc
+	return desc, nil
+}
+
 // addImage collects the blobs of an image and returns its manifest's descriptor.
 func addImage(ctx context.Context, c *registry.Client, img *registry.Image, blobs map[digest.Digest]ocispec.Descriptor) (ocispec.Descriptor, error) {
 	desc, raw, err := c.Complete(ctx, img)
@@ -107,7 +129,12 @@ func addImage(ctx context.Context, c *registry.Client, img *registry.Image, blob
 
 func indexEntries(it Item, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	common := map[string]string{}
-	if t := it.Image.Config.Created; t != nil {
+	maps.Copy(common, it.Annotations)
+	img := it.Image
+	if it.Index != nil {
+		img = it.Index.Images[0]
+	}
+	if t := img.Config.Created; t != nil {
 		common[ocispec.AnnotationCreated] = t.UTC().Format(time.RFC3339)
 	}
 	var out []ocispec.Descriptor

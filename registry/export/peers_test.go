@@ -217,10 +217,10 @@ func TestPeersArchives(t *testing.T) {
 	dir := t.TempDir()
 	for kind, write := range map[string]func(*os.File) error{
 		"oci-archive": func(f *os.File) error {
-			return WriteOCI(t.Context(), f, a, Item{img, []string{"app:1"}})
+			return WriteOCI(t.Context(), f, a, Item{Image: img, Names: []string{"app:1"}})
 		},
 		"docker-archive": func(f *os.File) error {
-			return WriteDocker(t.Context(), f, a, Item{img, []string{"app:1"}})
+			return WriteDocker(t.Context(), f, a, Item{Image: img, Names: []string{"app:1"}})
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestPeersArchives(t *testing.T) {
 	t.Run("umoci unpacks", func(t *testing.T) {
 		need(t, "umoci")
 		layout := filepath.Join(dir, "layout")
-		if err := WriteOCIDir(t.Context(), layout, a, Item{img, []string{"app:1"}}); err != nil {
+		if err := WriteOCIDir(t.Context(), layout, a, Item{Image: img, Names: []string{"app:1"}}); err != nil {
 			t.Fatal(err)
 		}
 		bundle := filepath.Join(dir, "bundle")

@@ -1,0 +1,169 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/snapshot"
+)
+
+// Compression is how layers are compressed. The zero value is the usual form:
+// gzip for layers that were made here, for others what they came in.
+type Compression struct {
+	// Type is "", "gzip", "zstd" or "uncompressed".
+	Type string
+	// Level is the compressor's own, nil for the usual one.
+	Level *int
+	// Force also changes layers that were made elsewhere.
+	Force bool
+}
+
+// Check says what is wrong with the values. Errors match ErrInvalid.
+func (o Compression) Check() error {
+	limit := 9
+	switch o.Type {
+	case "", "gzip":
+	case "zstd":
+		limit = 22
+	case "uncompressed":
+		if o.Level != nil {
+			return fmt.Errorf("%w: compression=uncompressed has no level", ErrInvalid)
+		}
+	default:
+		return fmt.Errorf("%w: compression=%s is not supported: want gzip, zstd or uncompressed", ErrInvalid, o.Type)
+	}
+	if o.Level != nil && (*o.Level < 0 || *o.Level > limit) {
+		return fmt.Errorf("%w: compression-level=%d: want 0 to %d", ErrInvalid, *o.Level, limit)
+	}
+	return nil
+}
+
+func (o Compression) mediaType() string {
+	switch o.Type {
+	case "zstd":
+		return ocispec.MediaTypeImageLayerZstd
+	case "uncompressed":
+		return ocispec.MediaTypeImageLayer
+	}
+	return ocispec.MediaTypeImageLayerGzip
+}
+
+// usual reports whether layers that are made here have this form anyway.
+func (o Compression) usual() bool {
+	return o.mediaType() == ocispec.MediaTypeImageLayerGzip && o.Level == nil
+}
+
+// Form is what an image's manifest looks like.
+type Form struct {
+	Compression Compression
+	// DockerTypes makes Docker's media types instead of OCI's.
+	DockerTypes bool
+	Annotations map[string]string
+}
+
+// Shape returns the image with a manifest of the form; what is pushed or saved of
+// it has that manifest. The blobs are in the store then.
+func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, error) {
+	if err := form.Compression.Check(); err != nil {
+		return nil, err
+	}
+	layers := make([]ocispec.Descriptor, len(img.Stack))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.Parallel)
+	for i := range img.Stack {
+		group.Go(func() error {
+			var err error
+			layers[i], err = c.shapeLayer(gctx, img.Stack[:i+1], form.Compression)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("compress the layers of image %s: %w", img.ID, err)
+	}
+	config := ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}
+	desc, raw, err := newManifest(config, layers, form.DockerTypes, form.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	out := *img
+	out.Manifest, out.RawManifest = &desc, raw
+	return &out, nil
+}
+
+func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, how Compression) (ocispec.Descriptor, error) {
+	l := stack[len(stack)-1]
+	imported := c.store.Imported(l)
+	if imported {
+		known, ok := c.knownBlob(l)
+		kept := ok && (!how.Force || how.Level == nil && asType(known, false).MediaType == how.mediaType())
+		if kept || isForeign(known) {
+			return known, c.ensureBlob(ctx, stack, known)
+		}
+		if how.Type == "" {
+			return c.LayerBlob(ctx, stack)
+		}
+	} else if how.usual() {
+		return c.LayerBlob(ctx, stack)
+	}
+	if err := c.Attach(stack); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	level := "usual"
+	if how.Level != nil {
+		level = fmt.Sprint(*how.Level)
+	}
+	name := strings.Join([]string{"blob", string(l.DiffID), how.mediaType(), level}, " ")
+	return c.once(ctx, name, func() (ocispec.Descriptor, error) {
+		desc, err := c.compressTo(ctx, l, io.Discard, how)
+		if err != nil {
+			return desc, fmt.Errorf("layer %s: %w", l.DiffID, err)
+		}
+		return desc, nil
+	})
+}
+
+// zstdThreads is fixed, since the bytes may depend on it.
+const zstdThreads = 2
+
+// compressor returns a writer that compresses into w; its Close does not close w.
+func (o Compression) compressor(w io.Writer) (io.WriteCloser, error) {
+	switch {
+	case o.Type == "uncompressed":
+		return nopCloser{w}, nil
+	case o.Type == "zstd":
+		level := 3
+		if o.Level != nil {
+			level = *o.Level
+		}
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(zstdThreads))
+	case o.Level == nil:
+		return newGzip(w)
+	}
+	zw, err := pgzip.NewWriterLevel(w, *o.Level)
+	if err != nil {
+		return nil, err
+	}
+	return zw, zw.SetConcurrency(gzipBlock, gzipBlocks)
+}
+
+type nopCloser struct{ io.Writer }
+
+// Close implements io.Closer.
+func (nopCloser) Close() error { return nil }
+
+// usual reports whether a blob is the form that a layer has when nothing else is
+// asked for. Only that is remembered, lest one push decide on the next.
+func (c *Client) usual(l snapshot.Layer, desc ocispec.Descriptor) bool {
+	if c.store.Imported(l) {
+		return true
+	}
+	known, ok := c.store.Blob(l)
+	return ok && known.Digest == desc.Digest
+}

@@ -1,0 +1,203 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+// Index is what one name means on several platforms.
+type Index struct {
+	Images []*Image
+	// Annotations are the index's own, MemberAnnotations those of the entries, in
+	// the order of Images (or nil).
+	Annotations       map[string]string
+	MemberAnnotations []map[string]string
+	// DockerTypes makes a manifest list, Docker's form of an index.
+	DockerTypes bool
+	// Descriptor and Raw are the index as a registry has it, nil if it is none's.
+	Descriptor *ocispec.Descriptor
+	Raw        []byte
+}
+
+// Stack returns the layers of all images.
+func (x *Index) Stack() snapshot.Stack {
+	var all snapshot.Stack
+	for _, img := range x.Images {
+		all = append(all, img.Stack...)
+	}
+	return all
+}
+
+// encode makes the index of manifests. One that is known, and has the same
+// manifests, is kept bit for bit.
+func (x *Index) encode(members []ocispec.Descriptor) (ocispec.Descriptor, []byte, error) {
+	if x.Descriptor != nil && sameMembers(x.Raw, members) {
+		return *x.Descriptor, x.Raw, nil
+	}
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: slices.Clone(members), Annotations: x.Annotations,
+	}
+	if x.DockerTypes {
+		index.MediaType = string(types.DockerManifestList)
+	}
+	for i := range index.Manifests {
+		if i < len(x.MemberAnnotations) {
+			index.Manifests[i].Annotations = x.MemberAnnotations[i]
+		}
+	}
+	raw, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("encode index: %w", err)
+	}
+	return ocispec.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, raw, nil
+}
+
+func sameMembers(raw []byte, members []ocispec.Descriptor) bool {
+	var have ocispec.Index
+	if json.Unmarshal(raw, &have) != nil {
+		return false
+	}
+	return slices.EqualFunc(have.Manifests, members, func(a, b ocispec.Descriptor) bool { return a.Digest == b.Digest })
+}
+
+// member describes an image's manifest as an entry of an index.
+func member(img *Image, desc ocispec.Descriptor) ocispec.Descriptor {
+	p := img.Config.Platform
+	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Platform: &p}
+}
+
+// CompleteIndex makes sure that all blobs of all images are in the store, and
+// returns the index's descriptor and bytes, and the images' manifests.
+func (c *Client) CompleteIndex(ctx context.Context, x *Index) (ocispec.Descriptor, []byte, []ocispec.Descriptor, error) {
+	var members []ocispec.Descriptor
+	for _, img := range x.Images {
+		desc, raw, err := c.Complete(ctx, img)
+		if err != nil {
+			return ocispec.Descriptor{}, nil, nil, err
+		}
+		for _, blob := range [][]byte{raw, img.RawConfig} {
+			if _, err := c.store.Blobs().Put(ctx, blob); err != nil {
+				return ocispec.Descriptor{}, nil, nil, fmt.Errorf("complete image %s: %w", img.ID, err)
+			}
+		}
+		members = append(members, member(img, desc))
+	}
+	desc, raw, err := x.encode(members)
+	if err != nil {
+		return desc, nil, nil, err
+	}
+	if _, err := c.store.Blobs().Put(ctx, raw); err != nil {
+		return desc, nil, nil, fmt.Errorf("store index %s: %w", desc.Digest, err)
+	}
+	return desc, raw, members, nil
+}
+
+// PushIndex sends images, and under a name the index of them; it returns the
+// index's descriptor. What the registry has already is not sent.
+func (c *Client) PushIndex(ctx context.Context, ref string, x *Index, opts PushOptions) (ocispec.Descriptor, error) {
+	p, err := c.pusher(ctx, ref, x.Stack(), opts)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
+	}
+	desc, raw, err := p.pushIndex(ctx, x)
+	if err != nil {
+		return desc, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
+	}
+	return desc, c.images.pushedIndex(ctx, x, p.ref.String(), desc, raw)
+}
+
+func (p *pusher) pushIndex(ctx context.Context, x *Index) (ocispec.Descriptor, []byte, error) {
+	var members []ocispec.Descriptor
+	for _, img := range x.Images {
+		desc, raw, err := p.contents(ctx, img)
+		if err == nil {
+			err = p.manifest(ctx, desc.Digest.String(), desc, raw)
+		}
+		if err != nil {
+			return desc, nil, fmt.Errorf("%s: %w", platforms.FormatAll(img.Config.Platform), err)
+		}
+		members = append(members, member(img, desc))
+	}
+	desc, raw, err := x.encode(members)
+	if err != nil {
+		return desc, nil, err
+	}
+	return desc, raw, p.manifest(ctx, p.name(desc), desc, raw)
+}
+
+// name is what a manifest is called in the registry.
+func (p *pusher) name(desc ocispec.Descriptor) string {
+	if p.opts.ByDigest {
+		return desc.Digest.String()
+	}
+	return p.ref.Tag
+}
+
+// PullIndex fetches an image for several platforms (none: all that it has) and
+// names them together.
+func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Platform, progress Progress) (*Index, error) {
+	r, err := ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	eps, err := c.routes.pull(r)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetcher{c: c, ref: r, eps: eps}
+	raw, desc, err := f.manifest(ctx, r.Tag, ocispec.Descriptor{Digest: r.Digest})
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
+	}
+	if !isIndex(desc.MediaType) {
+		return nil, fmt.Errorf("pull %s: %w: it is an image of one platform", r.Familiar(), ErrInvalid)
+	}
+	if len(wanted) == 0 {
+		if wanted, err = platformsOf(raw); err != nil {
+			return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
+		}
+	}
+	x := &Index{}
+	var members []ocispec.Descriptor
+	for _, p := range wanted {
+		img, err := c.fetchImage(ctx, ref, p, progress)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", platforms.FormatAll(p), err)
+		}
+		x.Images = append(x.Images, img)
+		members = append(members, *img.Manifest)
+	}
+	if sameMembers(raw, members) {
+		x.Descriptor, x.Raw = &desc, raw
+	}
+	return x, c.images.PutIndex(ctx, x, r.String())
+}
+
+// platformsOf lists the platforms of an index.
+func platformsOf(raw []byte) ([]ocispec.Platform, error) {
+	var index ocispec.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return nil, fmt.Errorf("index: %w: %w", ErrInvalid, err)
+	}
+	var out []ocispec.Platform
+	for _, m := range index.Manifests {
+		if m.Platform != nil && m.Platform.OS != "unknown" && isManifest(m.MediaType) { // attestations are unknown's
+			out = append(out, *m.Platform)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: the index names no platforms", ErrInvalid)
+	}
+	return out, nil
+}
