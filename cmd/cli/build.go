@@ -166,6 +166,9 @@ func (j *job) makePlan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := j.loadRemote(ctx); err != nil {
+		return err
+	}
 	opts.Excludes = j.context.ignore.Texts()
 	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
 		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))

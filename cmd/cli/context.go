@@ -2,14 +2,14 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"time"
 
 	"layered.build/builder/parser"
 )
@@ -27,6 +27,13 @@ type buildContext struct {
 	ignore *parser.Ignore
 	// temp is a directory to remove after the build.
 	temp string
+	// remote is set for a context that is fetched, fileArg is the value of --file
+	// then; fileURL is set for a Dockerfile that is downloaded. See loadRemote.
+	remote  *remoteContext
+	fileArg string
+	fileURL string
+	// age is when the context was made; nil if it is not known.
+	age func(context.Context) (*time.Time, error)
 }
 
 // Close removes what was made for the build.
@@ -37,8 +44,6 @@ func (c *buildContext) Close() error {
 	return os.RemoveAll(c.temp)
 }
 
-var remoteContext = regexp.MustCompile(`^(https?://|git://|ssh://|git@|github\.com/)|\.git(#.*)?$`)
-
 // openContext finds context and Dockerfile. Path is the argument of the command,
 // file the value of --file.
 func openContext(path, file string, stdin io.Reader) (*buildContext, error) {
@@ -46,6 +51,10 @@ func openContext(path, file string, stdin io.Reader) (*buildContext, error) {
 	err := c.open(path, file, stdin)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
+	}
+	if c.remote != nil || c.temp != "" { // as in BuildKit, only a directory has an ignore file
+		c.ignore = &parser.Ignore{}
+		return c, nil
 	}
 	if c.ignore, err = parser.ReadIgnore(c.dir, c.file); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -60,10 +69,21 @@ func (c *buildContext) open(path, file string, stdin io.Reader) error {
 	case path == "-":
 		return c.fromStdin(file, stdin)
 	}
+	if httpURL().MatchString(file) {
+		c.fileURL = file
+	}
 	if info, err := os.Stat(path); err != nil {
-		if remoteContext.MatchString(path) {
-			return unsupported("the context "+path, "only local directories can be built; clone or download it first")
+		if c.remote, err = parseRemoteContext(path); err != nil {
+			return err
 		}
+		if c.remote != nil {
+			c.fileArg = file
+			if file == "-" {
+				return c.readDockerfile("-", "Dockerfile", stdin)
+			}
+			return nil
+		}
+		_, err := os.Stat(path)
 		return usagef("context %s: %w", path, err)
 	} else if !info.IsDir() {
 		return usagef("context %s is not a directory", path).hint("give the directory, and the Dockerfile with -f")
@@ -77,6 +97,10 @@ func (c *buildContext) open(path, file string, stdin io.Reader) error {
 	}
 	if file == "-" {
 		return c.readDockerfile("-", "Dockerfile", stdin)
+	}
+	if c.fileURL != "" {
+		c.file = "-"
+		return nil
 	}
 	return c.locate(file)
 }
@@ -136,23 +160,13 @@ func (c *buildContext) fromStdin(file string, stdin io.Reader) error {
 	if !isArchive(head) {
 		return c.readDockerfile("-", "Dockerfile", r)
 	}
-	if err := unpackContext(temp, r); err != nil {
+	newest, err := unpackContext(context.Background(), temp, r)
+	if err != nil {
 		return usagef("read the context from stdin: %w", err)
 	}
-	if file != "" && exists(filepath.Join(temp, file)) {
-		file = filepath.Join(temp, file)
-	}
-	return c.locate(file)
-}
-
-// isArchive recognises a tar and the compressions that may be around one.
-func isArchive(head []byte) bool {
-	for _, magic := range []string{"\x1f\x8b", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return true
-		}
-	}
-	return len(head) >= 262 && string(head[257:262]) == "ustar"
+	c.setAge(newest)
+	c.fileArg = file
+	return c.locateInside()
 }
 
 func exists(path string) bool {

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"archive/tar"
-	"bufio"
-	"compress/bzip2"
-	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,35 +10,42 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"layered.build/builder/executor/local"
 )
 
-// unpackContext extracts a tar of a build context, compressed or not, into dir.
-// Nothing is written outside dir. Device nodes are refused, since a context
-// cannot hold any.
-func unpackContext(dir string, r *bufio.Reader) error {
-	plain, done, err := decompress(r)
+// unpackContext extracts a tar of a build context, compressed or not, into dir, and
+// returns the time of its newest file. Nothing is written outside dir. Device nodes
+// are refused, since a context cannot hold any.
+func unpackContext(ctx context.Context, dir string, r io.Reader) (newest time.Time, err error) {
+	plain, err := local.PlainTar(ctx, r)
 	if err != nil {
-		return err
+		return newest, err
 	}
-	defer done()
+	defer plain.Close()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return newest, err
 	}
 	defer root.Close()
 	tr := tar.NewReader(plain)
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return newest, nil
 		}
 		if err != nil {
-			return err
+			return newest, err
+		}
+		if ctx.Err() != nil {
+			return newest, context.Cause(ctx)
 		}
 		if err := unpackEntry(root, h, tr); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
+			return newest, fmt.Errorf("%s: %w", h.Name, err)
+		}
+		if h.Typeflag == tar.TypeReg && h.ModTime.After(newest) {
+			newest = h.ModTime.UTC()
 		}
 	}
 }
@@ -87,29 +92,4 @@ func unpackFile(root *os.Root, name string, mode fs.FileMode, h *tar.Header, r i
 		return err
 	}
 	return root.Chtimes(name, h.ModTime, h.ModTime)
-}
-
-// decompress looks through the compression around a stream.
-func decompress(r *bufio.Reader) (io.Reader, func(), error) {
-	head, err := r.Peek(6)
-	if err != nil {
-		return nil, nil, err
-	}
-	nothing := func() {}
-	switch {
-	case string(head[:2]) == "\x1f\x8b":
-		z, err := gzip.NewReader(r)
-		return z, nothing, err
-	case string(head[:3]) == "BZh":
-		return bzip2.NewReader(r), nothing, nil
-	case string(head[:4]) == "\x28\xb5\x2f\xfd":
-		z, err := zstd.NewReader(r)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	case string(head) == "\xfd7zXZ\x00":
-		return nil, nil, errors.New("xz compression is not supported yet (use gzip or zstd)")
-	}
-	return r, nothing, nil
 }

@@ -225,8 +225,8 @@ func TestOpenContext(t *testing.T) {
 		{path: "c", want: "no Dockerfile"},
 		{path: "c", file: "sub/My.Dockerfile", want: "no Dockerfile"},
 		{path: "-", file: "-", want: "stdin"},
-		{path: "https://example.com/x.git", want: "not supported"},
-		{path: "git@example.com:x", want: "not supported"},
+		{path: "https://example.com/x.git?what=1", want: `unexpected query "what"`},
+		{path: "git@example.com:x?tag=a&branch=b", want: "branch conflicts with tag"},
 	} {
 		_, err := openContext(c.path, c.file, strings.NewReader(""))
 		if err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != ExitUser {

@@ -15,6 +15,7 @@ func (j *job) openRemote() (err error) {
 	j.remote, err = source.NewRemote(source.RemoteOptions{
 		Dir: j.engine.path("sources"), Secrets: j.secrets, Version: j.app.version,
 		SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"),
+		LocalGit:    j.context.remote != nil && j.context.remote.git != nil && j.context.remote.git.Local,
 	})
 	return err
 }

@@ -36,7 +36,7 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 		return false, err
 	}
 	defer f.Close()
-	plain, err := plainTar(ctx, f)
+	plain, err := PlainTar(ctx, f)
 	if err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
 	}
@@ -61,7 +61,7 @@ func isArchive(ctx context.Context, t snapshot.Tree, p string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	plain, err := plainTar(ctx, f)
+	plain, err := PlainTar(ctx, f)
 	if errors.Is(err, errNoXZ) {
 		return false, fmt.Errorf("unpack /%s: %w", p, err)
 	}

@@ -14,10 +14,10 @@ import (
 
 var errNoXZ = errors.New("it is compressed with xz, and the program xz is not installed")
 
-// plainTar returns the plain bytes of a file that may be compressed. What the
+// PlainTar returns the plain bytes of a file that may be compressed. What the
 // archive package does not read itself goes through the program xz, as in docker.
 // The caller closes it; the process ends at the latest then.
-func plainTar(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+func PlainTar(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReader(r)
 	header, err := br.Peek(6)
 	if err != nil && err != io.EOF {

@@ -278,3 +278,25 @@ func requestError(ctx context.Context, raw string, err error) error {
 	}
 	return &UnreachableError{URL: Redacted(raw), Err: err}
 }
+
+// Download is a file that is here.
+type Download struct {
+	// Path is where it is. It must not be changed.
+	Path string
+	// Filename is what the server calls it, or how the URL ends.
+	Filename string
+	// LastModified is zero if the server does not say.
+	LastModified time.Time
+}
+
+// Download fetches a file, unless it is here and current.
+func (r *Remote) Download(ctx context.Context, src *dag.HTTPSource) (*Download, error) {
+	e, err := r.resolveHTTP(ctx, src.URL)
+	if err != nil {
+		return nil, err
+	}
+	if src.Checksum != "" && src.Checksum != e.Digest.String() {
+		return nil, &ChecksumError{URL: Redacted(src.URL), Want: digest.Digest(src.Checksum), Got: e.Digest}
+	}
+	return &Download{Path: r.blobPath(e.Digest), Filename: e.Filename, LastModified: e.modTime()}, nil
+}
