@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	"layered.build/builder/cmd/cli"
 	"layered.build/builder/executor/runc"
@@ -17,7 +18,14 @@ func main() {
 	os.Exit(run())
 }
 
+// memoryLimit is where the garbage collector begins to work harder rather than let
+// the process grow: large transfers must not need more memory than small ones.
+const memoryLimit = 100 << 20
+
 func run() int {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	return cli.Main(context.Background(), os.Args[1:], cli.Program{
 		Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		Version: version,

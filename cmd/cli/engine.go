@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/cache/disk"
+	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
@@ -109,6 +110,7 @@ func (e *engine) openSandbox(ctx context.Context) error {
 // reclaim removes what killed processes left. What cannot be removed is told and
 // does not stop the work: the next start tries again.
 func (e *engine) reclaim(ctx context.Context, warn io.Writer) {
+	local.Reclaim(e.store)
 	errs := []error{e.store.Reclaim(ctx)}
 	if e.sandbox != nil {
 		errs = append(errs, e.sandbox.Reclaim(ctx))

@@ -170,6 +170,3 @@ func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, see
 	}
 	return err
 }
-
-// isOld reports whether a directory was made some time ago.
-func isOld(fi fs.FileInfo) bool { return time.Since(fi.ModTime()) > time.Minute }

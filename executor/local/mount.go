@@ -147,7 +147,7 @@ func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, b
 		if err != nil {
 			return sandbox.Mount{}, false, err
 		}
-		if m.secrets, err = newScratch(dir, fmt.Sprintf("builder-secret-%d-", os.Getuid())); err != nil {
+		if m.secrets, err = newScratch(dir, secretPrefix()); err != nil {
 			return sandbox.Mount{}, false, err
 		}
 		m.undo = append(m.undo, m.secrets.remove)
@@ -168,16 +168,27 @@ func number(p *int, otherwise int) int {
 	return *p
 }
 
+// secretPrefix begins the names of directories with secrets.
+func secretPrefix() string { return fmt.Sprintf("builder-secret-%d-", os.Getuid()) }
+
 // memoryDir finds a file system that is not on any disk.
 func memoryDir() (string, error) {
-	for _, dir := range []string{"/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), "/run"} {
-		var st unix.Statfs_t
-		if dir == "" || unix.Statfs(dir, &st) != nil || st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
-			continue
-		}
+	for _, dir := range memoryDirs() {
 		if unix.Access(dir, unix.W_OK) == nil {
 			return dir, nil
 		}
 	}
 	return "", errors.New("secrets need a writable tmpfs at /dev/shm, $XDG_RUNTIME_DIR or /run: there is none")
+}
+
+// memoryDirs are the directories where secrets may lie.
+func memoryDirs() []string {
+	var dirs []string
+	for _, dir := range []string{"/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), "/run"} {
+		var st unix.Statfs_t
+		if dir != "" && unix.Statfs(dir, &st) == nil && (st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }

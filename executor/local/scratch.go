@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -28,24 +29,57 @@ func newScratch(parent, prefix string) (*scratch, error) {
 		return nil, err
 	}
 	sweep(parent, prefix)
-	dir, err := os.MkdirTemp(parent, prefix)
-	if err != nil {
-		return nil, err
+	for {
+		dir, err := os.MkdirTemp(parent, prefix)
+		if err != nil {
+			return nil, err
+		}
+		s, err := holdScratch(dir)
+		if s != nil || err != nil {
+			return s, err
+		}
 	}
+}
+
+// holdScratch locks a new directory. It returns nil if another process swept it
+// away before.
+func holdScratch(dir string) (*scratch, error) {
 	lock, err := os.Open(dir)
-	if err == nil {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &scratch{dir: dir, lock: lock}, nil
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		if _, err = os.Lstat(dir); err == nil {
+			return &scratch{dir: dir, lock: lock}, nil
+		}
+	}
+	lock.Close()
+	if err == unix.EWOULDBLOCK || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return nil, errors.Join(err, os.RemoveAll(dir))
 }
 
 func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
 
-// sweep removes the directories that nobody holds. Young ones are left, for they
-// may be about to be locked by who made them.
+// Reclaim removes what killed processes left outside of the store's own reach:
+// secrets in memory, ssh sockets and files that were laid out for mounts. A build
+// calls it when it starts, so that a secret does not outlive its process longer
+// than until then.
+func Reclaim(store *snapshot.Store) {
+	for _, dir := range memoryDirs() {
+		sweep(dir, secretPrefix())
+	}
+	sweep(filepath.Join(store.Root(), "run"), "")
+	sweep(filepath.Join(store.Root(), "mounts"), "new-")
+}
+
+// sweep removes the directories that nobody holds. One that is just being made is
+// made again by who wanted it (see holdScratch).
 func sweep(parent, prefix string) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
@@ -60,7 +94,7 @@ func sweep(parent, prefix string) {
 		if err != nil {
 			continue
 		}
-		if fi, err := f.Stat(); err == nil && isOld(fi) && unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			os.RemoveAll(p)
 		}
 		f.Close()
