@@ -168,6 +168,7 @@ func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*
 	}
 	base := predefinedArgs(b.opts.BuildPlatform, p, b.args, targetName)
 	pl.lintDefaultArgs(defs, base, argCmds)
+	pl.globalOutline(base, pl.lex, argCmds)
 	if pl.globals, pl.declared, err = metaArgs(base, pl.lex, argCmds, b.args); err != nil {
 		return nil, nil, b.file.Wrap(err)
 	}
@@ -179,6 +180,9 @@ func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*
 	target, err := pl.run(ctx, defs)
 	if err != nil {
 		return nil, nil, pl.wrap(ctx, err)
+	}
+	if b.plan.Outline == nil {
+		b.plan.Outline = pl.outlineOf(target)
 	}
 	return pl.result(target)
 }
@@ -214,14 +218,17 @@ func (b *builder) warn(w parser.Warning) {
 
 // failOnWarning is the error that "# check=error=true" asks for.
 func (b *builder) failOnWarning() error {
-	if !b.file.FailOnWarning() || len(b.plan.Warnings) == 0 {
+	serious := slices.DeleteFunc(slices.Clone(b.plan.Warnings), func(w parser.Warning) bool {
+		return slices.Contains(ownRules(), w.Rule)
+	})
+	if !b.file.FailOnWarning() || len(serious) == 0 {
 		return nil
 	}
 	rules := map[string]bool{}
-	for _, w := range b.plan.Warnings {
+	for _, w := range serious {
 		rules[w.Rule] = true
 	}
-	first := b.plan.Warnings[0]
+	first := serious[0]
 	return &parser.Error{
 		File: b.file.Name, Source: b.file.Source, Start: first.Start, End: first.End,
 		Msg:      "lint violation found for rules: " + strings.Join(slices.Sorted(maps.Keys(rules)), ", "),

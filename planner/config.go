@@ -140,7 +140,9 @@ func (in *instruction) arg(cmd *instructions.ArgCommand) error {
 	var texts []string
 	for _, a := range cmd.Args {
 		in.lintSecret("ARG", a.Key)
+		in.lintVolatile(a.Key)
 		given, isGiven := in.args[a.Key]
+		inherited := a.Value == nil && in.declared[a.Key]
 		switch {
 		case isGiven:
 			a.Value = &given
@@ -155,6 +157,7 @@ func (in *instruction) arg(cmd *instructions.ArgCommand) error {
 				a.Value = &v
 			}
 		}
+		in.outlineArg(a, inherited, cmd.Location())
 		text := a.Key
 		if a.Value != nil {
 			text += "=" + *a.Value

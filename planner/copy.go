@@ -83,6 +83,7 @@ func (in *instruction) transfer(t *transfer) error {
 	if err != nil {
 		return err
 	}
+	in.lintCopied(dest)
 	template := dag.Copy{Dest: dest, Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
 	op := &dag.File{Base: !link}
 	if err := in.sources(t, template, op, &ins, first); err != nil {
@@ -124,7 +125,7 @@ func (in *instruction) sources(t *transfer, template dag.Copy, op *dag.File, ins
 		c.Sources = append(c.Sources, copySource(src, t.parents))
 		c.Wildcard = c.Wildcard || hasWildcard(src)
 		if t.from == nil {
-			in.lintIgnored(t.keyword, relative(src))
+			in.lintIgnored(t.keyword, path.Clean(src))
 		}
 	}
 	return nil

@@ -88,6 +88,9 @@ func stepNames(g *dag.Graph) []string {
 func warningLines(ws []parser.Warning) []string {
 	var lines []string
 	for _, w := range ws {
+		if slices.Contains(ownRules(), w.Rule) {
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("warning %s:%d %s: %s\n", w.File, w.Start, w.Rule, w.Message))
 	}
 	return lines

@@ -136,12 +136,12 @@ func (in *instruction) lintIgnored(keyword, src string) {
 	if m == nil || m.Exclusions() {
 		return // what "!" brings back cannot be told without the files
 	}
-	if src == "." && !slices.ContainsFunc(m.Patterns(), func(p *patternmatcher.Pattern) bool {
+	if (src == "." || src == "/") && !slices.ContainsFunc(m.Patterns(), func(p *patternmatcher.Pattern) bool {
 		return slices.Contains([]string{"*", "**", "**/*"}, p.String())
 	}) {
 		return
 	}
 	if ok, err := m.MatchesOrParentMatches(src); err == nil && ok {
-		in.lint.Run(&linter.RuleCopyIgnoredFile, in.cmd.Location(), linter.RuleCopyIgnoredFile.Format(keyword, src))
+		in.lint.Run(&linter.RuleCopyIgnoredFile, in.cmd.Location(), linter.RuleCopyIgnoredFile.Format(keyword[:1]+strings.ToLower(keyword[1:]), src))
 	}
 }

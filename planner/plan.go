@@ -76,6 +76,8 @@ type Plan struct {
 	Warnings []parser.Warning
 	// UnusedArgs are build arguments that no ARG consumes.
 	UnusedArgs []string
+	// Outline says what the target can be given from outside.
+	Outline *Outline
 	// Epoch is the SOURCE_DATE_EPOCH in force, nil if none.
 	Epoch *time.Time
 }

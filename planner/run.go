@@ -45,6 +45,8 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	if err := in.mounts(cmd, exec, &ins); err != nil {
 		return err
 	}
+	in.outlineMounts(exec)
+	in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
 	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache, in.opts.Limits, in.proxy
 	in.advance(s, "RUN "+runHistory(args, st.buildArgs, st.env)+" # buildkit")

@@ -28,6 +28,8 @@ type lowering struct {
 	globals  env
 	declared declared
 	proxy    []string
+	// globalArgs are the arguments before the first FROM.
+	globalArgs map[string]outlineArg
 
 	stages []*stage // of the file, in its order
 	byName map[string]*stage
@@ -73,6 +75,10 @@ type stage struct {
 	noCache bool
 	total   int // steps, for names
 	done    bool
+	outline outline
+	// For the rules of this builder: what may change, and where files are.
+	volatile []*volatileArg
+	copied   []string
 	state
 }
 
@@ -116,7 +122,7 @@ func (l *lowering) run(ctx context.Context, defs []instructions.Stage) (*stage, 
 // addStage reads a FROM.
 func (l *lowering) addStage(i int, def instructions.Stage) error {
 	lint := l.lint.WithMergedConfigFromComments(def.Comments)
-	st := &stage{def: def, index: i, name: def.Name}
+	st := &stage{def: def, index: i, name: def.Name, outline: newOutline()}
 	if st.name == "" {
 		st.name = fmt.Sprintf("stage-%d", i)
 	}
@@ -125,6 +131,7 @@ func (l *lowering) addStage(i int, def instructions.Stage) error {
 	if err != nil {
 		return l.file.WrapAt(err, def.Location)
 	}
+	st.useInFrom(res.Matched)
 	if st.from = res.Result; st.from == "" {
 		e := l.at(def.Location, "base name (%s) should not be blank", def.BaseName)
 		return l.suggestArgs(e, res.Unmatched)
@@ -156,6 +163,7 @@ func (l *lowering) stagePlatform(st *stage, lint *linter.Linter) error {
 	if err != nil {
 		return l.file.WrapAt(fmt.Errorf("expand platform %s: %w", st.def.Platform, err), loc)
 	}
+	st.useInFrom(res.Matched)
 	if res.Result == "" {
 		e := l.at(loc, "empty platform value from expression %s", st.def.Platform)
 		return l.suggestArgs(e, res.Unmatched)

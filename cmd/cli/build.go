@@ -48,6 +48,7 @@ type job struct {
 	outputs []output
 	secrets secrets
 	agents  sshagent.Agents
+	call    call
 	dirs    *source.Contexts
 	ahead   *ahead
 	remote  *source.Remote
@@ -61,6 +62,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
+	if j.call.what != callBuild {
+		return j.answer(ctx)
+	}
 	// A script must not find the id of an earlier build after one that failed.
 	if err := removeOld(f.iidfile, f.metadataFile); err != nil {
 		return err
@@ -106,6 +110,9 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	}
 	j := &job{app: a, flags: f}
 	var err error
+	if j.call, err = f.lang.parseCall(); err != nil {
+		return nil, err
+	}
 	if j.outputs, err = f.parseOutputs(); err != nil {
 		return nil, err
 	}
@@ -169,6 +176,7 @@ func (j *job) makePlan(ctx context.Context) error {
 	if err := j.loadRemote(ctx); err != nil {
 		return err
 	}
+	opts.AllStages = j.call.what == callCheck && opts.Target == "" // as BuildKit
 	opts.Excludes = j.context.ignore.Texts()
 	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
 		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))
@@ -216,30 +224,4 @@ func (j *job) explain(err error) error {
 		return err
 	}
 	return &sourceError{err: err, file: j.file, before: j.before}
-}
-
-// warn prints what lint found (also what it found before a mistake) and which
-// build arguments nothing used.
-func (j *job) warn(mode progress.Mode, err error) {
-	if mode == progress.Quiet || mode == progress.JSON {
-		return
-	}
-	var warnings []parser.Warning
-	var mistake *parser.Error
-	if errors.As(err, &mistake) {
-		warnings = mistake.Warnings
-	}
-	if j.plan != nil {
-		warnings = j.plan.Warnings
-	}
-	w := j.app.std.Err
-	for _, warning := range warnings {
-		fmt.Fprintf(w, "WARN: %s:%d: %s: %s\n", warning.File, warning.Start, warning.Rule, warning.Message)
-	}
-	if j.plan == nil {
-		return
-	}
-	for _, name := range j.plan.UnusedArgs {
-		fmt.Fprintf(w, "WARN: the build argument %s is not used: no ARG declares it\n", name)
-	}
 }

@@ -9,10 +9,16 @@ import (
 // langFlags are the flags that say what RUN instructions get and how the
 // Dockerfile is read.
 type langFlags struct {
-	ssh []string
+	ssh   []string
+	call  string
+	check bool
+	debug bool
 }
 
 func (l *langFlags) register(fs *pflag.FlagSet) {
+	fs.StringVar(&l.call, "call", "build", "what to do: build, check, outline or targets; with ,format=json")
+	fs.BoolVar(&l.check, "check", false, "check the Dockerfile only; the same as --call=check")
+	fs.BoolVarP(&l.debug, "debug", "D", false, "show every warning with its explanation and its lines")
 	fs.StringArrayVar(&l.ssh, "ssh", nil, "ssh agent for RUN --mount=type=ssh: default, ID, or ID=SOCKET|KEY[,KEY...]")
 }
 

@@ -40,6 +40,7 @@ func (a *app) plan(ctx context.Context, f *buildFlags, path string, graph bool) 
 		return err
 	}
 	if err := j.makePlan(ctx); err != nil {
+		j.warn(progress.Plain, err)
 		return j.explain(err)
 	}
 	if _, err := fmt.Fprint(a.std.Out, j.plan.Graph.String()); err != nil || graph {

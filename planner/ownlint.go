@@ -1,0 +1,162 @@
+package planner
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// The rules of this builder, beside BuildKit's. docs/LINT.md explains them. They
+// can be skipped like BuildKit's, and "# check=error=true" does not make errors of
+// them: a Dockerfile that builds with BuildKit builds here.
+
+func ruleHeredoc() *linter.LinterRule[func() string] {
+	return &linter.LinterRule[func() string]{
+		Name:        "HeredocWithoutErrexit",
+		Description: "A here-document of several commands goes on after one fails unless it begins with set -e",
+		Format: func() string {
+			return "A failing command in the here-document does not fail the RUN, unless it is the last one: begin with `set -e`"
+		},
+	}
+}
+
+func ruleVolatileArg() *linter.LinterRule[func(string) string] {
+	return &linter.LinterRule[func(string) string]{
+		Name:        "VolatileArgBeforeRun",
+		Description: "An ARG that changes with every build makes every later RUN of the stage run again",
+		Format: func(name string) string {
+			return "ARG " + name + " makes RUN instructions that do not use it run again whenever it changes: declare it after them"
+		},
+	}
+}
+
+func ruleRecursiveOwner() *linter.LinterRule[func(string, string) string] {
+	return &linter.LinterRule[func(string, string) string]{
+		Name:        "RecursiveOwnerChange",
+		Description: "Changing owner or mode of copied files in a RUN stores them a second time",
+		Format: func(program, dir string) string {
+			return program + " -R stores the files of " + dir + " a second time: use COPY --" + program + " instead"
+		},
+	}
+}
+
+// ownRules are the names of the rules that are not BuildKit's.
+func ownRules() []string {
+	return []string{ruleHeredoc().Name, ruleVolatileArg().Name, ruleRecursiveOwner().Name}
+}
+
+// volatileArg is an ARG that may change with every build.
+type volatileArg struct {
+	name     string
+	location []bk.Range
+	lint     *linter.Linter
+	reported bool
+}
+
+var (
+	volatileName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)^(.*_)?(git_?sha|git_?commit|git_?rev(ision)?|commit(_?(sha|hash|id))?|revision|vcs_?ref|build_?(date|time|timestamp|number|num|id)|timestamp)$`)
+	})
+	errexit = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^\s*set\s+(-[a-zA-Z]+\s+)*(-[a-zA-Z]*e|-o\s+errexit|-[a-zA-Z]*o\s+errexit)`)
+	})
+	recursiveOwner = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\b(chown|chmod)\s+((?:-\S+\s+)*)([^\s;&|]+)((?:\s+[^\s;&|]+)+)`)
+	})
+)
+
+// lintVolatile remembers an ARG that may change with every build.
+func (in *instruction) lintVolatile(name string) {
+	if volatileName().MatchString(name) {
+		in.st.volatile = append(in.st.volatile, &volatileArg{name: name, location: in.cmd.Location(), lint: in.lint})
+	}
+}
+
+// lintCopied remembers where files were copied to.
+func (in *instruction) lintCopied(dest string) { in.st.copied = append(in.st.copied, path.Clean(dest)) }
+
+// lintRun looks at a RUN with the rules of this builder.
+func (in *instruction) lintRun(cmd *instructions.RunCommand) {
+	if in.cmd.isOnBuild {
+		return // the base image's, not this file's
+	}
+	text := strings.Join(cmd.CmdLine, " ")
+	for _, f := range cmd.Files {
+		text += "\n" + f.Data
+	}
+	for _, v := range in.st.volatile {
+		if !v.reported && !strings.Contains(text, v.name) {
+			v.reported = true
+			v.lint.Run(ruleVolatileArg(), v.location, ruleVolatileArg().Format(v.name))
+		}
+	}
+	in.lintHeredoc(cmd)
+	in.lintOwner(text)
+}
+
+// lintHeredoc finds a script that goes on after a failure.
+func (in *instruction) lintHeredoc(cmd *instructions.RunCommand) {
+	if len(cmd.Files) == 0 || len(cmd.CmdLine) != 1 || bk.MustParseHeredoc(cmd.CmdLine[0]) == nil {
+		return
+	}
+	shell := withShell(&in.st.img, nil)
+	if !strings.HasSuffix(shell[0], "sh") || slices.ContainsFunc(shell[1:], isErrexitFlag) {
+		return
+	}
+	body := cmd.Files[0].Data
+	if strings.HasPrefix(body, "#!") || errexit().MatchString(body) || commandLines(body) < 2 {
+		return
+	}
+	in.lint.Run(ruleHeredoc(), in.cmd.Location(), ruleHeredoc().Format())
+}
+
+func isErrexitFlag(arg string) bool {
+	return arg == "errexit" || strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.Contains(arg, "e")
+}
+
+// commandLines counts the lines of a script that begin a command of their own.
+func commandLines(script string) int {
+	n, goesOn := 0, false
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if !goesOn {
+			n++
+		}
+		goesOn = strings.HasSuffix(line, `\`) || strings.HasSuffix(line, "&&") || strings.HasSuffix(line, "||") || strings.HasSuffix(line, "|")
+	}
+	return n
+}
+
+// lintOwner finds a chown -R or chmod -R of files that the stage has copied.
+func (in *instruction) lintOwner(text string) {
+	for _, m := range recursiveOwner().FindAllStringSubmatch(text, -1) {
+		flags, args := m[2], strings.Fields(m[3]+m[4])
+		if !strings.Contains(" "+flags, " -R") && !strings.Contains(flags, "--recursive") {
+			continue
+		}
+		for _, dir := range args[1:] {
+			dir = strings.Trim(dir, `"'`)
+			if !path.IsAbs(dir) {
+				dir = path.Join(in.cwd(), dir)
+			}
+			if slices.ContainsFunc(in.st.copied, func(dest string) bool { return within(path.Clean(dir), dest) }) {
+				in.lint.Run(ruleRecursiveOwner(), in.cmd.Location(), ruleRecursiveOwner().Format(m[1], dir))
+				return
+			}
+		}
+	}
+}
+
+// within reports whether p is dir or lies below it.
+func within(dir, p string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
