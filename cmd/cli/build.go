@@ -81,13 +81,13 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 			fmt.Fprintf(a.std.Err, "note: %s\n", n)
 		}
 	}
-	imgs, err := j.run(ctx)
+	made, err := j.run(ctx)
 	err = errors.Join(err, j.display.Close())
 	j.warn(mode, err)
 	if err != nil {
 		return j.explain(err)
 	}
-	return j.finish(imgs)
+	return j.finish(made)
 }
 
 func removeOld(paths ...string) error {
@@ -147,7 +147,7 @@ func (j *job) Close() error {
 }
 
 // run plans, solves, and writes the outputs.
-func (j *job) run(ctx context.Context) ([]built, error) {
+func (j *job) run(ctx context.Context) (*product, error) {
 	if err := j.engine.openSandbox(ctx); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type buildFlags struct {
 	push          bool
 	load          bool
 	platforms     []string
+	annotations   []string
 	addHosts      []string
 	network       string
 	allow         []string
@@ -54,7 +55,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write digests and names as JSON to a file")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
 	fs.StringVar(&f.progress, "progress", "", "auto, tty, plain, quiet or json ($BUILDER_PROGRESS, $BUILDKIT_PROGRESS)")
-	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "type=image[,name=,push=true], type=oci|docker,dest=FILE, type=tar,dest=FILE or type=cacheonly")
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "type=image|registry|oci|docker|local|tar|cacheonly with options (docs/COMPATIBILITY.md); DIR: files; -: tar on stdout")
+	fs.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the image, [TYPE[PLATFORM]:]KEY=VALUE")
 	fs.BoolVar(&f.push, "push", false, "push the image to its registry")
 	fs.BoolVar(&f.load, "load", false, "keep the image in the store (the default)")
 	fs.StringSliceVar(&f.platforms, "platform", nil, "platforms of the image (linux/arm64, local, …); a list or repeated")
@@ -201,7 +203,6 @@ type refusal struct {
 
 func refusals() []refusal {
 	return []refusal{
-		{name: "annotation", hint: "use --label"},
 		{name: "attest", hint: "no attestations are made"},
 		{name: "build-context", hint: "use a stage or --target"},
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},

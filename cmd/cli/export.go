@@ -8,6 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/registry"
@@ -16,10 +20,16 @@ import (
 
 // checkNames refuses names that are no image references, before the build.
 func checkNames(tags []string, outs []output) error {
+	all := tags
 	for _, o := range outs {
-		tags = append(tags, o.names...)
+		all = append(all, o.names...)
+		for _, t := range append(tags[:len(tags):len(tags)], o.names...) {
+			if last := t[strings.LastIndexByte(t, '/')+1:]; o.byDigest && strings.ContainsAny(last, ":@") {
+				return usagef("push-by-digest: the name %q has a tag, which would not be set", t)
+			}
+		}
 	}
-	for _, t := range tags {
+	for _, t := range all {
 		ref, err := registry.ParseReference(t)
 		if err != nil {
 			return usagef("%w", err)
@@ -31,77 +41,185 @@ func checkNames(tags []string, outs []output) error {
 	return nil
 }
 
+// product is what a build made.
+type product struct {
+	images []built
+	names  []string
+	// manifest describes the manifest or index if one was made.
+	manifest ocispec.Descriptor
+	// index is that of the first output that has one.
+	index *registry.Index
+}
+
+// several reports whether the product is an image on several platforms.
+func (p *product) several() bool { return len(p.images) > 1 }
+
 // export makes the images and writes them where the outputs say.
-func (j *job) export(ctx context.Context, results []executor.Result) ([]built, error) {
-	var imgs []built
+func (j *job) export(ctx context.Context, results []executor.Result) (*product, error) {
+	p := &product{}
 	err := j.task("exporting to image", func(t *task) error {
 		var err error
-		if imgs, err = j.assemble(ctx, results); err != nil {
+		if p.images, err = j.assemble(ctx, results); err != nil {
 			return err
 		}
 		if _, err := j.record(ctx, j.plan.Stages); err != nil {
 			return err
 		}
 		for _, o := range j.outputs {
-			if err := j.write(ctx, t, o, &imgs[0]); err != nil {
+			if err := j.write(ctx, t, o, p); err != nil {
 				return err
 			}
 		}
-		return nil
+		if p.several() && p.manifest.Digest == "" && (j.flags.quiet || j.flags.iidfile != "" || j.flags.metadataFile != "") {
+			if p.index == nil {
+				p.index = j.index(&output{}, p.members())
+			}
+			p.manifest, _, _, err = j.engine.client.CompleteIndex(ctx, p.index)
+		}
+		return err
 	})
-	return imgs, err
+	return p, err
+}
+
+// members are the product's images.
+func (p *product) members() []*registry.Image {
+	var out []*registry.Image
+	for _, b := range p.images {
+		out = append(out, b.image)
+	}
+	return out
 }
 
 // write does one output.
-func (j *job) write(ctx context.Context, t *task, o output, b *built) error {
+func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 	names := normalised(append(append([]string(nil), j.flags.tags...), o.names...))
 	switch o.kind {
 	case outCacheOnly:
 		return nil
 	case outTar:
+		t.item("writing files to " + o.dest)
+		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error { return j.writeTar(ctx, w, o, p) })
+	case outLocal:
+		t.item("writing files to " + o.dest)
+		return j.writeLocal(ctx, o, p)
+	case outDocker:
+		t.item("writing docker archive to " + o.dest)
 		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-			return writeTree(ctx, w, j.engine.store, b.image.Stack)
-		})
-	case outOCI, outDocker:
-		t.item("writing " + string(o.kind) + " archive to " + o.dest)
-		item := export.Item{Image: b.image, Names: names}
-		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-			if o.kind == outOCI {
-				return export.WriteOCI(ctx, w, j.engine.client, item)
-			}
-			return export.WriteDocker(ctx, w, j.engine.client, item)
+			return export.WriteDocker(ctx, w, j.engine.client, export.Item{Image: p.images[0].image, Names: names})
 		})
 	}
-	if err := j.engine.images.Put(ctx, b.image, names...); err != nil {
+	shaped, err := j.shape(ctx, o, p)
+	if err != nil {
 		return err
 	}
-	t.item("writing image " + b.image.ID.String())
+	p.note(j.index(&o, shaped))
+	if o.kind == outOCI {
+		return j.writeOCI(ctx, t, o, p, shaped, names)
+	}
+	if o.byDigest { // its names are repositories, no names of the image
+		return j.push(ctx, o, p, shaped, names)
+	}
+	if err := j.store(ctx, o, p, shaped, names); err != nil {
+		return err
+	}
+	for _, img := range shaped {
+		t.item("writing image " + img.ID.String())
+	}
 	for _, n := range names {
 		t.item("naming to " + n)
 	}
-	b.names = append(b.names, names...)
+	p.names = append(p.names, names...)
 	if o.push {
-		return j.push(ctx, b, names)
+		return j.push(ctx, o, p, shaped, names)
 	}
 	return nil
 }
 
-// push sends the image under all of its names.
-func (j *job) push(ctx context.Context, b *built, names []string) error {
+// shape gives the images the form that an output asks for.
+func (j *job) shape(ctx context.Context, o output, p *product) ([]*registry.Image, error) {
+	images := p.members()
+	if o.usualForm() {
+		return images, nil
+	}
+	for i, img := range images {
+		var err error
+		images[i], err = j.engine.client.Shape(ctx, img, registry.Form{
+			Compression: o.compression, DockerTypes: o.dockerTypes,
+			Annotations: o.annotated("manifest", &img.Config.Platform),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+// note remembers what the first output with an image looks like.
+func (p *product) note(x *registry.Index) {
+	if p.index != nil {
+		return
+	}
+	p.index = x
+	if m := x.Images[0].Manifest; !p.several() && m != nil {
+		p.manifest = *m
+	}
+}
+
+// index is the index of images.
+func (j *job) index(o *output, images []*registry.Image) *registry.Index {
+	x := &registry.Index{Images: images, DockerTypes: o.dockerTypes, Annotations: o.annotated("index", nil)}
+	for _, img := range images {
+		x.MemberAnnotations = append(x.MemberAnnotations, o.annotated("manifest-descriptor", &img.Config.Platform))
+	}
+	return x
+}
+
+func (j *job) store(ctx context.Context, o output, p *product, images []*registry.Image, names []string) error {
+	if p.several() {
+		return j.engine.images.PutIndex(ctx, j.index(&o, images), names...)
+	}
+	return j.engine.images.Put(ctx, images[0], names...)
+}
+
+func (j *job) writeOCI(ctx context.Context, t *task, o output, p *product, images []*registry.Image, names []string) error {
+	t.item("writing oci archive to " + o.dest)
+	item := export.Item{Image: images[0], Names: names, Annotations: o.annotated("manifest-descriptor", &images[0].Config.Platform)}
+	if p.several() {
+		item = export.Item{Index: j.index(&o, images), Names: names, Annotations: o.annotated("index-descriptor", nil)}
+	}
+	if o.layout {
+		return export.WriteOCIDir(ctx, o.dest, j.engine.client, item)
+	}
+	return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
+		return export.WriteOCI(ctx, w, j.engine.client, item)
+	})
+}
+
+// push sends the images under all of their names.
+func (j *job) push(ctx context.Context, o output, p *product, images []*registry.Image, names []string) error {
 	for _, n := range names {
 		err := j.task("pushing "+n, func(t *task) error {
-			desc, err := j.engine.client.Push(ctx, n, b.image, registry.PushOptions{Progress: t.transfer})
-			b.manifest = desc.Digest
-			if err == nil {
-				t.item("pushed " + n + "@" + desc.Digest.String())
+			opts := registry.PushOptions{Progress: t.transfer, Insecure: o.insecure, ByDigest: o.byDigest}
+			desc, err := j.pushOne(ctx, o, n, images, opts)
+			if err != nil {
+				return err
 			}
-			return err
+			p.manifest = desc
+			t.item("pushed " + n + "@" + desc.Digest.String())
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (j *job) pushOne(ctx context.Context, o output, name string, images []*registry.Image, opts registry.PushOptions) (ocispec.Descriptor, error) {
+	if len(images) > 1 {
+		return j.engine.client.PushIndex(ctx, name, j.index(&o, images), opts)
+	}
+	return j.engine.client.Push(ctx, name, images[0], opts)
 }
 
 func normalised(names []string) []string {
@@ -140,38 +258,51 @@ func toFile(dest string, stdout io.Writer, fn func(io.Writer) error) error {
 }
 
 // finish writes what scripts read: the id on stdout or in a file, the metadata.
-func (j *job) finish(imgs []built) error {
-	b := imgs[0]
+func (j *job) finish(p *product) error {
 	if j.flags.quiet && !j.onlyCache() {
-		if _, err := fmt.Fprintln(j.app.std.Out, b.image.ID); err != nil {
+		if _, err := fmt.Fprintln(j.app.std.Out, p.id()); err != nil {
 			return err
 		}
 	}
 	if j.flags.iidfile != "" {
-		if err := os.WriteFile(j.flags.iidfile, []byte(b.image.ID), 0o644); err != nil {
+		if err := os.WriteFile(j.flags.iidfile, []byte(p.id()), 0o644); err != nil {
 			return fmt.Errorf("write --iidfile: %w", err)
 		}
 	}
 	if j.flags.metadataFile == "" {
 		return nil
 	}
-	return j.writeMetadata(b)
+	return j.writeMetadata(p)
+}
+
+// id is the image's id: the digest of its configuration, or that of the index of
+// several.
+func (p *product) id() digest.Digest {
+	if p.several() {
+		return p.manifest.Digest
+	}
+	return p.images[0].image.ID
 }
 
 func (j *job) onlyCache() bool { return len(j.outputs) == 1 && j.outputs[0].kind == outCacheOnly }
 
 // writeMetadata writes --metadata-file with buildx's keys.
-func (j *job) writeMetadata(b built) error {
-	meta := map[string]any{"containerimage.config.digest": b.image.ID}
-	if b.manifest != "" {
-		meta["containerimage.digest"] = b.manifest
-	} else if b.image.Manifest != nil {
-		meta["containerimage.digest"] = b.image.Manifest.Digest
-	} else {
-		meta["containerimage.digest"] = b.image.ID
+func (j *job) writeMetadata(p *product) error {
+	meta := map[string]any{}
+	desc := p.manifest
+	if !p.several() {
+		img := p.images[0].image
+		meta["containerimage.config.digest"] = img.ID
+		meta["containerimage.digest"] = img.ID
+		if desc.Digest == "" && img.Manifest != nil {
+			desc = *img.Manifest
+		}
 	}
-	if len(b.names) > 0 {
-		meta["image.name"] = b.names[0]
+	if desc.Digest != "" {
+		meta["containerimage.digest"], meta["containerimage.descriptor"] = desc.Digest, desc
+	}
+	if len(p.names) > 0 {
+		meta["image.name"] = strings.Join(p.names, ",")
 	}
 	data, err := json.MarshalIndent(meta, "", "  ")
 	if err != nil {

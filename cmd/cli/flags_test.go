@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
 )
 
 func parseFlags(t *testing.T, args ...string) *buildFlags {
@@ -124,9 +125,34 @@ func TestOutputs(t *testing.T) {
 		{args: "-o type=image,name=a,push=true", want: []output{{kind: outImage, names: []string{"a"}, push: true}}},
 		{args: "-o -", want: []output{{kind: outTar, dest: "-"}}},
 		{args: "-o type=oci", err: "dest is missing"},
-		{args: "-o type=local,dest=x", err: "type=local"},
-		{args: "-o dir", err: "type=local"},
-		{args: "-o type=image,compression=zstd", err: "compression"},
+		{args: "-o type=local,dest=x", want: []output{{kind: outLocal, dest: "x"}}},
+		{args: "-o dir", want: []output{{kind: outLocal, dest: "dir"}}},
+		{args: "-o type=local", err: "dest is missing"},
+		{args: "-o type=local,dest=-", err: "cannot go to stdout"},
+		{args: "-o type=local,dest=x,mode=delete", want: []output{{kind: outLocal, dest: "x", remove: true}}},
+		{args: "-o type=local,dest=.,mode=delete", err: "not below the working directory"},
+		{args: "-o type=local,dest=/tmp/x,mode=delete", err: "not below the working directory"},
+		{args: "-o type=local,dest=x,mode=sync", err: "mode=sync"},
+		{args: "-o type=tar,dest=x,push=true", err: "--output type=tar,push is not supported"},
+		{args: "-o type=image,nonsense=1", err: "--output nonsense is not supported"},
+		{args: "-o type=oci,dest=x,tar=false", want: []output{{kind: outOCI, dest: "x", layout: true}}},
+		{args: "-o type=oci,dest=-,tar=false", err: "cannot go to stdout"},
+		{args: "-o type=docker", want: []output{{kind: outImage}}},
+		{args: "-o type=image,compression=zstd", want: []output{{kind: outImage, compression: registry.Compression{Type: "zstd"}}}},
+		{args: "-o type=image,compression=estargz", err: "compression=estargz is not supported"},
+		{args: "-o type=image,compression=gzip,compression-level=10", err: "compression-level=10"},
+		{args: "-o type=image,compression=zstd,oci-mediatypes=false", err: "oci-mediatypes=false"},
+		{args: "-o type=image,push-by-digest=true", err: "push-by-digest"},
+		{args: "-o type=image,annotation.a.B=c", want: []output{{kind: outImage, annotations: []annotation{{kinds: []string{"manifest"}, key: "a.B", value: "c"}}}}},
+		{args: "-o type=image,annotation-index.a=c", err: "has no index"},
+		{args: "-o type=image,annotation-nothing.a=c", err: `unknown type "nothing"`},
+		{args: "-o type=image,annotations=c", err: "--output annotations is not supported"},
+		{args: "-o type=tar,dest=x --annotation a=b", err: "--annotation"},
+		{args: "--annotation nothing", err: "--annotation"},
+		{args: "--annotation index[linux/amd64]:a=b", err: "cannot be chosen"},
+		{args: "--platform linux/amd64,linux/arm64 -o type=docker,dest=x", err: "type=docker holds an image for one platform"},
+		{args: "-o - -o type=oci,dest=-", err: "stdout can take one thing only"},
+		{args: "-q -o -", err: "stdout can take one thing only"},
 		{args: "-o type=cacheonly --iidfile x", err: "--iidfile"},
 		{args: "-o dest=x", err: "type is missing"},
 	} {

@@ -2,7 +2,11 @@ package cli
 
 import (
 	"encoding/csv"
+	"os"
+	"path/filepath"
 	"strings"
+
+	"layered.build/builder/registry"
 )
 
 // outputKind is where the result of a build goes.
@@ -10,18 +14,39 @@ type outputKind string
 
 const (
 	outImage     outputKind = "image"     // into the store, perhaps a registry
-	outOCI       outputKind = "oci"       // a tar of an OCI image layout
+	outOCI       outputKind = "oci"       // an OCI image layout
 	outDocker    outputKind = "docker"    // a docker archive
 	outTar       outputKind = "tar"       // the file system as a tar
+	outLocal     outputKind = "local"     // the file system in a directory
 	outCacheOnly outputKind = "cacheonly" // nowhere
 )
 
 // output is one --output.
 type output struct {
 	kind  outputKind
-	dest  string // file, "-" is stdout
+	dest  string // file or directory, "-" is stdout
 	names []string
 	push  bool
+	// byDigest pushes without a tag, insecure to a registry without a certificate.
+	byDigest, insecure bool
+	// layout writes an OCI layout as a directory.
+	layout bool
+	// split puts each platform into a folder of its own; nil: if there are several.
+	split *bool
+	// remove makes a directory equal to the result.
+	remove      bool
+	compression registry.Compression
+	dockerTypes bool
+	annotations []annotation
+}
+
+// holdsImage reports whether the output is an image with a manifest.
+func (o *output) holdsImage() bool { return o.kind == outImage || o.kind == outOCI }
+
+// usualForm reports whether layers and manifests are what they are without
+// options.
+func (o *output) usualForm() bool {
+	return o.compression == (registry.Compression{}) && !o.dockerTypes && len(o.annotations) == 0
 }
 
 // outputs reads --output, --push and --load. Without any, the image goes into
@@ -49,15 +74,73 @@ func (f *buildFlags) parseOutputs() ([]output, error) {
 	if f.load && !hasImage(outs) || len(outs) == 0 {
 		outs = append(outs, output{kind: outImage})
 	}
-	for _, o := range outs {
-		if o.push && len(o.names) == 0 && len(f.tags) == 0 {
-			return nil, usagef("pushing needs a name for the image").hint("add -t NAME")
-		}
-		if f.iidfile != "" && o.kind == outCacheOnly {
-			return nil, usagef("--iidfile and type=cacheonly cannot be combined: no image is made")
+	if err := f.annotate(outs); err != nil {
+		return nil, err
+	}
+	return outs, f.checkOutputs(outs)
+}
+
+// annotate gives the outputs what --annotation asks for.
+func (f *buildFlags) annotate(outs []output) error {
+	notes, err := parseAnnotations(f.annotations)
+	if err != nil || len(notes) == 0 {
+		return err
+	}
+	any := false
+	for i := range outs {
+		if outs[i].holdsImage() {
+			outs[i].annotations, any = append(outs[i].annotations, notes...), true
 		}
 	}
-	return outs, nil
+	if !any {
+		return usagef("--annotation: no output holds an image that could have annotations").hint("use type=image or type=oci")
+	}
+	return nil
+}
+
+// checkOutputs refuses what does not go together.
+func (f *buildFlags) checkOutputs(outs []output) error {
+	stdout := 0
+	for _, o := range outs {
+		if o.dest == "-" {
+			stdout++
+		}
+		if o.push && len(o.names) == 0 && len(f.tags) == 0 {
+			return usagef("pushing needs a name for the image").hint("add -t NAME")
+		}
+		if o.byDigest && !o.push {
+			return usagef("push-by-digest without push=true does nothing")
+		}
+		if o.dockerTypes && (len(o.annotations) > 0 || o.compression.Type == "zstd") {
+			return usagef("oci-mediatypes=false knows neither annotations nor zstd")
+		}
+		if f.iidfile != "" && o.kind == outCacheOnly {
+			return usagef("--iidfile and type=cacheonly cannot be combined: no image is made")
+		}
+	}
+	if stdout > 1 || stdout == 1 && f.quiet {
+		return usagef("stdout can take one thing only").hint("give the other outputs a dest, and write the id with --iidfile instead of --quiet")
+	}
+	return f.checkPlatforms(outs)
+}
+
+// checkPlatforms refuses outputs that hold one platform for several.
+func (f *buildFlags) checkPlatforms(outs []output) error {
+	ps, err := parsePlatforms(f.platforms)
+	if err != nil {
+		return err
+	}
+	for _, o := range outs {
+		if o.kind == outDocker && len(ps) > 1 {
+			return usagef("--output type=docker holds an image for one platform, not for %d", len(ps)).hint("use type=oci, or build for one platform")
+		}
+		for _, n := range o.annotations {
+			if len(ps) <= 1 && n.has("index") {
+				return usagef("annotation %s: an image for one platform has no index", n.key)
+			}
+		}
+	}
+	return nil
 }
 
 func hasImage(outs []output) bool {
@@ -74,60 +157,84 @@ func parseOutput(v string) (output, error) {
 		return output{kind: outTar, dest: "-"}, nil
 	}
 	if !strings.Contains(v, "=") {
-		return output{}, unsupported("--output "+v+" (type=local)", "use type=tar,dest=FILE")
+		return output{kind: outLocal, dest: v}, nil
 	}
-	fields, err := parseCSV(v)
+	parts, err := splitCSV(v)
 	if err != nil {
 		return output{}, usagef("--output %q: %w", v, err)
 	}
 	var o output
-	for _, f := range fields {
-		if err := o.set(f); err != nil {
+	var given []string
+	for _, p := range parts {
+		key, value, _ := strings.Cut(p, "=")
+		if key = strings.TrimSpace(key); !strings.HasPrefix(key, "annotation") {
+			key = strings.ToLower(key)
+		}
+		given = append(given, key)
+		if err := o.set(key, value); err != nil {
 			return o, err
 		}
 	}
-	switch o.kind {
-	case "":
+	if o.kind == "" {
 		return o, usagef("--output %q: type is missing", v)
-	case outOCI, outDocker, outTar:
-		if o.dest == "" {
-			return o, usagef("--output %q: dest is missing", v).hint("write type=%s,dest=FILE; dest=- is stdout", o.kind)
+	}
+	for _, key := range given {
+		if !o.kind.knows(key) {
+			return o, unsupported("--output type="+string(o.kind)+","+key, "it knows "+strings.Join(o.kind.keys(), ", "))
 		}
+	}
+	return o.complete(v)
+}
+
+// complete checks the destination.
+func (o output) complete(v string) (output, error) {
+	switch {
+	case o.kind == outDocker && o.dest == "": // into the engine, which is the store here
+		o.kind = outImage
+	case o.dest == "" && o.kind == outLocal:
+		return o, usagef("--output %q: dest is missing", v).hint("write type=local,dest=DIR")
+	case o.dest == "" && (o.kind == outOCI || o.kind == outTar):
+		return o, usagef("--output %q: dest is missing", v).hint("write type=%s,dest=FILE; dest=- is stdout", o.kind)
+	case o.dest == "-" && (o.kind == outLocal || o.layout):
+		return o, usagef("--output %q: a directory cannot go to stdout", v)
+	}
+	if err := o.compression.Check(); err != nil {
+		return o, usagef("--output %q: %w", v, err)
+	}
+	if o.remove {
+		return o, safeToEmpty(o.dest)
 	}
 	return o, nil
 }
 
-func (o *output) set(f field) error {
-	switch f.key {
-	case "type":
-		switch k := outputKind(f.value); k {
-		case outImage, outOCI, outDocker, outTar, outCacheOnly:
-			o.kind = k
-		case "registry":
-			o.kind, o.push = outImage, true
-		default:
-			return unsupported("--output type="+f.value, "use image, oci, docker, tar or cacheonly")
-		}
-	case "dest":
-		o.dest = f.value
-	case "name":
-		o.names = append(o.names, strings.Split(f.value, ",")...)
-	case "push":
-		switch f.value {
-		case "true", "":
-			o.push = true
-		case "false":
-		default:
-			return usagef("--output push=%s: want true or false", f.value)
-		}
-	case "oci-mediatypes":
-		if f.value != "true" {
-			return unsupported("--output oci-mediatypes="+f.value, "images get OCI media types; type=docker makes Docker's")
-		}
-	default:
-		return unsupported("--output "+f.key+"=", "use type, dest, name and push")
+// safeToEmpty refuses mode=delete for directories that may hold more than an
+// earlier result: those that are not below the working directory.
+func safeToEmpty(dest string) error {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return usagef("--output mode=delete: %w", err)
+	}
+	abs, err := filepath.Abs(dest)
+	if err != nil {
+		return usagef("--output mode=delete: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if real, err := filepath.EvalSymlinks(cwd); err == nil {
+		cwd = real
+	}
+	if !within(cwd, abs) || abs == cwd {
+		return usagef("--output mode=delete: %s is not below the working directory", dest).
+			hint("what is there is removed, so dest must be a folder below %s; remove %s yourself and use mode=copy otherwise", cwd, dest)
 	}
 	return nil
+}
+
+// within reports whether a path is a directory or below it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 func splitCSV(s string) ([]string, error) {

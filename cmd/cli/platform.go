@@ -38,8 +38,5 @@ func parsePlatforms(values []string) ([]ocispec.Platform, error) {
 			out = append(out, p)
 		}
 	}
-	if len(out) > 1 {
-		return nil, unsupported("building for several platforms at once", "build them one by one")
-	}
 	return out, nil
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
-
 	"layered.build/builder/executor"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
@@ -19,9 +17,7 @@ import (
 type built struct {
 	target *planner.Image
 	image  *registry.Image
-	// manifest is the digest of the manifest if one was made.
-	manifest digest.Digest
-	names    []string
+	files  snapshot.Stack // the file system, as local and tar outputs have it
 }
 
 // solve makes the results of the targets. The steps of all their instructions
@@ -142,7 +138,7 @@ func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built,
 		if n := len(recs); n > 0 {
 			img.V1 = recs[n-1].ID
 		}
-		out = append(out, built{target: t, image: img})
+		out = append(out, built{target: t, image: img, files: in.Stack})
 	}
 	return out, nil
 }

@@ -3,37 +3,124 @@ package cli
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot"
 )
 
-// writeTree writes the file system of a stack as one tar.
-func writeTree(ctx context.Context, w io.Writer, store *snapshot.Store, stack snapshot.Stack) error {
-	tree, err := store.Tree(ctx, stack)
+// platformTree is the file system for one platform.
+type platformTree struct {
+	platform ocispec.Platform
+	snapshot.Tree
+}
+
+// folder is the name of a platform's folder: linux_arm_v7.
+func folder(p ocispec.Platform) string { return strings.ReplaceAll(platforms.FormatAll(p), "/", "_") }
+
+// trees are the file systems of the product.
+func (j *job) trees(ctx context.Context, p *product) ([]platformTree, error) {
+	var out []platformTree
+	for _, b := range p.images {
+		tree, err := j.engine.store.Tree(ctx, b.files)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, platformTree{platforms.Normalize(b.target.Platform), tree})
+	}
+	return out, nil
+}
+
+// split reports whether each platform gets a folder.
+func (o *output) splits(trees []platformTree) bool {
+	if o.split != nil {
+		return *o.split
+	}
+	return len(trees) > 1
+}
+
+// checkOverlaps refuses platforms that would overwrite each other's files.
+func checkOverlaps(trees []platformTree) error {
+	for i, t := range trees[1:] {
+		err := snapshot.Walk(t, ".", func(e *snapshot.Entry) error {
+			for _, other := range trees[:i+1] {
+				if have, err := other.Lstat(e.Path); err == nil && (have.Type != snapshot.TypeDir || e.Type != snapshot.TypeDir) {
+					return usagef("platform-split=false: both %s and %s have %s", platforms.FormatAll(other.platform), platforms.FormatAll(t.platform), e.Path)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTar writes the file systems as one tar.
+func (j *job) writeTar(ctx context.Context, w io.Writer, o output, p *product) error {
+	trees, err := j.trees(ctx, p)
 	if err != nil {
 		return err
 	}
-	tw := tar.NewWriter(w)
-	err = snapshot.Walk(tree, ".", func(e *snapshot.Entry) error {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+	split := o.splits(trees)
+	if !split {
+		if err := checkOverlaps(trees); err != nil {
+			return err
 		}
-		if e.Path == "." {
-			return nil
+	}
+	tw := &treeWriter{Writer: tar.NewWriter(w), epoch: j.plan.Epoch, seen: map[string]bool{}}
+	for _, t := range trees {
+		tw.prefix = ""
+		if split {
+			tw.prefix = folder(t.platform) + "/"
 		}
-		return writeTreeEntry(tw, tree, e)
-	})
-	return errors.Join(err, tw.Close())
+		if err := tw.tree(ctx, t, !split && len(trees) > 1); err != nil {
+			return err
+		}
+	}
+	return tw.Close()
 }
 
-func writeTreeEntry(tw *tar.Writer, tree snapshot.Tree, e *snapshot.Entry) error {
+// treeWriter writes trees to a tar, each below a prefix.
+type treeWriter struct {
+	*tar.Writer
+	prefix string
+	epoch  *time.Time      // the time of all entries, if set
+	seen   map[string]bool // directories that several trees have
+}
+
+func (w *treeWriter) tree(ctx context.Context, tree snapshot.Tree, shared bool) error {
+	return snapshot.Walk(tree, ".", func(e *snapshot.Entry) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if e.Path == "." && w.prefix == "" {
+			return nil
+		}
+		if shared && e.Type == snapshot.TypeDir {
+			if w.seen[e.Path] {
+				return nil
+			}
+			w.seen[e.Path] = true
+		}
+		if w.epoch != nil {
+			clone := *e
+			clone.ModTime, e = *w.epoch, &clone
+		}
+		return w.entry(tree, e)
+	})
+}
+
+func (w *treeWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	h := &tar.Header{
-		Name: e.Path, Mode: int64(e.Mode), Uid: int(e.UID), Gid: int(e.GID), ModTime: e.ModTime,
+		Name: w.prefix + e.Path, Mode: int64(e.Mode), Uid: int(e.UID), Gid: int(e.GID), ModTime: e.ModTime,
 		Format: tar.FormatPAX, PAXRecords: map[string]string{},
 	}
 	for k, v := range e.Xattrs {
@@ -41,7 +128,7 @@ func writeTreeEntry(tw *tar.Writer, tree snapshot.Tree, e *snapshot.Entry) error
 	}
 	switch e.Type {
 	case snapshot.TypeDir:
-		h.Typeflag, h.Name = tar.TypeDir, e.Path+"/"
+		h.Typeflag, h.Name = tar.TypeDir, path.Clean(h.Name)+"/"
 	case snapshot.TypeSymlink:
 		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Linkname
 	case snapshot.TypeChar:
@@ -52,14 +139,14 @@ func writeTreeEntry(tw *tar.Writer, tree snapshot.Tree, e *snapshot.Entry) error
 		h.Typeflag = tar.TypeFifo
 	case snapshot.TypeFile:
 		if sameFile(tree, e) {
-			h.Typeflag, h.Linkname = tar.TypeLink, path.Clean(e.Hardlink)
-			return tw.WriteHeader(h)
+			h.Typeflag, h.Linkname = tar.TypeLink, w.prefix+path.Clean(e.Hardlink)
+			return w.WriteHeader(h)
 		}
-		return writeTreeFile(tw, tree, e, h)
+		return w.file(tree, e, h)
 	default:
 		return fmt.Errorf("%s: an entry of type %q cannot be written to a tar", e.Path, string(e.Type))
 	}
-	return tw.WriteHeader(h)
+	return w.WriteHeader(h)
 }
 
 // sameFile reports whether the first file of e's hard link group is in the tree
@@ -79,9 +166,9 @@ func sameFile(tree snapshot.Tree, e *snapshot.Entry) bool {
 // walkOrder is a key that sorts paths in the order of snapshot.Walk.
 func walkOrder(p string) string { return strings.ReplaceAll(p, "/", "\x00") }
 
-func writeTreeFile(tw *tar.Writer, tree snapshot.Tree, e *snapshot.Entry, h *tar.Header) error {
+func (w *treeWriter) file(tree snapshot.Tree, e *snapshot.Entry, h *tar.Header) error {
 	h.Typeflag, h.Size = tar.TypeReg, e.Size
-	if err := tw.WriteHeader(h); err != nil {
+	if err := w.WriteHeader(h); err != nil {
 		return err
 	}
 	f, err := tree.Open(e.Path)
@@ -89,6 +176,6 @@ func writeTreeFile(tw *tar.Writer, tree snapshot.Tree, e *snapshot.Entry, h *tar
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(tw, f)
+	_, err = io.Copy(w, f)
 	return err
 }

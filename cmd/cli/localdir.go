@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot"
+)
+
+// writeLocal writes the file systems into a directory. The files belong to the
+// caller; modes and times are the image's. What is there stays, unless mode=delete.
+func (j *job) writeLocal(ctx context.Context, o output, p *product) error {
+	trees, err := j.trees(ctx, p)
+	if err != nil {
+		return err
+	}
+	split := o.splits(trees)
+	if !split {
+		if err := checkOverlaps(trees); err != nil {
+			return err
+		}
+	}
+	if o.remove && j.context.dir != "" && within(o.dest, j.context.dir) {
+		return usagef("--output mode=delete: the context is in %s", o.dest)
+	}
+	if err := os.MkdirAll(o.dest, 0o755); err != nil {
+		return usagef("output: %w", err)
+	}
+	root, err := os.OpenRoot(o.dest)
+	if err != nil {
+		return usagef("output: %w", err)
+	}
+	defer root.Close()
+	targets := map[string]snapshot.Tree{}
+	for _, t := range trees {
+		w := &dirWriter{root: root, tree: t, epoch: j.plan.Epoch, prefix: "."}
+		if split {
+			w.prefix = folder(t.platform)
+			targets[w.prefix] = t
+		}
+		if err := w.write(ctx); err != nil {
+			return fmt.Errorf("write %s: %w", o.dest, err)
+		}
+	}
+	if !o.remove {
+		return nil
+	}
+	keep := func(p string) bool {
+		return slices.ContainsFunc(trees, func(t platformTree) bool { return hasPath(t, p) })
+	}
+	if split {
+		keep = func(p string) bool {
+			top, rest, below := cut(p)
+			t := targets[top]
+			return t != nil && (!below || hasPath(t, rest))
+		}
+	}
+	return removeOthers(root, keep)
+}
+
+func hasPath(t snapshot.Tree, p string) bool {
+	_, err := t.Lstat(p)
+	return err == nil
+}
+
+// cut splits a path after its first element.
+func cut(p string) (top, rest string, below bool) {
+	for i := range len(p) {
+		if p[i] == '/' {
+			return p[:i], p[i+1:], true
+		}
+	}
+	return p, "", false
+}
+
+// removeOthers removes what keep does not want.
+func removeOthers(root *os.Root, keep func(string) bool) error {
+	return fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == "." || keep(p) {
+			return err
+		}
+		if err := root.RemoveAll(p); err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
+// dirWriter writes one tree below a directory, and never outside of it: os.Root
+// follows no link that leads out, whatever is there already.
+type dirWriter struct {
+	root   *os.Root
+	tree   snapshot.Tree
+	prefix string
+	epoch  *time.Time
+	dirs   []*snapshot.Entry // whose modes and times are set when all is in them
+}
+
+func (w *dirWriter) write(ctx context.Context) error {
+	err := snapshot.Walk(w.tree, ".", func(e *snapshot.Entry) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := w.entry(e); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range slices.Backward(w.dirs) {
+		if err := w.finishDir(e); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
+// finishDir gives a directory its mode and time. The directory that the user
+// named stays as it is.
+func (w *dirWriter) finishDir(e *snapshot.Entry) error {
+	name := path.Join(w.prefix, e.Path)
+	if name == "." {
+		return nil
+	}
+	if err := w.root.Chmod(name, fileMode(e.Mode)); err != nil {
+		return err
+	}
+	t := w.time(e)
+	return w.root.Chtimes(name, t, t)
+}
+
+func (w *dirWriter) time(e *snapshot.Entry) time.Time {
+	if w.epoch != nil {
+		return *w.epoch
+	}
+	return e.ModTime
+}
+
+func (w *dirWriter) entry(e *snapshot.Entry) error {
+	name := path.Join(w.prefix, e.Path)
+	if e.Type == snapshot.TypeDir {
+		w.dirs = append(w.dirs, e)
+		return w.mkdir(name)
+	}
+	if err := w.root.RemoveAll(name); err != nil {
+		return err
+	}
+	switch e.Type {
+	case snapshot.TypeSymlink:
+		if err := w.root.Symlink(e.Linkname, name); err != nil {
+			return err
+		}
+		return w.at(name, func(dir int, base string) error { return setTime(dir, base, w.time(e)) })
+	case snapshot.TypeFile:
+		if sameFile(w.tree, e) {
+			return w.root.Link(path.Join(w.prefix, e.Hardlink), name)
+		}
+		return w.file(name, e)
+	}
+	return w.special(name, e)
+}
+
+func (w *dirWriter) mkdir(name string) error {
+	if name == "." {
+		return nil
+	}
+	st, err := w.root.Lstat(name)
+	switch {
+	case err == nil && st.IsDir():
+		return w.root.Chmod(name, st.Mode().Perm()|0o700)
+	case err == nil:
+		if err := w.root.Remove(name); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return w.root.Mkdir(name, 0o700)
+}
+
+func (w *dirWriter) file(name string, e *snapshot.Entry) error {
+	src, err := w.tree.Open(e.Path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	f, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, src)
+	if err == nil && n != e.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
+		// What the caller may not set, or the file system does not know, is left
+		// out, as by BuildKit.
+		_ = unix.Fsetxattr(int(f.Fd()), k, []byte(e.Xattrs[k]), 0)
+	}
+	err = errors.Join(err, f.Chmod(fileMode(e.Mode)), f.Close())
+	if err != nil {
+		return err
+	}
+	t := w.time(e)
+	return w.root.Chtimes(name, t, t)
+}
+
+// special makes a device or a pipe.
+func (w *dirWriter) special(name string, e *snapshot.Entry) error {
+	var kind uint32
+	switch e.Type {
+	case snapshot.TypeChar:
+		kind = unix.S_IFCHR
+	case snapshot.TypeBlock:
+		kind = unix.S_IFBLK
+	case snapshot.TypeFifo:
+		kind = unix.S_IFIFO
+	default:
+		return fmt.Errorf("an entry of type %q cannot be written", string(e.Type))
+	}
+	return w.at(name, func(dir int, base string) error {
+		dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
+		if err := unix.Mknodat(dir, base, kind|0o600, int(dev)); err != nil {
+			return fmt.Errorf("make a device or pipe: %w", err)
+		}
+		if err := unix.Fchmodat(dir, base, e.Mode, 0); err != nil {
+			return err
+		}
+		return setTime(dir, base, w.time(e))
+	})
+}
+
+// at calls fn with the directory that has a path, and the path's last element.
+func (w *dirWriter) at(name string, fn func(dir int, base string) error) error {
+	d, err := w.root.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return fn(int(d.Fd()), path.Base(name))
+}
+
+func setTime(dir int, base string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return unix.UtimesNanoAt(dir, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// fileMode turns the bits of chmod(2) into Go's.
+func fileMode(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if mode&bit != 0 {
+			m |= flag
+		}
+	}
+	return m
+}
