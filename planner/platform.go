@@ -53,7 +53,7 @@ func (st *stage) slashed(p string) (string, error) {
 		return p, nil
 	}
 	if !strings.EqualFold(p[:2], "c:") {
-		return "", fmt.Errorf("the path %s is not on drive C: of the image", p)
+		return "", fmt.Errorf("the path %s is not on the drive C: of the image", p)
 	}
 	if p = p[2:]; p == "" {
 		p = "/"
