@@ -65,6 +65,9 @@ func (l *lowering) begin(st *stage) {
 		}
 	case st.from == scratchName:
 		st.state = state{img: emptyImage(l.target), platform: l.target}
+		if st.files != nil {
+			st.rootfs = l.filesRoot(st)
+		}
 	default:
 		st.state = state{img: fromBase(st.image), source: st.image, platform: l.target}
 		if st.plat != nil {
@@ -181,7 +184,12 @@ func (in *instruction) input(src *source) (dag.Edge, string, error) {
 			return dag.Edge{}, "", in.at(in.cmd.Location(),
 				"cannot copy from stage %q, it needs to be defined before current stage %q", src.name, in.st.name)
 		}
+		if st := src.stage; st.files != nil && len(st.cmds) == 0 { // only what is needed of them
+			return in.filesEdge(st.name, st.files), "from=" + src.name, nil
+		}
 		return src.stage.rootfs, "from=" + src.name, nil
+	case src.files != nil:
+		return in.filesEdge(src.name, src.files), "from=" + src.name, nil
 	case src.image != nil:
 		return in.imageStep(nil, src.image.base, in.target), "from=" + src.name, nil
 	}

@@ -44,6 +44,7 @@ type source struct {
 	name  string
 	stage *stage
 	image *external
+	files *dag.Source // of a named context
 }
 
 // external is an image that is not the base of a stage.
@@ -69,6 +70,7 @@ type stage struct {
 	base    *stage // the stage that this one is built on
 	from    string // the image that it is built on, expanded ("scratch" for none)
 	image   *BaseImage
+	files   *dag.Source // a named context that it is built on, or stands for it
 	plat    *ocispec.Platform
 	cmds    []command
 	onbuild bool // triggers have been looked for
@@ -142,6 +144,7 @@ func (l *lowering) addStage(i int, def instructions.Stage) error {
 		}
 	}
 	st.base = l.byName[strings.ToLower(st.from)]
+	l.replace(st)
 	st.noCache = l.opts.NoCache
 	for _, n := range l.opts.NoCacheStages {
 		st.noCache = st.noCache || strings.EqualFold(n, st.name)
@@ -258,7 +261,11 @@ func (l *lowering) source(from string, loc []bk.Range) (*source, error) {
 	if from == scratchName {
 		return &source{name: from}, nil
 	}
-	return &source{name: from, image: &external{ref: from, location: loc}}, nil
+	x := &external{ref: from, location: loc}
+	if nc := l.named(from, nil); nc != nil {
+		return namedSource(from, nc, x), nil
+	}
+	return &source{name: from, image: x}, nil
 }
 
 // countSteps counts what a stage's names count ("[build 2/5]").

@@ -177,6 +177,9 @@ func (j *job) makePlan(ctx context.Context) error {
 		return err
 	}
 	opts.AllStages = j.call.what == callCheck && opts.Target == "" // as BuildKit
+	if opts.Contexts, err = j.namedContexts(); err != nil {
+		return err
+	}
 	opts.Excludes = j.context.ignore.Texts()
 	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
 		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))

@@ -38,6 +38,7 @@ type buildFlags struct {
 	jobs          int
 	verify        bool
 	limits        limitFlags
+	contexts      contextFlags
 	refused       refusedFlags
 	lang          langFlags
 }
@@ -68,6 +69,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
 	f.limits.register(fs)
 	f.lang.register(fs)
+	f.contexts.register(fs)
 	f.refused.register(fs)
 }
 
@@ -204,7 +206,6 @@ type refusal struct {
 func refusals() []refusal {
 	return []refusal{
 		{name: "attest", hint: "no attestations are made"},
-		{name: "build-context", hint: "use a stage or --target"},
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
 		{name: "cache-from", hint: "the store's own cache is used"},
 		{name: "cache-to", hint: "the store's own cache is used"},

@@ -70,7 +70,6 @@ func TestRefused(t *testing.T) {
 		{"--squash", "--squash"},
 		{"--cache-from x", "--cache-from"},
 		{"--cache-to x", "--cache-to"},
-		{"--build-context a=b", "--build-context"},
 		{"--sbom", "--sbom"},
 		{"--provenance=mode=max", "--provenance"},
 		{"--platform bogus/x/y/z", "--platform"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ func newResolver(eng *engine, pull bool, obs executor.Observer) *resolver {
 
 // ResolveImage implements planner.ImageResolver.
 func (r *resolver) ResolveImage(ctx context.Context, ref string, platform ocispec.Platform) (*planner.BaseImage, error) {
+	if strings.HasPrefix(ref, ociLayoutScheme) {
+		return r.resolveLayout(ctx, ref, platform)
+	}
 	name, err := registry.ParseReference(ref)
 	if err != nil {
 		return nil, err

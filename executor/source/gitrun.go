@@ -116,7 +116,7 @@ func (r *Remote) localConfig(g *git, src *dag.GitSource) error {
 		g.env = append(g.env, "GIT_CONFIG_GLOBAL=/dev/null")
 		return nil
 	}
-	if !r.o.LocalGit {
+	if !r.localGit() {
 		return fmt.Errorf("repository %s: a Dockerfile cannot name repositories of this machine", src.Remote)
 	}
 	g.protocols = append(g.protocols, "file")

@@ -88,6 +88,19 @@ func (r *Remote) Open(ctx context.Context, src *dag.Source) (*executor.Remote, e
 	return nil, errors.New("not a remote source")
 }
 
+// AllowLocalGit is the option LocalGit, for a repository that is named later.
+func (r *Remote) AllowLocalGit(allow bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.o.LocalGit = r.o.LocalGit || allow
+}
+
+func (r *Remote) localGit() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.o.LocalGit
+}
+
 // Close ends the use of what was fetched.
 func (r *Remote) Close() error {
 	r.mu.Lock()

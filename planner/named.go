@@ -1,0 +1,115 @@
+package planner
+
+import (
+	"strings"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/planner/dag"
+)
+
+// NamedContext takes the place of the stage or the image of its name. One field is
+// set.
+type NamedContext struct {
+	// Image is a reference for the ImageResolver, or "scratch".
+	Image string
+	// Source brings files that are no image: a directory, a repository, a download.
+	Source *dag.Source
+}
+
+// contextName is how a context's name is compared: as BuildKit does, short and
+// without :latest, and in lower case.
+func contextName(name string) string {
+	name = strings.ToLower(name)
+	name = strings.TrimPrefix(name, "docker.io/")
+	name = strings.TrimPrefix(name, "library/")
+	return strings.TrimSuffix(name, ":latest")
+}
+
+// NamedContextKey is the key of Options.Contexts for a context's name, which may
+// end with ::PLATFORM.
+func NamedContextKey(name string) (string, error) {
+	name, platform, ok := strings.Cut(name, "::")
+	if !ok {
+		return contextName(name), nil
+	}
+	p, err := platforms.Parse(platform)
+	if err != nil {
+		return "", err
+	}
+	return contextName(name) + "::" + platforms.FormatAll(platforms.Normalize(p)), nil
+}
+
+// named returns the context of a name, nil if there is none. One for the platform
+// wins.
+func (l *lowering) named(name string, p *ocispec.Platform) *NamedContext {
+	if strings.EqualFold(name, scratchName) || strings.EqualFold(name, "context") || len(l.opts.Contexts) == 0 {
+		return nil
+	}
+	if p == nil {
+		p = &l.target
+	}
+	if nc := l.opts.Contexts[contextName(name)+"::"+platforms.FormatAll(platforms.Normalize(*p))]; nc != nil {
+		return nc
+	}
+	return l.opts.Contexts[contextName(name)]
+}
+
+// replace lets a context take the place of a stage, instructions and all, or of
+// the image that it starts from.
+func (l *lowering) replace(st *stage) {
+	nc := (*NamedContext)(nil)
+	if st.def.Name != "" {
+		nc = l.named(st.def.Name, st.plat)
+	}
+	switch {
+	case nc != nil:
+		st.base, st.def.Commands = nil, nil
+	case st.base == nil:
+		nc = l.named(st.from, st.plat)
+	}
+	switch {
+	case nc == nil:
+	case nc.Source != nil:
+		st.from, st.files = scratchName, nc.Source
+	default:
+		st.from = nc.Image
+	}
+}
+
+// namedSource is the source of a COPY --from or a mount that a context stands for.
+func namedSource(from string, nc *NamedContext, x *external) *source {
+	switch {
+	case nc.Source != nil:
+		return &source{name: from, files: nc.Source}
+	case nc.Image == scratchName:
+		return &source{name: from}
+	}
+	x.ref = nc.Image
+	return &source{name: from, image: x}
+}
+
+// filesEdge is the step that brings the files of a context.
+func (l *lowering) filesEdge(name string, src *dag.Source) dag.Edge {
+	return dag.Edge{Step: l.intern(&dag.Step{
+		Op:   src,
+		Meta: dag.Meta{Name: "[context " + name + "] load", Command: "load context " + name},
+	})}
+}
+
+// filesRoot makes a context's files the file system that a stage starts with.
+func (l *lowering) filesRoot(st *stage) dag.Edge {
+	name := st.name
+	return dag.Edge{Step: l.intern(&dag.Step{
+		Op: &dag.File{Actions: []dag.Action{{Copy: &dag.Copy{
+			Sources: []string{"."}, Dest: "/", KeepOwner: true,
+		}}}},
+		Inputs:   []dag.Edge{l.filesEdge(name, st.files)},
+		Platform: clonePlatform(st.platform),
+		Meta: dag.Meta{
+			Name: "[context " + name + "] copy", Command: "copy context " + name, Stage: st.name,
+			Locations: l.locations(st.def.Location), InputNames: []string{"context " + name},
+		},
+	})}
+}
