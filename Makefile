@@ -8,6 +8,8 @@ BIN       ?= bin/builder
 # N runs of the workloads W (all by default) of bench-peers.
 N         ?= 5
 W         ?=
+# Flags of go test: make test TESTFLAGS='-v -timeout 20m'.
+TESTFLAGS ?=
 
 # One static file: it re-executes itself as a container's first process, so that
 # it must not depend on the libraries of an image, and starts without a loader.
@@ -32,7 +34,7 @@ run: build ## a Debian base image, a real application on it, its history, its ou
 	@fixtures/app/run
 
 test: deps-test build ## all tests
-	$(GO) test ./...
+	$(GO) test $(TESTFLAGS) ./...
 
 test-rootless: deps-test build ## all tests as an unprivileged user
 	@fixtures/rootless
