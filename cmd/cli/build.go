@@ -131,6 +131,9 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if j.engine, err = a.openEngine(); err != nil {
 		return nil, errors.Join(err, j.context.Close())
 	}
+	if err := j.keepInputs(); err != nil {
+		return nil, errors.Join(err, j.engine.Close(), j.context.Close())
+	}
 	j.dirs = &source.Contexts{
 		Dirs:     map[string]string{"context": j.context.dir},
 		StateDir: j.engine.path("contexts"),

@@ -17,6 +17,7 @@ import (
 func (a *app) historyCommand() *cobra.Command {
 	var noTrunc, quiet bool
 	var format string
+	platform := &platformFlag{}
 	cmd := &cobra.Command{
 		Use:   "history [OPTIONS] IMAGE|STEP",
 		Short: "Show what made an image, newest first",
@@ -26,7 +27,7 @@ func (a *app) historyCommand() *cobra.Command {
 				return err
 			}
 			return a.withEngine(func(e *engine) error {
-				img, err := e.images.ResolveLocal(args[0])
+				img, err := platform.find(e, args[0])
 				if err != nil {
 					return err
 				}
@@ -38,6 +39,7 @@ func (a *app) historyCommand() *cobra.Command {
 			})
 		},
 	}
+	platform.register(cmd)
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "whole lines")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids only")
 	cmd.Flags().StringVar(&format, "format", "", "json: one object a line")
@@ -75,6 +77,7 @@ func printHistory(w io.Writer, entries []registry.HistoryEntry, quiet, noTrunc, 
 
 func (a *app) inspectCommand() *cobra.Command {
 	var v1 bool
+	platform := &platformFlag{}
 	cmd := &cobra.Command{
 		Use:   "inspect [--v1] IMAGE|STEP|RUN...",
 		Short: "Show all that is known of images, steps or kept runs, as JSON",
@@ -83,7 +86,7 @@ func (a *app) inspectCommand() *cobra.Command {
 			return a.withEngine(func(e *engine) error {
 				var out []any
 				for _, ref := range args {
-					v, err := e.inspect(ref, v1)
+					v, err := e.inspect(ref, platform, v1)
 					if err != nil {
 						return err
 					}
@@ -96,12 +99,13 @@ func (a *app) inspectCommand() *cobra.Command {
 			})
 		},
 	}
+	platform.register(cmd)
 	cmd.Flags().BoolVar(&v1, "v1", false, "show the V1 record of the last instruction")
 	return cmd
 }
 
-func (e *engine) inspect(ref string, v1 bool) (any, error) {
-	img, err := e.images.ResolveLocal(ref)
+func (e *engine) inspect(ref string, platform *platformFlag, v1 bool) (any, error) {
+	img, err := platform.find(e, ref)
 	if errors.Is(err, registry.ErrNotFound) && !v1 {
 		if run, runErr := e.findRun(ref); runErr == nil {
 			return run.record, nil

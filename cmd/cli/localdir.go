@@ -30,9 +30,6 @@ func (j *job) writeLocal(ctx context.Context, o output, p *product) error {
 			return err
 		}
 	}
-	if o.remove && j.context.dir != "" && within(o.dest, j.context.dir) {
-		return usagef("--output mode=delete: the context is in %s", o.dest)
-	}
 	if err := os.MkdirAll(o.dest, 0o755); err != nil {
 		return usagef("output: %w", err)
 	}

@@ -214,21 +214,39 @@ func safeToEmpty(dest string) error {
 	if err != nil {
 		return usagef("--output mode=delete: %w", err)
 	}
-	abs, err := filepath.Abs(dest)
-	if err != nil {
-		return usagef("--output mode=delete: %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
-	}
-	if real, err := filepath.EvalSymlinks(cwd); err == nil {
-		cwd = real
-	}
+	cwd, abs := realPath(cwd), realPath(dest)
 	if !within(cwd, abs) || abs == cwd {
 		return usagef("--output mode=delete: %s is not below the working directory", dest).
 			hint("what is there is removed, so dest must be a folder below %s; remove %s yourself and use mode=copy otherwise", cwd, dest)
 	}
 	return nil
+}
+
+// keepInputs refuses to empty directories that hold what the build reads.
+func (j *job) keepInputs() error {
+	for _, o := range j.outputs {
+		if !o.remove {
+			continue
+		}
+		for what, p := range map[string]string{"context": j.context.dir, "Dockerfile": j.flags.file, "store": j.engine.root} {
+			if p != "" && within(realPath(o.dest), realPath(p)) {
+				return usagef("--output mode=delete: the %s is in %s", what, o.dest)
+			}
+		}
+	}
+	return nil
+}
+
+// realPath is the absolute path without symbolic links, as far as it exists.
+func realPath(p string) string {
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return p
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	return abs
 }
 
 // within reports whether a path is a directory or below it.

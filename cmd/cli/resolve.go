@@ -91,8 +91,9 @@ func (r *resolver) entry(key string) *resolvedBase {
 // resolve looks in the store unless the registry is to be asked, then in the
 // registry.
 func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.Reference, platform ocispec.Platform) error {
+	var other error
 	if !r.pull {
-		img, err := r.eng.images.ResolveLocal(name.String())
+		img, err := r.eng.images.ResolvePlatform(name.String(), platform)
 		switch {
 		case err == nil && samePlatform(img, platform):
 			if err := r.eng.completeStack(img); err != nil {
@@ -103,8 +104,16 @@ func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.R
 		case err != nil && !errors.Is(err, registry.ErrNotFound):
 			return err
 		}
+		if other = err; err != nil {
+			if _, lacks := r.eng.images.ResolveLocal(name.String()); lacks != nil {
+				other = nil
+			}
+		}
 	}
 	res, err := r.eng.client.Resolve(ctx, name.String(), platform)
+	if err != nil && other != nil {
+		return fmt.Errorf("%w; %w", other, err)
+	}
 	if err != nil {
 		return err
 	}

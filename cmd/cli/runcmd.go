@@ -29,6 +29,7 @@ type runFlags struct {
 	entrypoint       string
 	addHosts         []string
 	pull             bool
+	platform         platformFlag
 	limits           limitFlags
 }
 
@@ -71,6 +72,7 @@ removes it. With --rm nothing is kept.`,
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry even if the store has the image")
+	f.platform.register(cmd)
 	f.limits.register(fs)
 	a.reg.register(fs)
 	for _, name := range []string{"detach", "publish", "privileged", "cap-add", "cap-drop", "device", "mount", "link", "restart", "security-opt"} {
@@ -120,7 +122,10 @@ func (a *app) run(ctx context.Context, f *runFlags, entrypoint *string, args []s
 		return err
 	}
 	return a.withEngine(func(e *engine) error {
-		img, err := a.imageToRun(ctx, e, args[0], f.pull)
+		img, err := a.imageToRun(ctx, e, args[0], f)
+		if err == nil {
+			err = runnable(img)
+		}
 		if err != nil {
 			return err
 		}
@@ -140,9 +145,9 @@ func (a *app) run(ctx context.Context, f *runFlags, entrypoint *string, args []s
 }
 
 // imageToRun finds an image or a step in the store, or pulls the image.
-func (a *app) imageToRun(ctx context.Context, e *engine, ref string, pull bool) (*registry.Image, error) {
-	if !pull {
-		img, err := e.images.ResolveLocal(ref)
+func (a *app) imageToRun(ctx context.Context, e *engine, ref string, f *runFlags) (*registry.Image, error) {
+	if !f.pull {
+		img, err := f.platform.find(e, ref)
 		if err == nil {
 			return img, e.completeStack(img)
 		}
@@ -154,10 +159,16 @@ func (a *app) imageToRun(ctx context.Context, e *engine, ref string, pull bool) 
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
+	platform := machine()
+	if chosen, err := f.platform.platform(); err != nil {
+		return nil, err
+	} else if chosen != nil {
+		platform = *chosen
+	}
 	var img *registry.Image
 	err = a.shown(quietMode(false), "pulling "+name.String(), func(t *task) error {
 		var err error
-		img, err = e.client.Pull(ctx, name.String(), machine(), t.transfer)
+		img, err = e.client.Pull(ctx, name.String(), platform, t.transfer)
 		return err
 	})
 	return img, err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/cmd/progress"
@@ -44,8 +45,8 @@ func quietMode(quiet bool) string {
 }
 
 func (a *app) pullCommand() *cobra.Command {
-	var quiet bool
-	var platform string
+	var quiet, all bool
+	var wanted []string
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] IMAGE",
 		Short: "Fetch an image from a registry",
@@ -55,34 +56,50 @@ func (a *app) pullCommand() *cobra.Command {
 			if err != nil {
 				return usagef("%w", err)
 			}
-			if platform != "" {
-				if _, err := parsePlatforms([]string{platform}); err != nil {
-					return err
-				}
+			ps, err := parsePlatforms(wanted)
+			if err != nil {
+				return err
+			}
+			if all && len(ps) > 0 {
+				return usagef("--platform and --all-platforms cannot be combined")
+			}
+			if !all && len(ps) == 0 {
+				ps = append(ps, machine())
 			}
 			return a.withEngine(func(e *engine) error {
-				return a.pull(cmd.Context(), e, ref, quiet)
+				return a.pull(cmd.Context(), e, ref, ps, quiet)
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	cmd.Flags().StringVar(&platform, "platform", "", "platform of the image; only this machine's")
+	cmd.Flags().StringArrayVar(&wanted, "platform", nil, "platforms of the image; a list or repeated (default: this machine's)")
+	cmd.Flags().BoolVar(&all, "all-platforms", false, "all platforms that the image has")
 	a.reg.register(cmd.Flags())
 	return cmd
 }
 
-func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, quiet bool) error {
-	var img *registry.Image
+// pull fetches an image for platforms; none means all.
+func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
+	var desc *ocispec.Descriptor
 	err := a.shown(quietMode(quiet), "pulling "+ref.String(), func(t *task) error {
-		var err error
-		img, err = e.client.Pull(ctx, ref.String(), machine(), t.transfer)
+		if len(ps) == 1 {
+			img, err := e.client.Pull(ctx, ref.String(), ps[0], t.transfer)
+			if err == nil {
+				desc = img.Manifest
+			}
+			return err
+		}
+		x, err := e.client.PullIndex(ctx, ref.String(), ps, t.transfer)
+		if err == nil {
+			desc = x.Descriptor
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if !quiet && img.Manifest != nil {
-		fmt.Fprintf(a.std.Out, "Digest: %s\n", img.Manifest.Digest)
+	if !quiet && desc != nil {
+		fmt.Fprintf(a.std.Out, "Digest: %s\n", desc.Digest)
 	}
 	_, err = fmt.Fprintln(a.std.Out, ref.String())
 	return err
@@ -90,9 +107,10 @@ func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, quiet
 
 func (a *app) pushCommand() *cobra.Command {
 	var quiet bool
+	platform := &platformFlag{}
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] IMAGE [NAME]",
-		Short: "Send an image to a registry, under its name or another one",
+		Short: "Send an image, for all of its platforms, to a registry, under its name or another one",
 		Args:  rangeArgs(1, 2, "an image and perhaps another name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := registry.ParseReference(args[len(args)-1])
@@ -100,22 +118,31 @@ func (a *app) pushCommand() *cobra.Command {
 				return usagef("%w", err)
 			}
 			return a.withEngine(func(e *engine) error {
-				img, err := e.images.ResolveLocal(args[0])
+				x, err := platform.findAll(e, args[0])
 				if err != nil {
 					return err
 				}
-				return a.push(cmd.Context(), e, img, ref, quiet)
+				return a.push(cmd.Context(), e, x, ref, quiet)
 			})
 		},
 	}
+	platform.register(cmd)
+	cmd.Flags().Lookup("platform").Usage = "the image for this platform alone (default: all)"
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the digest only")
 	a.reg.register(cmd.Flags())
 	return cmd
 }
 
-func (a *app) push(ctx context.Context, e *engine, img *registry.Image, ref registry.Reference, quiet bool) error {
+func (a *app) push(ctx context.Context, e *engine, x *registry.Index, ref registry.Reference, quiet bool) error {
 	return a.shown(quietMode(quiet), "pushing "+ref.String(), func(t *task) error {
-		desc, err := e.client.Push(ctx, ref.String(), img, registry.PushOptions{Progress: t.transfer})
+		opts := registry.PushOptions{Progress: t.transfer}
+		var desc ocispec.Descriptor
+		var err error
+		if len(x.Images) == 1 {
+			desc, err = e.client.Push(ctx, ref.String(), x.Images[0], opts)
+		} else {
+			desc, err = e.client.PushIndex(ctx, ref.String(), x, opts)
+		}
 		if err != nil {
 			return err
 		}
@@ -130,6 +157,7 @@ func (a *app) push(ctx context.Context, e *engine, img *registry.Image, ref regi
 
 func (a *app) saveCommand() *cobra.Command {
 	var dest, format string
+	platform := &platformFlag{}
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE...",
 		Short: "Write images to an archive (docker archive or OCI layout)",
@@ -145,19 +173,26 @@ func (a *app) saveCommand() *cobra.Command {
 				dest = "-"
 			}
 			return a.withEngine(func(e *engine) error {
-				return a.save(cmd.Context(), e, dest, format, args)
+				return a.save(cmd.Context(), e, dest, format, platform, args)
 			})
 		},
 	}
+	platform.register(cmd)
+	cmd.Flags().Lookup("platform").Usage = "the images for this platform alone (default: all)"
 	cmd.Flags().StringVarP(&dest, "output", "o", "", "file to write (default stdout)")
 	cmd.Flags().StringVar(&format, "format", "docker", "docker or oci")
 	return cmd
 }
 
-func (a *app) save(ctx context.Context, e *engine, dest, format string, refs []string) error {
-	items, err := e.saveItems(refs)
+func (a *app) save(ctx context.Context, e *engine, dest, format string, platform *platformFlag, refs []string) error {
+	items, err := e.saveItems(platform, refs)
 	if err != nil {
 		return err
+	}
+	for _, it := range items {
+		if it.Index != nil && format == "docker" {
+			return usagef("a docker archive holds an image for one platform, not for %d", len(it.Index.Images)).hint("choose one with --platform, or use --format oci")
+		}
 	}
 	return toFile(dest, a.std.Out, func(w io.Writer) error {
 		if format == "oci" {
@@ -168,21 +203,28 @@ func (a *app) save(ctx context.Context, e *engine, dest, format string, refs []s
 }
 
 // saveItems resolves images; names of the same image are put together.
-func (e *engine) saveItems(refs []string) ([]export.Item, error) {
+func (e *engine) saveItems(platform *platformFlag, refs []string) ([]export.Item, error) {
 	var items []export.Item
 	at := map[string]int{}
 	for _, r := range refs {
-		img, err := e.images.ResolveLocal(r)
+		x, err := platform.findAll(e, r)
 		if err != nil {
 			return nil, err
 		}
-		id := img.ID.String()
+		id := ""
+		for _, img := range x.Images {
+			id += img.ID.String()
+		}
 		i, ok := at[id]
 		if !ok {
 			i, at[id] = len(items), len(items)
-			items = append(items, export.Item{Image: img})
+			item := export.Item{Image: x.Images[0]}
+			if len(x.Images) > 1 {
+				item = export.Item{Index: x}
+			}
+			items = append(items, item)
 		}
-		if ref, err := registry.ParseReference(r); err == nil && contains(img.Names, ref.String()) {
+		if ref, err := registry.ParseReference(r); err == nil && contains(x.Images[0].Names, ref.String()) {
 			items[i].Names = append(items[i].Names, ref.String())
 		}
 	}
