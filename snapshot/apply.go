@@ -97,8 +97,12 @@ func (a *applier) read(r io.Reader) error {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return fmt.Errorf("read tar: %w", err)
 		}
+		known := a.split.headers
 		if err := a.entry(h, tr, sr); err != nil {
 			return fmt.Errorf("unpack %q: %w", h.Name, err)
+		}
+		if a.split.headers == known {
+			a.split.header(h.Name)
 		}
 	}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, sr, make([]byte, 64<<10)); err != nil {
@@ -233,7 +237,7 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader
 	a.nodes[e.Path] = n
 	if e.Type == TypeFile {
 		n.ino = &fileInode{size: e.Size}
-		return a.content(n, isSparse(h), tr, sr)
+		return a.content(n, h, tr, sr)
 	}
 	if err := a.m.create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
 		return err
@@ -256,16 +260,30 @@ func isSparse(h *tar.Header) bool {
 
 // content writes a regular file. What of a sparse file is in the stream is kept
 // in the tarsplit.
-func (a *applier) content(n *node, sparse bool, tr *tar.Reader, sr *splitReader) error {
-	if n.entry.Size > 0 && !sparse {
-		n.file = a.split.file(n.entry.Path, n.entry.Size)
+func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *splitReader) error {
+	var sum contentSum
+	sparse := isSparse(h)
+	switch {
+	case sparse:
+		a.split.header(h.Name)
+	case n.entry.Size > 0:
+		n.file, sum = a.split.file(splitName(h.Name, n.entry.Path), n.entry.Size)
 		sr.keep = false
 		defer func() { sr.keep = true }()
 	}
 	if n.entry.Size <= smallFile {
-		return a.pool.small(a.host(n.entry.Path), n, tr)
+		return a.pool.small(a.host(n.entry.Path), n, tr, sum)
 	}
-	return a.pool.large(a.host(n.entry.Path), n, tr, sparse)
+	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum})
+}
+
+// splitName is a file's name in the tarsplit: as the tar says it, unless symlinks
+// led elsewhere.
+func splitName(name, path string) string {
+	if clean, err := cleanName(name); err == nil && clean == path {
+		return name
+	}
+	return path
 }
 
 // isEmpty reports whether the layer changes nothing.

@@ -1,38 +1,52 @@
 package snapshot
 
 import (
-	"bufio"
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
+	"hash/crc64"
 	"os"
-	"path/filepath"
-	"strconv"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/vbatts/tar-split/tar/storage"
 )
 
-// A tarsplit file is a zstd stream of parts, which put together are the tar of a
-// pulled layer, bit for bit: bytes that are kept as they were, and contents of
-// files that are in the layer's directory (docs/FORMAT.md, "Tarsplit").
-const (
-	partBytes = 0 // uvarint length, bytes
-	partFile  = 1 // uvarint size, uvarint length of the path, path
-)
-
-const maxPart = 1 << 20
-
-// splitWriter writes a tarsplit file. Files are numbered from 0.
+// splitWriter writes a tarsplit file: what a tar has beside the contents of files,
+// as entries of tar-split (docs/FORMAT.md, "Tarsplit"). Who reads the tar adds to
+// a batch; a goroutine encodes whole batches, after others have computed the
+// checksums of the files in them.
 type splitWriter struct {
-	f     *os.File
-	z     *zstd.Encoder
-	buf   []byte
-	seg   []byte // bytes that are not written yet
-	files int
-	err   error
+	f       *os.File
+	z       *zstd.Encoder
+	cur     *splitBatch
+	full    chan *splitBatch
+	free    chan *splitBatch
+	wg      sync.WaitGroup
+	err     error // of encoding; valid when wg is done
+	headers int   // how many there were
+	files   int   // how many of them had a content that is left out
+}
+
+const (
+	batchParts = 256
+	batchBytes = 128 << 10
+)
+
+// splitBatch is some entries in their order.
+type splitBatch struct {
+	raw    []byte // of all segments
+	parts  []splitPart
+	begin  int            // where in raw the segment that is not yet a part begins
+	writes sync.WaitGroup // of files whose checksum is not known yet
+}
+
+// splitPart is a segment, if it has no name, or a file.
+type splitPart struct {
+	from, to int // in raw
+	isFile   bool
+	name     string
+	size     int64
+	sum      uint64 // of the content
 }
 
 func newSplitWriter(path string) (*splitWriter, error) {
@@ -45,47 +59,131 @@ func newSplitWriter(path string) (*splitWriter, error) {
 		f.Close()
 		return nil, err
 	}
-	return &splitWriter{f: f, z: z}, nil
+	const batches = 3
+	w := &splitWriter{f: f, z: z, full: make(chan *splitBatch, batches), free: make(chan *splitBatch, batches)}
+	for range batches {
+		w.free <- &splitBatch{parts: make([]splitPart, 0, batchParts+1)} // never moved: see contentSum
+	}
+	w.cur = <-w.free
+	w.wg.Go(w.encode)
+	return w, nil
 }
 
 // bytes adds bytes that are kept as they are.
 func (w *splitWriter) bytes(p []byte) {
-	w.seg = append(w.seg, p...)
-	if len(w.seg) >= 64<<10 {
-		w.flush()
+	b := w.cur
+	b.raw = append(b.raw, p...)
+	if len(b.raw) >= batchBytes {
+		b.endSegment()
+		w.pass()
 	}
 }
 
-func (w *splitWriter) flush() {
-	if len(w.seg) == 0 {
-		return
+// endSegment makes a part of the bytes that are none yet.
+func (b *splitBatch) endSegment() {
+	if b.begin < len(b.raw) {
+		b.parts = append(b.parts, splitPart{from: b.begin, to: len(b.raw)})
+		b.begin = len(b.raw)
 	}
-	w.buf = append(w.buf[:0], partBytes)
-	w.buf = binary.AppendUvarint(w.buf, uint64(len(w.seg)))
-	w.write(w.buf)
-	w.write(w.seg)
-	w.seg = w.seg[:0]
 }
 
-// file adds a file's content and returns its number.
-func (w *splitWriter) file(path string, size int64) int {
-	w.flush()
-	w.buf = append(w.buf[:0], partFile)
-	w.buf = binary.AppendUvarint(w.buf, uint64(size))
-	w.buf = appendText(w.buf, path)
-	w.write(w.buf)
+// header adds what comes after a header: an entry whose content, if it has one, is
+// kept with the bytes.
+func (w *splitWriter) header(name string) { w.part(splitPart{isFile: true, name: name}) }
+
+func (w *splitWriter) part(p splitPart) *splitPart {
+	if len(w.cur.parts)+2 > batchParts {
+		// Room for the segment before the part; a segment at the end of a batch
+		// may go on in the next one.
+		w.cur.endSegment()
+		w.pass()
+	}
+	w.cur.endSegment()
+	w.cur.parts = append(w.cur.parts, p)
+	w.headers++
+	return &w.cur.parts[len(w.cur.parts)-1]
+}
+
+// file adds a file's content, which is left out. It returns the content's number,
+// from 0, and what is to be told its checksum before anything else is added, or
+// elsewhere, after later has been called.
+func (w *splitWriter) file(name string, size int64) (int, contentSum) {
+	p := w.part(splitPart{isFile: true, name: name, size: size})
 	w.files++
-	return w.files - 1
+	return w.files - 1, contentSum{part: p, batch: w.cur}
 }
 
-func (w *splitWriter) write(p []byte) {
-	if w.err == nil {
-		_, w.err = w.z.Write(p)
+// contentSum receives the checksum of a file's content. The zero value does
+// nothing with it.
+type contentSum struct {
+	part  *splitPart
+	batch *splitBatch
+}
+
+// later announces that another goroutine will call done.
+func (c contentSum) later() {
+	if c.part != nil {
+		c.batch.writes.Add(1)
 	}
 }
 
+func (c contentSum) done() {
+	if c.part != nil {
+		c.batch.writes.Done()
+	}
+}
+
+// add hashes some more of the content.
+func (c contentSum) add(b []byte) {
+	if c.part != nil {
+		c.part.sum = crc64.Update(c.part.sum, storage.CRCTable, b)
+	}
+}
+
+// Write implements io.Writer; it is add.
+func (c contentSum) Write(b []byte) (int, error) {
+	c.add(b)
+	return len(b), nil
+}
+
+func (w *splitWriter) pass() {
+	w.full <- w.cur
+	w.cur = <-w.free
+}
+
+// encode writes the batches that are passed to it.
+func (w *splitWriter) encode() {
+	p := newSplitPacker(w.z)
+	for b := range w.full {
+		b.writes.Wait()
+		for i := range b.parts {
+			if w.err == nil {
+				_, w.err = p.AddEntry(b.entry(&b.parts[i]))
+			}
+		}
+		b.raw, b.parts, b.begin = b.raw[:0], b.parts[:0], 0
+		w.free <- b
+	}
+}
+
+func (b *splitBatch) entry(p *splitPart) storage.Entry {
+	if !p.isFile {
+		return storage.Entry{Type: storage.SegmentType, Payload: b.raw[p.from:p.to]}
+	}
+	e := storage.Entry{Type: storage.FileType, Size: p.size}
+	e.SetName(p.name)
+	if p.size > 0 {
+		s := p.sum
+		e.Payload = []byte{byte(s >> 56), byte(s >> 48), byte(s >> 40), byte(s >> 32), byte(s >> 24), byte(s >> 16), byte(s >> 8), byte(s)}
+	}
+	return e
+}
+
+// finish writes the rest. All checksums are known.
 func (w *splitWriter) finish() error {
-	w.flush()
+	w.cur.endSegment()
+	w.full <- w.cur
+	w.end()
 	err := errors.Join(w.err, w.z.Close(), w.f.Close())
 	if err != nil {
 		return fmt.Errorf("write tarsplit: %w", err)
@@ -93,108 +191,15 @@ func (w *splitWriter) finish() error {
 	return nil
 }
 
-// abort closes the file of an unfinished tarsplit.
+// abort closes the file of an unfinished tarsplit. Nobody computes checksums any
+// more.
 func (w *splitWriter) abort() {
+	w.end()
 	w.z.Close()
 	w.f.Close()
 }
 
-// splitReader passes a stream on and keeps in a tarsplit what is read while keep
-// is set.
-type splitReader struct {
-	r    io.Reader
-	w    *splitWriter
-	keep bool
-}
-
-// Read implements io.Reader.
-func (s *splitReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if s.keep {
-		s.w.bytes(p[:n])
-	}
-	return n, err
-}
-
-// assemble writes the tar of a pulled layer.
-func assemble(ctx context.Context, layer string, w io.Writer) error {
-	f, err := os.Open(filepath.Join(layer, splitFile))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	out := bufio.NewWriterSize(w, sinkChunk)
-	a := &assembler{layer: layer, r: bufio.NewReader(z), out: out, buf: make([]byte, 64<<10)}
-	for ctx.Err() == nil {
-		err := a.part()
-		if err == io.EOF {
-			return out.Flush()
-		}
-		if err != nil {
-			return fmt.Errorf("assemble tar: %w", err)
-		}
-	}
-	return context.Cause(ctx)
-}
-
-type assembler struct {
-	layer string
-	r     *bufio.Reader
-	out   *bufio.Writer
-	buf   []byte
-	files int
-}
-
-func (a *assembler) part() error {
-	kind, err := a.r.ReadByte()
-	if err != nil {
-		return err
-	}
-	n, err := binary.ReadUvarint(a.r)
-	if err != nil {
-		return noEOF(err)
-	}
-	switch kind {
-	case partBytes:
-		_, err = io.CopyN(a.out, a.r, int64(n))
-		return noEOF(err)
-	case partFile:
-		return a.file(int64(n))
-	}
-	return fmt.Errorf("unknown part %d", kind)
-}
-
-func (a *assembler) file(size int64) error {
-	n, err := binary.ReadUvarint(a.r)
-	if err != nil || n > maxPart {
-		return errors.Join(noEOF(err), errDamaged)
-	}
-	name := make([]byte, n)
-	if _, err := io.ReadFull(a.r, name); err != nil {
-		return noEOF(err)
-	}
-	f, err := os.Open(filepath.Join(a.layer, dupForm, strconv.Itoa(a.files)))
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(filepath.Join(a.layer, dirForm, string(name)))
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	a.files++
-	_, err = io.CopyBuffer(struct{ io.Writer }{a.out}, struct{ io.Reader }{io.LimitReader(f, size)}, a.buf)
-	return err
-}
-
-// noEOF keeps a cut-off file from looking like a complete one.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+func (w *splitWriter) end() {
+	close(w.full)
+	w.wg.Wait()
 }

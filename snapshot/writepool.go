@@ -32,6 +32,7 @@ type writeJob struct {
 	// entry is a copy: the node may get other metadata before it is written.
 	entry Entry
 	buf   []byte
+	sum   contentSum
 }
 
 const poolWindow = 32
@@ -57,6 +58,8 @@ func newWritePool(m *maker) *writePool {
 }
 
 func (p *writePool) write(j *writeJob) error {
+	j.sum.add(j.buf)
+	j.sum.done()
 	sum := sha256.Sum256(j.buf)
 	j.node.ino.digest = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 	return p.m.writeFile(j.path, &j.entry, j.buf)
@@ -69,7 +72,7 @@ func (p *writePool) failed() error {
 }
 
 // small reads a file of at most smallFile bytes and leaves it to the goroutines.
-func (p *writePool) small(path string, n *node, r io.Reader) error {
+func (p *writePool) small(path string, n *node, r io.Reader, sum contentSum) error {
 	if err := p.failed(); err != nil {
 		return err
 	}
@@ -83,7 +86,8 @@ func (p *writePool) small(path string, n *node, r io.Reader) error {
 		p.free <- j
 		return noEOF(err)
 	}
-	j.path, j.node, j.entry = path, n, n.entry
+	j.path, j.node, j.entry, j.sum = path, n, n.entry, sum
+	sum.later()
 	n.ino.writing = true
 	p.pending = append(p.pending, n.ino)
 	p.jobs <- j
@@ -117,9 +121,14 @@ func (p *writePool) close() error {
 	return err
 }
 
-// large writes a file while it is read. Blocks of zeros of a sparse file are left
-// out.
-func (p *writePool) large(path string, n *node, r io.Reader, sparse bool) (err error) {
+// fileSink says what becomes of a large file's bytes, besides being written.
+type fileSink struct {
+	sparse bool // leave blocks of zeros out
+	sum    contentSum
+}
+
+// large writes a file while it is read.
+func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err error) {
 	f, err := createFile(path)
 	if err != nil {
 		return err
@@ -127,17 +136,17 @@ func (p *writePool) large(path string, n *node, r io.Reader, sparse bool) (err e
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := sha256.New()
 	var w io.Writer = f
-	if sparse {
+	if to.sparse {
 		w = &holeWriter{f: f}
 	}
-	got, err := io.CopyBuffer(io.MultiWriter(w, h), struct{ io.Reader }{r}, make([]byte, smallFile))
+	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, make([]byte, smallFile))
 	if err != nil {
 		return err
 	}
 	if got != n.entry.Size {
 		return fmt.Errorf("%d bytes instead of %d", got, n.entry.Size)
 	}
-	if sparse {
+	if to.sparse {
 		if err := f.Truncate(got); err != nil {
 			return err
 		}
