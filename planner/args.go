@@ -1,12 +1,9 @@
 package planner
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -14,8 +11,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-const epochArg = "SOURCE_DATE_EPOCH"
 
 // predefinedArgs are the arguments that exist without a declaration before FROM.
 func predefinedArgs(build, target ocispec.Platform, overrides map[string]string, stage string) env {
@@ -70,39 +65,6 @@ func metaArgs(args env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArg
 	}
 	return args, names, nil
 }
-
-// epoch finds the SOURCE_DATE_EPOCH in force: the build argument, else the
-// option, else the default of an ARG before the first FROM. It makes the
-// argument's value the number of seconds, or removes it when there is none.
-func epoch(args env, opts *Options, buildArgs map[string]string) (env, *time.Time, error) {
-	value, given := buildArgs[epochArg]
-	if !given && opts.Epoch != nil {
-		value, given = strconv.FormatInt(opts.Epoch.Unix(), 10), true
-		buildArgs[epochArg] = value
-	}
-	if !given {
-		value, given = args.Get(epochArg)
-	}
-	if !given {
-		return args, nil, nil
-	}
-	switch value {
-	case "", "context": // a local context has no time of its own
-		delete(buildArgs, epochArg)
-		return args.without(epochArg), nil, nil
-	}
-	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return nil, nil, &badEpoch{value}
-	}
-	t := time.Unix(seconds, 0).UTC()
-	return args, &t, nil
-}
-
-// badEpoch is a SOURCE_DATE_EPOCH that is no number.
-type badEpoch struct{ value string }
-
-func (e *badEpoch) Error() string { return fmt.Sprintf("invalid %s: %s", epochArg, e.value) }
 
 // proxyNames are the arguments that need no declaration, reach every RUN, and
 // take no part in what a step is.

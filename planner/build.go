@@ -172,8 +172,8 @@ func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*
 	if pl.globals, pl.declared, err = metaArgs(base, pl.lex, argCmds, b.args); err != nil {
 		return nil, nil, b.file.Wrap(err)
 	}
-	if pl.globals, b.plan.Epoch, err = epoch(pl.globals, &b.opts, b.args); err != nil {
-		return nil, nil, b.epochError(err)
+	if b.plan.Epoch, err = pl.epoch(ctx, defs); err != nil {
+		return nil, nil, b.epochError(ctx, err)
 	}
 	pl.proxy = proxyEnv(b.args)
 	b.collectArgs(defs, pl.declared)
@@ -185,28 +185,6 @@ func (b *builder) platform(ctx context.Context, p ocispec.Platform) (*Image, []*
 		b.plan.Outline = pl.outlineOf(target)
 	}
 	return pl.result(target)
-}
-
-// epochError places a bad SOURCE_DATE_EPOCH at the ARG that sets it, if one does.
-func (b *builder) epochError(err error) error {
-	e := &parser.Error{Msg: err.Error(), Hint: "give seconds since 1970", Err: err}
-	if _, ok := b.args[epochArg]; !ok {
-		for _, cmd := range b.file.MetaArgs {
-			for _, kv := range cmd.Args {
-				if kv.Key == epochArg {
-					e.File, e.Source = b.file.Name, b.file.Source
-					e.Start, e.End = parser.Lines(cmd.Location())
-				}
-			}
-		}
-	}
-	var bad *badEpoch
-	for _, st := range b.file.Stages {
-		if errors.As(err, &bad) && st.Name != "" && strings.EqualFold(st.Name, bad.value) {
-			e.Msg, e.Err = fmt.Sprintf("%s from the stage %s is not supported", epochArg, st.Name), parser.ErrUnsupported
-		}
-	}
-	return e
 }
 
 // warn adds a lint finding, once for all platforms.

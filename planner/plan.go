@@ -61,6 +61,9 @@ type Options struct {
 	Hostname string
 	// Epoch is SOURCE_DATE_EPOCH, if known.
 	Epoch *time.Time
+	// Times resolves a SOURCE_DATE_EPOCH that names what is to be as old; without
+	// it that means no epoch.
+	Times SourceTimes
 	// AllStages plans every stage, not only those that the target needs.
 	AllStages bool
 }

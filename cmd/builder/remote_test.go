@@ -18,7 +18,8 @@ import (
 // TestRemote runs testdata/remote/*.txtar: builds that take files from elsewhere.
 // In every script $SITE is a web server on the folder "site" of the script, and
 // the file requests.log has a line for each request. Files have an ETag of their
-// content; those below site/private need the token "geheim".
+// content; those below site/private need the token "geheim", those
+// below site/untimed have no Last-Modified.
 func TestRemote(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	fixtures.NeedProgram(t, "git")
@@ -52,6 +53,15 @@ func newSite(dir string) *httptest.Server {
 		}
 		if fi, err := os.Stat(filepath.Join(dir, "site", filepath.FromSlash(r.URL.Path))); err == nil && !fi.IsDir() {
 			w.Header().Set("ETag", fmt.Sprintf("%q", fmt.Sprint(fi.Size(), fi.ModTime().Unix())))
+		}
+		if strings.HasPrefix(r.URL.Path, "/untimed/") {
+			b, err := os.ReadFile(filepath.Join(dir, "site", filepath.FromSlash(r.URL.Path)))
+			if err != nil {
+				http.NotFound(w, r)
+				return
+			}
+			w.Write(b)
+			return
 		}
 		files.ServeHTTP(w, r)
 	}))

@@ -183,6 +183,7 @@ func (j *job) makePlan(ctx context.Context) error {
 	if opts.Contexts, err = j.namedContexts(); err != nil {
 		return err
 	}
+	opts.Times = sourceTimes{j}
 	opts.Excludes = j.context.ignore.Texts()
 	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
 		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))
