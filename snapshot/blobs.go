@@ -44,6 +44,7 @@ func (b *Blobs) Size(d digest.Digest) (int64, error) {
 	if err := checkBlobDigest(d); err != nil {
 		return 0, err
 	}
+	b.s.pinBlob(d)
 	st, err := os.Stat(b.Path(d))
 	if err != nil {
 		return 0, fmt.Errorf("blob %s: %w", d, err)
@@ -59,6 +60,7 @@ func (b *Blobs) Open(d digest.Digest) (io.ReadSeekCloser, error) {
 	if err := checkBlobDigest(d); err != nil {
 		return nil, err
 	}
+	b.s.pinBlob(d)
 	f, err := os.Open(b.Path(d))
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", d, err)
@@ -177,6 +179,8 @@ func (w *BlobWriter) Commit(expected digest.Digest) (digest.Digest, error) {
 	tmp := w.f.Name()
 	err := w.f.Close()
 	w.f = nil
+	w.b.s.pinBlob(d)
+	w.b.s.made(w.n)
 	if err == nil {
 		err = os.Rename(tmp, w.b.Path(d))
 	}

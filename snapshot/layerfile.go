@@ -82,6 +82,7 @@ func (s *Store) loadLayer(id LayerID) (*layerRecord, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
+	s.pinLayer(id)
 	var st unix.Stat_t
 	statErr := lstat(s.layerPath(id, layerFile), &st)
 	version := fmt.Sprint(st.Ino, st.Ctim)
@@ -120,6 +121,7 @@ func (s *Store) onDisk(id LayerID) bool {
 	if checkID(id) != nil {
 		return false
 	}
+	s.pinLayer(id)
 	_, err := os.Lstat(s.layerPath(id, layerFile))
 	return err == nil
 }
@@ -139,6 +141,8 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("write layer record: %w", err)
 	}
+	s.pinLayer(rec.Layer.ID)
+	s.made(rec.Layer.Size)
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
 	if errors.Is(err, fs.ErrExist) {
 		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {
@@ -190,21 +194,6 @@ func (s *Store) Layer(id LayerID) (Layer, error) {
 		return l.layer, nil
 	}
 	return Layer{}, err
-}
-
-// Layers lists the layers whose data is on disk, in no special order.
-func (s *Store) Layers() ([]Layer, error) {
-	names, err := os.ReadDir(s.path(layersDir))
-	if err != nil {
-		return nil, fmt.Errorf("list layers: %w", err)
-	}
-	var ls []Layer
-	for _, n := range names {
-		if rec, err := s.loadLayer(LayerID(n.Name())); err == nil {
-			ls = append(ls, rec.Layer)
-		}
-	}
-	return ls, nil
 }
 
 // Blob returns the descriptor of a layer's compressed form: the one it was pulled

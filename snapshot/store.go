@@ -39,6 +39,7 @@ type Store struct {
 	owner   *flock              // held while this Store is open; see Reclaim
 	name    string              // of owner; begins the names of temporary entries
 	seq     atomic.Int64        // numbers temporary entries
+	pins    pins                // what this process uses
 	records sync.Map            // knownRecord by LayerID: what need not be read again
 
 	mu      sync.Mutex // guards what follows
@@ -144,6 +145,7 @@ func (s *Store) Close() error {
 	for _, a := range left {
 		errs = append(errs, a.Discard())
 	}
+	s.pins.close()
 	s.owner.release()
 	return errors.Join(errs...)
 }

@@ -14,7 +14,11 @@ import (
 
 func TestMain(m *testing.M) {
 	runc.Init()
-	testscript.Main(m, map[string]func(){"builder": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){
+		"builder":   func() { os.Exit(run()) },
+		"du-equals": program(duEquals),
+		"damage":    program(damage),
+	})
 }
 
 // TestScripts runs testdata/script/*.txtar: the program as its users call it,

@@ -93,6 +93,7 @@ func newRoot(std Program) *cobra.Command {
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.tagCommand(), a.rmiCommand(),
 		a.pullCommand(), a.pushCommand(), a.saveCommand(), a.loadCommand(),
 		a.loginCommand(), a.logoutCommand(),
+		a.duCommand(), a.pruneCommand(), a.storeCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)
 	return root

@@ -105,6 +105,8 @@ func (m *mounter) lockCache(ctx context.Context, base, sharing string) (string, 
 		}
 		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err == nil {
+			now := time.Now()
+			os.Chtimes(f.Name(), now, now) // says when the cache was last used
 			m.undo = append(m.undo, f.Close)
 			return dir, nil
 		}

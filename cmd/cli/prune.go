@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"layered.build/builder/cmd/collect"
+)
+
+// pruneFlags are the flags of prune.
+type pruneFlags struct {
+	all, force, verbose              bool
+	filters                          []string
+	keep, reserved, maxUsed, minFree string
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	f := &pruneFlags{}
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove build cache, cache mounts, downloads and images without a name",
+		Long: `Remove what no image with a name, no kept run and no running build needs: layers
+and records of the build cache, cache mounts, downloaded sources, compressed
+layers, images without a name. With --all also the cache records that lead to
+layers of images with a name, the stat indexes of contexts, and logs. With
+sizes, the least recently used goes first, and only as much as they ask for.`,
+		Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := f.options()
+			if err != nil {
+				return err
+			}
+			if !f.force {
+				if ok, err := a.confirm(f.warning()); err != nil || !ok {
+					return err
+				}
+			}
+			return a.withEngine(func(e *engine) error {
+				pruned, err := e.collector().Prune(cmd.Context(), opts)
+				if err != nil {
+					return err
+				}
+				return printPruned(a.std.Out, pruned)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "also the cache of images with a name, stat indexes and logs")
+	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
+	fl.StringArrayVar(&f.filters, "filter", nil, "only what matches: until=24h, id=, type=, inuse, description=")
+	fl.StringVar(&f.reserved, "reserved-space", "", "how much is always kept")
+	fl.StringVar(&f.keep, "keep-storage", "", "the same as --reserved-space")
+	fl.StringVar(&f.maxUsed, "max-used-space", "", "how large the store may be")
+	fl.StringVar(&f.minFree, "min-free-space", "", "how much of the disk is to be free")
+	return cmd
+}
+
+func (f *pruneFlags) options() (collect.PruneOptions, error) {
+	opts := collect.PruneOptions{All: f.all}
+	if f.keep != "" && f.reserved != "" {
+		return opts, usagef("--keep-storage and --reserved-space are the same; give one")
+	}
+	var err error
+	for _, s := range []struct {
+		flag, value string
+		to          *int64
+	}{
+		{"--keep-storage", f.keep, &opts.Budget.Reserved}, {"--reserved-space", f.reserved, &opts.Budget.Reserved},
+		{"--max-used-space", f.maxUsed, &opts.Budget.MaxUsed}, {"--min-free-space", f.minFree, &opts.Budget.MinFree},
+	} {
+		if s.value == "" {
+			continue
+		}
+		if *s.to, err = bytesFlag(s.flag, s.value); err != nil {
+			return opts, err
+		}
+	}
+	if len(f.filters) > 0 {
+		opts.Match, err = parseItemFilters(f.filters)
+	}
+	return opts, err
+}
+
+func (f *pruneFlags) warning() string {
+	if f.all {
+		return "WARNING! This will remove all build cache and all images without a name."
+	}
+	return "WARNING! This will remove build cache that no image with a name uses, and all images without a name."
+}
+
+// confirm asks the user. What is not yes is no.
+func (a *app) confirm(question string) (bool, error) {
+	fmt.Fprintf(a.std.Out, "%s\nAre you sure you want to continue? [y/N] ", question)
+	line, err := bufio.NewReader(a.std.In).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", nil
+}
+
+func printPruned(w io.Writer, p *collect.Pruned) error {
+	if len(p.Items) > 0 {
+		tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+		fmt.Fprintln(tw, "ID\tTYPE\tRECLAIMABLE\tSIZE\tLAST USED\tDESCRIPTION")
+		for _, it := range p.Items {
+			printItem(tw, it, true)
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "Total:\t%s\n", size(p.Bytes))
+	return err
+}
+
+// itemFilter is one --filter.
+type itemFilter struct{ key, op, value string }
+
+// parseItemFilters reads --filter values: KEY=VALUE, KEY!=VALUE, KEY~=PART. Those of
+// one key are alternatives, those of several keys must all hold.
+func parseItemFilters(values []string) (func(collect.Item) bool, error) {
+	byKey := map[string][]func(collect.Item) bool{}
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			f := splitFilter(part)
+			match, err := f.match()
+			if err != nil {
+				return nil, usagef("--filter %q: %w", part, err)
+			}
+			byKey[f.key] = append(byKey[f.key], match)
+		}
+	}
+	return func(it collect.Item) bool {
+		for _, alternatives := range byKey {
+			ok := false
+			for _, match := range alternatives {
+				ok = ok || match(it)
+			}
+			if !ok {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+func splitFilter(s string) itemFilter {
+	for _, op := range []string{"!=", "~=", "="} {
+		if key, value, ok := strings.Cut(s, op); ok {
+			return itemFilter{key, op, value}
+		}
+	}
+	return itemFilter{key: s}
+}
+
+func (f itemFilter) match() (func(collect.Item) bool, error) {
+	var field func(collect.Item) string
+	switch f.key {
+	case "until", "unused-for":
+		d, err := time.ParseDuration(f.value)
+		if err != nil || f.op != "=" {
+			return nil, fmt.Errorf("%s needs a duration, such as until=24h", f.key)
+		}
+		return func(it collect.Item) bool { return time.Since(it.LastUsed) > d }, nil
+	case "inuse":
+		want := f.value != "false"
+		return func(it collect.Item) bool { return it.InUse == want }, nil
+	case "id":
+		field = func(it collect.Item) string { return it.ID }
+	case "type":
+		field = func(it collect.Item) string { return it.Kind }
+	case "description":
+		field = func(it collect.Item) string { return it.Description }
+	default:
+		return nil, fmt.Errorf("unknown filter %q (use until, id, type, inuse or description)", f.key)
+	}
+	switch f.op {
+	case "=":
+		if f.key == "id" { // the beginning of one is enough
+			return func(it collect.Item) bool {
+				return f.value != "" && strings.HasPrefix(strings.TrimPrefix(it.ID, "sha256:"), strings.TrimPrefix(f.value, "sha256:"))
+			}, nil
+		}
+		return func(it collect.Item) bool { return field(it) == f.value }, nil
+	case "!=":
+		return func(it collect.Item) bool { return field(it) != f.value }, nil
+	case "~=":
+		return func(it collect.Item) bool { return strings.Contains(field(it), f.value) }, nil
+	}
+	return nil, fmt.Errorf("%s needs a value", f.key)
+}

@@ -1,0 +1,122 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// waitExclusive waits for an exclusive lock, or until ctx ends.
+func waitExclusive(ctx context.Context, f *os.File) error {
+	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		t := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+	}
+}
+
+// Layers lists the layers whose data is on disk, in no special order. It does not
+// use (pin) them.
+func (s *Store) Layers() ([]Layer, error) {
+	all, err := s.Survey()
+	return slices.DeleteFunc(all, func(l Layer) bool { return l.DiffID == "" }), err
+}
+
+// Survey lists the layers that have a folder in the store, without using (pinning)
+// them. A layer whose record cannot be read has only its ID.
+func (s *Store) Survey() ([]Layer, error) {
+	names, err := os.ReadDir(s.path(layersDir))
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	ls := make([]Layer, 0, len(names))
+	for _, n := range names {
+		id := LayerID(n.Name())
+		if checkID(id) != nil {
+			continue
+		}
+		if rec, err := s.readLayer(id); err == nil {
+			ls = append(ls, rec.Layer)
+		} else {
+			ls = append(ls, Layer{ID: id})
+		}
+	}
+	return ls, nil
+}
+
+// LayerFolder returns where a layer's forms lie, relative to the store's root.
+func LayerFolder(id LayerID) string { return layersDir + "/" + string(id) }
+
+// Check verifies a layer: its record, its manifest and, unless quick, that the tar
+// that is rebuilt from it has the DiffID. The error matches fs.ErrNotExist if the
+// layer is gone altogether.
+func (s *Store) Check(ctx context.Context, id LayerID, quick bool) error {
+	if _, err := os.Lstat(s.layerPath(id)); err != nil {
+		return err
+	}
+	s.pinLayer(id)
+	rec, err := s.readLayer(id)
+	if err != nil {
+		if _, gone := os.Lstat(s.layerPath(id)); gone != nil {
+			return gone
+		}
+		return fmt.Errorf("damaged record: %v", err)
+	}
+	if err := s.checkManifest(id); err != nil {
+		return fmt.Errorf("manifest: %v", err)
+	}
+	if quick {
+		return nil
+	}
+	r, err := s.Tar(ctx, rec.Layer)
+	if err != nil {
+		return fmt.Errorf("rebuild tar: %v", err)
+	}
+	h := digest.SHA256.Digester()
+	_, err = io.Copy(h.Hash(), r)
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("rebuild tar: %v", err)
+	}
+	if got := DiffID(h.Digest()); got != rec.Layer.DiffID {
+		return fmt.Errorf("the tar has digest %s, not %s", got, rec.Layer.DiffID)
+	}
+	return nil
+}
+
+// checkManifest decodes every record.
+func (s *Store) checkManifest(id LayerID) error {
+	x, err := openIndex(s.layerPath(id, manifestFile))
+	if err != nil {
+		return err
+	}
+	for i := range x.len() {
+		if _, err := x.record(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
