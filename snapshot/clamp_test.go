@@ -120,6 +120,7 @@ func check(t *testing.T, s *snapshot.Store, stack snapshot.Stack, epoch time.Tim
 // TestClamp: whatever epoch the layers were made under, they become those of a
 // build under this epoch.
 func TestClamp(t *testing.T) {
+	needRoot(t)
 	for _, opts := range []snapshot.WriteOptions{{}, {Dir: true}} {
 		for _, epoch := range []time.Time{at(5), at(10), at(15), at(25)} {
 			clean := openStore(t)
@@ -162,6 +163,7 @@ func TestClampAgain(t *testing.T) {
 // TestClampOriginalsRemoved: a derived layer does not need the one it was made of,
 // and processes can run on it.
 func TestClampOriginalsRemoved(t *testing.T) {
+	needRoot(t)
 	for _, opts := range []snapshot.WriteOptions{{}, {Dir: true}} {
 		s := openStore(t)
 		made := app(t, s, nil, nil, opts)
@@ -210,6 +212,7 @@ func TestClampOriginalsRemoved(t *testing.T) {
 
 // TestClampForeign: layers made elsewhere keep their times, wherever they stand.
 func TestClampForeign(t *testing.T) {
+	needRoot(t)
 	s := openStore(t)
 	data := makeTar(t, ent('5', "etc/", ""), ent('0', "etc/f", "f"))
 	base := addAll(t, s, gz(data))
@@ -262,6 +265,7 @@ func BenchmarkClamp50k(b *testing.B) {
 
 // TestClampConcurrently: several processes derive the same layers at once.
 func TestClampConcurrently(t *testing.T) {
+	needRoot(t)
 	s := openStore(t)
 	made := app(t, s, nil, nil, snapshot.WriteOptions{Dir: true})
 	want := clamp(t, openStoreAt(t, s.Root()), nil, made, at(5)).ChainID() // the first epoch, known to all
@@ -292,6 +296,7 @@ func TestClampConcurrently(t *testing.T) {
 // TestClampDamaged: contents that are not what the manifest says never become a
 // layer.
 func TestClampDamaged(t *testing.T) {
+	needRoot(t)
 	s := openStore(t)
 	made := app(t, s, nil, nil, snapshot.WriteOptions{Dir: true})
 	if err := os.WriteFile(filepath.Join(s.Root(), "layers", string(made[0].ID), "dir/app/b"), []byte("BB"), 0o644); err != nil {

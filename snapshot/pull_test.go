@@ -120,6 +120,7 @@ func readFile(t testing.TB, tree snapshot.Tree, p string) string {
 }
 
 func TestMaterialize(t *testing.T) {
+	needRoot(t)
 	base := makeTar(t, ent(tar.TypeDir, "./", ""), ent(tar.TypeDir, "usr/", ""), ent(tar.TypeDir, "usr/lib/", ""), ent(tar.TypeSymlink, "lib", "usr/lib"),
 		ent(tar.TypeReg, "usr/lib/a", "A"), ent(tar.TypeReg, "usr/lib/b", "B"), ent(tar.TypeDir, "d/", ""), ent(tar.TypeReg, "d/x", "x"), ent(tar.TypeReg, "gone", ""))
 	special := ent(tar.TypeDir, "usr/lib/sub/", "")
@@ -201,6 +202,7 @@ func mountAndCheck(t *testing.T, s *snapshot.Store, stack snapshot.Stack) {
 }
 
 func TestCompressions(t *testing.T) {
+	needRoot(t)
 	plain := makeTar(t, ent(tar.TypeReg, "f", strings.Repeat("content ", 100000)))
 	var zs bytes.Buffer
 	w, _ := zstd.NewWriter(&zs)
@@ -244,6 +246,7 @@ func (b *brokenReader) Read(p []byte) (int, error) {
 }
 
 func TestBrokenNetwork(t *testing.T) {
+	needRoot(t)
 	r := gz(makeTar(t, ent(tar.TypeReg, "f", string(benchData(1<<20)))))
 	s := openStore(t)
 	r.open = func(_ context.Context, offset int64) (io.ReadCloser, error) {
@@ -315,6 +318,7 @@ func TestCancelledFetch(t *testing.T) {
 }
 
 func TestFetchOnly(t *testing.T) {
+	needRoot(t)
 	r := gz(makeTar(t, ent(tar.TypeReg, "f", "x")))
 	s := openStore(t)
 	stack := addAll(t, s, r)
@@ -381,6 +385,7 @@ setfattr -n user.k -v v d/a || true; : >empty`
 // TestDuplicates: the last entry of a path wins, and the tar is rebuilt all the
 // same.
 func TestDuplicates(t *testing.T) {
+	needRoot(t)
 	data := makeTar(t,
 		ent(tar.TypeReg, "f", "first"), ent(tar.TypeLink, "g", "f"), ent(tar.TypeReg, "f", "second"), ent(tar.TypeReg, "f", "third"),
 		ent(tar.TypeDir, "d/", ""), ent(tar.TypeReg, "d/x", "lost"), ent(tar.TypeReg, "d/y/z", "lost too"), ent(tar.TypeReg, "d", "now a file"),
@@ -424,6 +429,7 @@ func TestHostileLayers(t *testing.T) {
 		}
 		t.Logf("%s: %v", name, err)
 	}
+	needRoot(t) // what follows is unpacked whole
 	// Symlinks that lead out are harmless: they are resolved inside the layer.
 	s := openStore(t)
 	marks := ent(tar.TypeDir, "m/", "")

@@ -52,6 +52,7 @@ func child(root string) {
 }
 
 func TestReclaim(t *testing.T) {
+	needRoot(t)
 	s := openStore(t)
 	mine, err := s.Prepare(t.Context(), nil)
 	if err != nil {
@@ -112,6 +113,7 @@ func TestVersion(t *testing.T) {
 
 // TestSecondStore: what one store on a folder has, another one has too.
 func TestSecondStore(t *testing.T) {
+	needRoot(t)
 	a := openStore(t)
 	b, err := snapshot.Open(a.Root(), snapshot.Options{})
 	if err != nil {

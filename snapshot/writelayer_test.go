@@ -76,6 +76,7 @@ func readTar(t testing.TB, s *snapshot.Store, l snapshot.Layer) (names []string,
 }
 
 func TestWriteLayer(t *testing.T) {
+	needRoot(t)
 	for _, asDir := range []bool{false, true} {
 		t.Run(fmt.Sprint("dir=", asDir), func(t *testing.T) {
 			s := openStore(t)
