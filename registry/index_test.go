@@ -175,6 +175,9 @@ func madeImage(t *testing.T, c *Client) *Image {
 }
 
 func TestShape(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give the files of layers to 0:0")
+	}
 	isolate(t)
 	reg := newTestRegistry(t)
 	maker := newTestClient(t, quick)
