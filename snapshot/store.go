@@ -72,6 +72,8 @@ func Open(root string, opts Options) (*Store, error) {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
+	spread(filepath.Join(root, tmpDir))
+	spread(filepath.Join(root, activeDir))
 	// Overlay shows this directory's mode as a root's where it is the only one.
 	if err := os.Chmod(filepath.Join(root, emptyDir), 0o755); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
