@@ -300,9 +300,11 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 		return Layer{}, fmt.Errorf("decompress: %w", err)
 	}
 	defer z.Close()
-	hashed := newHashReader(z)
-	plain := newReadAhead(ctx, hashed)
+	plain := newReadAhead(ctx, z)
 	defer plain.Close()
+	// Decompressing takes longest, so nothing else is done by its goroutine.
+	hashed := newStreamHash()
+	plain.seen = hashed.add
 	if spec.stop != nil {
 		defer spec.stop() // before the goroutines are waited for
 	}

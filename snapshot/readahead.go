@@ -17,8 +17,10 @@ type readAhead struct {
 	full, free chan []byte
 	cur, rest  []byte
 	err        error // of the stream; valid when full is closed
-	cancel     context.CancelFunc
-	wg         sync.WaitGroup
+	// seen, if set, is given every chunk when Read comes to it.
+	seen   func([]byte)
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
 func newReadAhead(ctx context.Context, r io.Reader) *readAhead {
@@ -72,6 +74,9 @@ func (a *readAhead) Read(p []byte) (int, error) {
 		if !ok {
 			return 0, a.err
 		}
+		if a.seen != nil {
+			a.seen(b)
+		}
 		a.cur, a.rest = b, b
 	}
 	n := copy(p, a.rest)
@@ -86,24 +91,20 @@ func (a *readAhead) Close() error {
 	return nil
 }
 
-// hashReader hashes and counts what is read.
-type hashReader struct {
-	r io.Reader
+// streamHash hashes and counts a stream.
+type streamHash struct {
 	h hash.Hash
 	n int64
 }
 
-func newHashReader(r io.Reader) *hashReader { return &hashReader{r: r, h: sha256.New()} }
+func newStreamHash() *streamHash { return &streamHash{h: sha256.New()} }
 
-// Read implements io.Reader.
-func (h *hashReader) Read(p []byte) (int, error) {
-	n, err := h.r.Read(p)
-	h.h.Write(p[:n])
-	h.n += int64(n)
-	return n, err
+func (h *streamHash) add(b []byte) {
+	h.h.Write(b)
+	h.n += int64(len(b))
 }
 
-func (h *hashReader) digest() digest.Digest { return digest.NewDigest(digest.SHA256, h.h) }
+func (h *streamHash) digest() digest.Digest { return digest.NewDigest(digest.SHA256, h.h) }
 
 func writeJSON(path string, v any) error {
 	b, err := json.Marshal(v)
