@@ -35,6 +35,9 @@ func (j *job) startAhead(ctx context.Context) *ahead {
 	}
 	a := &ahead{job: j, ref: ref, wants: map[*dag.Step]bool{}}
 	for _, t := range j.plan.Targets {
+		if t.Platform.OS == "windows" { // its layers are changed at the end
+			continue
+		}
 		for _, in := range t.Instructions {
 			if in.Step != nil {
 				a.wants[in.Step] = true

@@ -127,20 +127,42 @@ func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built,
 		if err != nil {
 			return nil, err
 		}
-		img, err := registry.Assemble(in)
+		recs, err := registry.V1Records(in)
 		if err != nil {
 			return nil, err
 		}
-		recs, err := registry.V1Records(in)
+		files := in.Stack
+		if err := j.forWindows(ctx, t, &in); err != nil {
+			return nil, err
+		}
+		img, err := registry.Assemble(in)
 		if err != nil {
 			return nil, err
 		}
 		if n := len(recs); n > 0 {
 			img.V1 = recs[n-1].ID
 		}
-		out = append(out, built{target: t, image: img, files: in.Stack})
+		out = append(out, built{target: t, image: img, files: files})
 	}
 	return out, nil
+}
+
+// forWindows gives an image for Windows the layers that Windows wants. What local
+// and tar outputs write is as the steps left it.
+func (j *job) forWindows(ctx context.Context, t *planner.Image, in *registry.AssembleInput) error {
+	if t.Platform.OS != "windows" {
+		return nil
+	}
+	var err error
+	if in.Stack, err = registry.WindowsLayers(ctx, j.engine.store, in.Stack); err != nil {
+		return err
+	}
+	in.Steps = slices.Clone(in.Steps)
+	for i, st := range in.Steps {
+		n := len(st.Stack)
+		in.Steps[i].Stack = in.Stack[:n:n]
+	}
+	return nil
 }
 
 func sameLayers(a, b snapshot.Stack) bool {
