@@ -117,7 +117,7 @@ func (in *instruction) sources(t *transfer, template dag.Copy, op *dag.File, ins
 			}
 			next := template
 			c = &next
-			c.Input, c.KeepOwner = ins.add(edge, name, first), t.from != nil && template.Owner == nil
+			c.Input, c.KeepOwner = ins.add(edge, name, first), (t.from != nil || in.opts.ContextOwners) && template.Owner == nil
 			c.FollowLinks, c.Parents = true, t.parents
 			c.Unpack = t.keyword == "ADD" && (t.unpack == nil || *t.unpack)
 			op.Actions = append(op.Actions, dag.Action{Copy: c})

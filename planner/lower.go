@@ -66,7 +66,7 @@ func (l *lowering) begin(st *stage) {
 	case st.from == scratchName:
 		st.state = state{img: emptyImage(l.target), platform: l.target}
 		if st.files != nil {
-			st.rootfs = l.filesRoot(st)
+			l.filesRoot(st)
 		}
 	default:
 		st.state = state{img: fromBase(st.image), source: st.image, platform: l.target}

@@ -59,20 +59,22 @@ func (l *lowering) named(name string, p *ocispec.Platform) *NamedContext {
 // replace lets a context take the place of a stage, instructions and all, or of
 // the image that it starts from.
 func (l *lowering) replace(st *stage) {
-	nc := (*NamedContext)(nil)
-	if st.def.Name != "" {
-		nc = l.named(st.def.Name, st.plat)
+	var nc *NamedContext
+	name := st.def.Name
+	if name != "" {
+		nc = l.named(name, st.plat)
 	}
 	switch {
 	case nc != nil:
 		st.base, st.def.Commands = nil, nil
 	case st.base == nil:
-		nc = l.named(st.from, st.plat)
+		name = st.from
+		nc = l.named(name, st.plat)
 	}
 	switch {
 	case nc == nil:
 	case nc.Source != nil:
-		st.from, st.files = scratchName, nc.Source
+		st.context, st.from, st.files = name, scratchName, nc.Source
 	default:
 		st.from = nc.Image
 	}
@@ -98,10 +100,11 @@ func (l *lowering) filesEdge(name string, src *dag.Source) dag.Edge {
 	})}
 }
 
-// filesRoot makes a context's files the file system that a stage starts with.
-func (l *lowering) filesRoot(st *stage) dag.Edge {
-	name := st.name
-	return dag.Edge{Step: l.intern(&dag.Step{
+// filesRoot makes a context's files the file system that a stage starts with, and a
+// line of its history.
+func (l *lowering) filesRoot(st *stage) {
+	name := st.context
+	step := l.intern(&dag.Step{
 		Op: &dag.File{Actions: []dag.Action{{Copy: &dag.Copy{
 			Sources: []string{"."}, Dest: "/", KeepOwner: true,
 		}}}},
@@ -111,5 +114,10 @@ func (l *lowering) filesRoot(st *stage) dag.Edge {
 			Name: "[context " + name + "] copy", Command: "copy context " + name, Stage: st.name,
 			Locations: l.locations(st.def.Location), InputNames: []string{"context " + name},
 		},
-	})}
+	})
+	st.rootfs = dag.Edge{Step: step}
+	st.history = []Instruction{{
+		CreatedBy: "FROM " + name, Comment: historyComment, Step: step,
+		Config: cloneImage(st.img), Location: l.locations(st.def.Location)[0],
+	}}
 }

@@ -49,6 +49,8 @@ type Options struct {
 	NoCacheStages []string // stage names whose steps always run
 	// Excludes are the context's ignore patterns.
 	Excludes []string
+	// ContextOwners keeps the owners of the context's files: it came as an archive.
+	ContextOwners bool
 	// Contexts take the place of stages and images, by NamedContextKey.
 	Contexts map[string]*NamedContext
 	// Hosts, ShmSize, Ulimits, Network and Limits apply to every RUN.

@@ -70,7 +70,8 @@ type stage struct {
 	base    *stage // the stage that this one is built on
 	from    string // the image that it is built on, expanded ("scratch" for none)
 	image   *BaseImage
-	files   *dag.Source // a named context that it is built on, or stands for it
+	files   *dag.Source // a named context that it is built on, or that stands for it
+	context string      // its name
 	plat    *ocispec.Platform
 	cmds    []command
 	onbuild bool // triggers have been looked for

@@ -184,6 +184,8 @@ func (j *job) makePlan(ctx context.Context) error {
 		return err
 	}
 	opts.Times = sourceTimes{j}
+	opts.ContextOwners = len(j.context.owners) > 0
+	j.dirs.Owners = map[string]map[string]source.Owner{"context": j.context.owners}
 	opts.Excludes = j.context.ignore.Texts()
 	err = j.task("[internal] load build definition from "+j.context.name, func(t *task) error {
 		t.item(fmt.Sprintf("transferring dockerfile: %dB", len(j.context.src)))

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
 )
 
@@ -34,6 +35,8 @@ type buildContext struct {
 	fileURL string
 	// age is when the context was made; nil if it is not known.
 	age func(context.Context) (*time.Time, error)
+	// owners are those of an archive's files.
+	owners map[string]source.Owner
 }
 
 // Close removes what was made for the build.
@@ -160,11 +163,12 @@ func (c *buildContext) fromStdin(file string, stdin io.Reader) error {
 	if !isArchive(head) {
 		return c.readDockerfile("-", "Dockerfile", r)
 	}
-	newest, err := unpackContext(context.Background(), temp, r)
+	u, err := unpackContext(context.Background(), temp, r)
 	if err != nil {
 		return usagef("read the context from stdin: %w", err)
 	}
-	c.setAge(newest)
+	c.setAge(u.newest)
+	c.owners = u.owners
 	c.fileArg = file
 	return c.locateInside()
 }

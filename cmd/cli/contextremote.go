@@ -145,13 +145,14 @@ func (j *job) loadURL(ctx context.Context, url string) error {
 	}
 	newest := d.LastModified
 	if isArchive(head) {
-		inside, err := unpackContext(ctx, c.dir, r)
+		u, err := unpackContext(ctx, c.dir, r)
 		if err != nil {
 			return fmt.Errorf("unpack: %w", err)
 		}
 		if newest.IsZero() {
-			newest = inside
+			newest = u.newest
 		}
+		c.owners = u.owners
 		err = c.locateInside()
 		c.setAge(newest)
 		return err

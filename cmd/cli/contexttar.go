@@ -13,41 +13,64 @@ import (
 	"time"
 
 	"layered.build/builder/executor/local"
+	"layered.build/builder/executor/source"
 )
 
-// unpackContext extracts a tar of a build context, compressed or not, into dir, and
-// returns the time of its newest file. Nothing is written outside dir. Device nodes
-// are refused, since a context cannot hold any.
-func unpackContext(ctx context.Context, dir string, r io.Reader) (newest time.Time, err error) {
+// unpacked is what is known of the files of an archive beside themselves.
+type unpacked struct {
+	newest time.Time               // of all regular files
+	owners map[string]source.Owner // where they are not root
+}
+
+// unpackContext extracts a tar of a build context, compressed or not, into dir.
+// Nothing is written outside dir. Device nodes are refused, since a context cannot
+// hold any.
+func unpackContext(ctx context.Context, dir string, r io.Reader) (*unpacked, error) {
 	plain, err := local.PlainTar(ctx, r)
 	if err != nil {
-		return newest, err
+		return nil, err
 	}
 	defer plain.Close()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return newest, err
+		return nil, err
 	}
 	defer root.Close()
+	u := &unpacked{owners: map[string]source.Owner{}}
 	tr := tar.NewReader(plain)
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return newest, nil
+			return u, nil
 		}
 		if err != nil {
-			return newest, err
+			return nil, err
 		}
 		if ctx.Err() != nil {
-			return newest, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		if err := unpackEntry(root, h, tr); err != nil {
-			return newest, fmt.Errorf("%s: %w", h.Name, err)
+			return nil, fmt.Errorf("%s: %w", h.Name, err)
 		}
-		if h.Typeflag == tar.TypeReg && h.ModTime.After(newest) {
-			newest = h.ModTime.UTC()
-		}
+		u.note(h)
 	}
+}
+
+// note remembers the time and the owner of an entry.
+func (u *unpacked) note(h *tar.Header) {
+	if h.Typeflag == tar.TypeReg && h.ModTime.After(u.newest) {
+		u.newest = h.ModTime.UTC()
+	}
+	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+	owner := source.Owner{UID: uint32(h.Uid), GID: uint32(h.Gid)}
+	if h.Typeflag == tar.TypeLink {
+		owner = u.owners[strings.TrimPrefix(path.Clean("/"+h.Linkname), "/")]
+	}
+	if owner == (source.Owner{}) {
+		delete(u.owners, name) // an earlier entry of the name may have had one
+		return
+	}
+	u.owners[name] = owner
 }
 
 func unpackEntry(root *os.Root, h *tar.Header, r io.Reader) error {

@@ -91,7 +91,7 @@ func exitCode(err error) int {
 		return exit.code
 	case isInfra(err):
 		return ExitInfra
-	case errors.As(err, &usage), errors.As(err, &file):
+	case errors.As(err, &usage), errors.As(err, &file), isRemoteMistake(err):
 		return ExitUser
 	case errors.As(err, &step):
 		return stepCode(step)

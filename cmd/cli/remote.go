@@ -29,6 +29,12 @@ func isRemoteFailure(err error) bool {
 	return errors.As(err, &down) || errors.As(err, &status) || errors.As(err, &git) || errors.As(err, &missing)
 }
 
+// isRemoteMistake reports whether a source does not hold what it was said to hold.
+func isRemoteMistake(err error) bool {
+	return errors.As(err, new(*source.NoRefError)) || errors.As(err, new(*source.GitChecksumError)) ||
+		errors.As(err, new(*source.SubdirError)) || errors.As(err, new(*source.ChecksumError))
+}
+
 // remoteHints says what to do about an error of a source of another machine.
 func remoteHints(err error) []string {
 	var status *source.StatusError

@@ -66,6 +66,7 @@ func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex
 	}
 	n = &node{name: name, stat: statOf(&st)}
 	n.entry = newEntry(p, &st)
+	n.entry.UID, n.entry.GID = t.owners[p].UID, t.owners[p].GID
 	if excluded {
 		if n.entry.Type != snapshot.TypeDir {
 			return nil, false, nil
