@@ -89,7 +89,6 @@ func TestErrors(t *testing.T) {
 		{"git directory", "FROM alpine\nADD --keep-git-dir https://example.org/x /", Options{}, `Dockerfile:2: --keep-git-dir requires a Git source`},
 		{"git refs", "FROM alpine\nADD https://example.org/x.git?tag=v1#main /", Options{}, `Dockerfile:2: ref conflicts: "main" vs "refs/tags/v1"`},
 		{"git query", "FROM alpine\nADD git@example.org:x.git?reff=v1 /", Options{}, `Dockerfile:2: unexpected query "reff"`},
-		{"device", "FROM alpine\nRUN --device=vendor/dev x", Options{}, `Dockerfile:2: RUN --device is not supported`},
 		{"foreign RUN", "FROM alpine\nRUN x", Options{Platforms: arm}, `Dockerfile:2: RUN for platform linux/arm64 on linux/amd64 (it is another kind of processor) is not supported (` + emulationHint + `)`},
 		{"foreign stage", "FROM --platform=linux/s390x alpine\nRUN x", Options{CanRun: func(ocispec.Platform) error { return errors.New("no handler") }}, `Dockerfile:2: RUN for platform linux/s390x on linux/amd64 (no handler) is not supported (` + emulationHint + `)`},
 		{"foreign system", "FROM scratch\nRUN x", Options{Platforms: windows}, `Dockerfile:2: RUN for platform windows/amd64 on linux/amd64 is not supported (only COPY and ADD work there; FROM --platform=$BUILDPLATFORM runs a stage on this machine)`},

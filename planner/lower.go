@@ -77,6 +77,9 @@ func (l *lowering) begin(st *stage) {
 		st.rootfs = l.imageStep(st, st.image, st.platform)
 	}
 	st.once = map[string]instructions.Command{}
+	if st.base == nil {
+		l.opts.override(&st.img)
+	}
 	c := &st.img.Config
 	c.OnBuild = nil // triggers have run or are the base stage's
 	if !isWindows(st.platform) && !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
@@ -282,6 +285,7 @@ func (l *lowering) finish(img *Image) {
 		img.Config.Config.Labels = map[string]string{}
 	}
 	maps.Copy(img.Config.Config.Labels, l.opts.Labels)
+	l.opts.unset(&img.Config)
 	if l.implicit {
 		return
 	}

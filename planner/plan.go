@@ -66,6 +66,14 @@ type Options struct {
 	// Times resolves a SOURCE_DATE_EPOCH that names what is to be as old; without
 	// it that means no epoch.
 	Times SourceTimes
+	// Run applies to every RUN, too.
+	Run RunOptions
+	// From, if set, replaces what the first FROM names.
+	From string
+	// Env are variables (name, value) that every stage begins with; ENV overrides
+	// them. UnsetEnv and UnsetLabels are not in the result.
+	Env                   [][2]string
+	UnsetEnv, UnsetLabels []string
 	// AllStages plans every stage, not only those that the target needs.
 	AllStages bool
 }

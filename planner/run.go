@@ -45,19 +45,20 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	if err := in.mounts(cmd, exec, &ins); err != nil {
 		return err
 	}
+	for _, d := range instructions.GetDevices(cmd) {
+		exec.Devices = append(exec.Devices, dag.Device{Name: d.Name, Required: d.Required})
+	}
+	volatile := in.opts.Run.apply(exec)
 	in.outlineMounts(exec)
 	in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
-	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache, in.opts.Limits, in.proxy
+	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache || volatile, in.opts.Limits, in.proxy
 	in.advance(s, "RUN "+runHistory(args, st.buildArgs, st.env)+" # buildkit")
 	return nil
 }
 
 // refuseRun refuses what RUN may ask for and does not get.
 func (in *instruction) refuseRun(cmd *instructions.RunCommand) error {
-	if len(instructions.GetDevices(cmd)) > 0 {
-		return in.unsupported(cmd.Location(), "RUN --device", "")
-	}
 	return in.refuseForeign(cmd)
 }
 

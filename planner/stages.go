@@ -135,6 +135,9 @@ func (l *lowering) addStage(i int, def instructions.Stage) error {
 		return l.file.WrapAt(err, def.Location)
 	}
 	st.useInFrom(res.Matched)
+	if i == 0 && l.opts.From != "" {
+		res.Result = l.opts.From
+	}
 	if st.from = res.Result; st.from == "" {
 		e := l.at(def.Location, "base name (%s) should not be blank", def.BaseName)
 		return l.suggestArgs(e, res.Unmatched)

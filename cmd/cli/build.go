@@ -11,6 +11,7 @@ import (
 
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/cdi"
 	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/source"
 	"layered.build/builder/executor/sshagent"
@@ -48,6 +49,7 @@ type job struct {
 	outputs []output
 	secrets secrets
 	agents  sshagent.Agents
+	devices *cdi.Registry
 	call    call
 	dirs    *source.Contexts
 	ahead   *ahead
@@ -69,6 +71,11 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	if err := removeOld(f.iidfile, f.metadataFile); err != nil {
 		return err
 	}
+	closeLog, err := a.logTo(f.lang.logFile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
 	mode, err := progress.ParseMode(f.progressMode())
 	if err != nil {
 		return usagef("%w", err)
@@ -128,6 +135,12 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if j.context, err = openContext(path, f.file, a.std.In); err != nil {
 		return nil, err
 	}
+	if err := j.readIgnoreFile(); err != nil {
+		return nil, errors.Join(err, j.context.Close())
+	}
+	if a.reg.retry, err = f.lang.retries(); err != nil {
+		return nil, errors.Join(err, j.context.Close())
+	}
 	if j.engine, err = a.openEngine(); err != nil {
 		return nil, errors.Join(err, j.context.Close())
 	}
@@ -170,7 +183,7 @@ func (j *job) run(ctx context.Context) (*product, error) {
 // makePlan parses the Dockerfile and plans what is to be done.
 func (j *job) makePlan(ctx context.Context) error {
 	if j.images == nil {
-		j.images = newResolver(j.engine, j.flags.pull, j.display.Observe)
+		j.images = newResolver(j.engine, j.flags.lang.pull, j.display.Observe)
 	}
 	opts, err := j.flags.planOptions(os.LookupEnv)
 	if err != nil {
@@ -179,7 +192,7 @@ func (j *job) makePlan(ctx context.Context) error {
 	if err := j.loadRemote(ctx); err != nil {
 		return err
 	}
-	opts.AllStages = j.call.what == callCheck && opts.Target == "" // as BuildKit
+	opts.AllStages = opts.AllStages || j.call.what == callCheck && opts.Target == "" // as BuildKit
 	if opts.Contexts, err = j.namedContexts(); err != nil {
 		return err
 	}
@@ -211,6 +224,7 @@ func (j *job) newSolver() {
 		Images:      j.images,
 		Secrets:     j.secrets,
 		Agents:      j.agents,
+		Devices:     j.devices,
 		Epoch:       j.plan.Epoch,
 		Insecure:    j.flags.allowed("security.insecure"),
 		HostNetwork: j.flags.allowed("network.host"),

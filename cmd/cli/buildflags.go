@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -21,7 +22,6 @@ type buildFlags struct {
 	labels        []string
 	noCache       bool
 	noCacheFilter []string
-	pull          bool
 	iidfile       string
 	metadataFile  string
 	quiet         bool
@@ -51,7 +51,6 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.labels, "label", nil, "label of the image, NAME=VALUE")
 	fs.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these stages")
-	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images even if the store has them")
 	fs.StringVar(&f.iidfile, "iidfile", "", "write the image's id to a file")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write digests and names as JSON to a file")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
@@ -63,7 +62,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.platforms, "platform", nil, "platforms of the image (linux/arm64, local, …); a list or repeated")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")
-	fs.StringSliceVar(&f.allow, "allow", nil, "grant network.host or security.insecure")
+	fs.StringSliceVar(&f.allow, "allow", nil, "grant "+strings.Join(permissions(), ", "))
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME]")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
@@ -82,6 +81,9 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return opts, usagef("--no-cache and --no-cache-filter cannot be combined")
+	}
+	if err := f.lang.addArgFiles(opts.BuildArgs, env); err != nil {
+		return opts, err
 	}
 	for _, a := range f.buildArgs {
 		name, value, ok := strings.Cut(a, "=")
@@ -123,8 +125,10 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 	if opts.Ulimits, err = f.limits.ulimits(); err != nil {
 		return opts, err
 	}
-	opts.ShmSize, err = f.limits.shm()
-	return opts, err
+	if opts.ShmSize, err = f.limits.shm(); err != nil {
+		return opts, err
+	}
+	return opts, f.lang.options(&opts, env)
 }
 
 func (f *buildFlags) parseNetwork() (dag.Network, error) {
@@ -163,12 +167,15 @@ func (f *buildFlags) allowed(what string) bool {
 // check refuses what cannot be done before anything is done.
 func (f *buildFlags) check() error {
 	for _, a := range f.allow {
-		if a != "network.host" && a != "security.insecure" {
-			return unsupported("--allow "+a, "network.host and security.insecure can be allowed")
+		if !slices.Contains(permissions(), a) {
+			return unsupported("--allow "+a, "these can be allowed: "+strings.Join(permissions(), ", "))
 		}
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d: want a positive number", f.jobs)
+	}
+	if err := f.lang.checkValues(); err != nil {
+		return err
 	}
 	return f.refused.check()
 }
@@ -215,7 +222,6 @@ func refusals() []refusal {
 		{name: "provenance", hint: "no attestations are made", harmless: "false"},
 		{name: "sbom", hint: "no attestations are made", harmless: "false"},
 		{name: "security-opt", hint: "the default seccomp profile is used"},
-		{name: "squash", isBool: true, hint: "copy the result into a stage FROM scratch", harmless: "false"},
 		{name: "stream", isBool: true, hint: "the context is read in place", harmless: "false"},
 		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
 		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: "true"},

@@ -71,7 +71,7 @@ func (j *job) answer(ctx context.Context) (err error) {
 		return err
 	}
 	if j.call.what == callTargets {
-		return j.answerTargets()
+		return j.answerTargets(ctx)
 	}
 	err = errors.Join(j.makePlan(ctx), j.display.Close())
 	if j.call.what == callCheck {
@@ -345,7 +345,11 @@ type targetsResult struct {
 	Sources [][]byte      `json:"sources"`
 }
 
-func (j *job) answerTargets() error {
+func (j *job) answerTargets(ctx context.Context) error {
+	err := j.loadRemote(ctx)
+	if err != nil {
+		return errors.Join(err, j.display.Close())
+	}
 	file, err := parser.Parse(j.context.name, j.source())
 	if err != nil {
 		return errors.Join(err, j.display.Close())

@@ -21,6 +21,7 @@ import (
 type registryFlags struct {
 	insecure []string
 	mirrors  []string
+	retry    registry.Retry
 }
 
 func (r *registryFlags) register(fs *pflag.FlagSet) {
@@ -82,7 +83,7 @@ func (e *engine) open(a *app) error {
 		return fmt.Errorf("open images: %w", err)
 	}
 	e.client, err = registry.New(e.store, e.images, registry.Options{
-		Mirrors: a.reg.mirrors, Insecure: a.reg.insecure, UserAgent: "builder/" + a.version,
+		Mirrors: a.reg.mirrors, Insecure: a.reg.insecure, UserAgent: "builder/" + a.version, Retry: a.reg.retry,
 	})
 	if err != nil {
 		return err

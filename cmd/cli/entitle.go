@@ -1,36 +1,100 @@
 package cli
 
 import (
-	"layered.build/builder/parser"
-	"layered.build/builder/planner/dag"
+	"errors"
+	"io"
+	"os"
+	"slices"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/cdi"
+	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
 )
+
+// permissions are what --allow can grant.
+func permissions() []string {
+	return []string{"network.host", "security.insecure", "security.capabilities", "host.volume", "device"}
+}
+
+// needs says which permissions a process needs.
+func (j *job) needs(op *dag.Exec) []string {
+	var out []string
+	for _, n := range []struct {
+		permission string
+		needed     bool
+	}{
+		{"security.insecure", op.Security == dag.SecurityInsecure},
+		{"network.host", op.Network == dag.NetHost},
+		{"security.capabilities", len(op.CapAdd) > 0},
+		{"host.volume", len(op.Volumes) > 0},
+		{"device", len(op.HostDevices) > 0 || slices.ContainsFunc(op.Devices, j.counts)},
+	} {
+		if n.needed {
+			out = append(out, n.permission)
+		}
+	}
+	return out
+}
 
 // checkAllowed refuses what a step may only do with --allow, before anything runs.
 func (j *job) checkAllowed() error {
+	if err := j.findDevices(); err != nil {
+		return err
+	}
 	for _, s := range j.plan.Graph.Steps {
 		op, ok := s.Op.(*dag.Exec)
 		if !ok {
 			continue
 		}
-		need := ""
-		switch {
-		case op.Security == dag.SecurityInsecure && !j.flags.allowed("security.insecure"):
-			need = "security.insecure"
-		case op.Network == dag.NetHost && !j.flags.allowed("network.host"):
-			need = "network.host"
-		default:
-			continue
+		for _, need := range j.needs(op) {
+			if j.flags.allowed(need) {
+				continue
+			}
+			e := &parser.Error{
+				File: j.file.Name, Source: j.file.Source, Msg: "entitlement " + need + " is not allowed",
+				Hint: "grant it with --allow " + need, Err: executor.ErrNotAllowed,
+			}
+			if len(s.Meta.Locations) > 0 {
+				e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
+			}
+			return e
 		}
-		e := &parser.Error{
-			File: j.file.Name, Source: j.file.Source, Msg: "entitlement " + need + " is not allowed",
-			Hint: "grant it with --allow " + need, Err: executor.ErrNotAllowed,
-		}
-		if len(s.Meta.Locations) > 0 {
-			e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
-		}
-		return e
 	}
 	return nil
+}
+
+// counts reports whether a device is there, or required: another one is ignored.
+func (j *job) counts(d dag.Device) bool { return d.Required || len(j.devices.Find(d.Name)) > 0 }
+
+// findDevices reads what devices this machine has, if a step asks for one.
+func (j *job) findDevices() (err error) {
+	for _, s := range j.plan.Graph.Steps {
+		if op, ok := s.Op.(*dag.Exec); ok && len(op.Devices) > 0 {
+			j.devices, err = cdi.Load(cdi.Dirs()...)
+			return err
+		}
+	}
+	return nil
+}
+
+// readIgnoreFile reads --ignorefile instead of the context's own.
+func (j *job) readIgnoreFile() error {
+	name := j.flags.lang.ignoreFile
+	if name == "" {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return usagef("--ignorefile: %w", err)
+	}
+	src, err := io.ReadAll(io.LimitReader(f, maxDockerfile+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return usagef("--ignorefile: %w", err)
+	}
+	if len(src) > maxDockerfile {
+		return usagef("--ignorefile %s is larger than %d bytes", name, maxDockerfile)
+	}
+	j.context.ignore, err = parser.ParseIgnore(name, src)
+	return err
 }

@@ -113,7 +113,12 @@ func parseHosts(values []string) ([]dag.HostAlias, error) {
 			return nil, usagef("--add-host %q: want NAME:IP", v)
 		}
 		if ip == "host-gateway" {
-			return nil, unsupported("--add-host "+v, "the host's loopback cannot be reached from a step; name an address of the host")
+			addr, err := hostGateway()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, dag.HostAlias{Host: name, IP: addr.String()})
+			continue
 		}
 		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
 		if err != nil {

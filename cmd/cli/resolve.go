@@ -22,7 +22,7 @@ import (
 // the planner (what is this image?) and the executor (where are its layers?).
 type resolver struct {
 	eng  *engine
-	pull bool // ask registries first
+	pull string // when registries are asked (--pull)
 	obs  executor.Observer
 
 	mu    sync.Mutex // guards found
@@ -43,7 +43,7 @@ var (
 	_ executor.ImageSource  = (*resolver)(nil)
 )
 
-func newResolver(eng *engine, pull bool, obs executor.Observer) *resolver {
+func newResolver(eng *engine, pull string, obs executor.Observer) *resolver {
 	return &resolver{eng: eng, pull: pull, obs: obs, found: map[string]*resolvedBase{}}
 }
 
@@ -92,14 +92,10 @@ func (r *resolver) entry(key string) *resolvedBase {
 // registry.
 func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.Reference, platform ocispec.Platform) error {
 	var other error
-	if !r.pull {
-		img, err := r.eng.images.ResolvePlatform(name.String(), platform)
+	if r.pull == pullMissing || r.pull == pullNever {
+		ok, err := r.local(b, name, platform)
 		switch {
-		case err == nil && samePlatform(img, platform):
-			if err := r.eng.completeStack(img); err != nil {
-				return err
-			}
-			b.local(img, name.String())
+		case ok:
 			return nil
 		case err != nil && !errors.Is(err, registry.ErrNotFound):
 			return err
@@ -109,8 +105,16 @@ func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.R
 				other = nil
 			}
 		}
+		if r.pull == pullNever {
+			return errors.Join(fmt.Errorf("%s is not in the store, and --pull=never asks no registry: %w", name, registry.ErrNotFound), other)
+		}
 	}
 	res, err := r.eng.client.Resolve(ctx, name.String(), platform)
+	if r.pull == pullNewer && errors.Is(err, registry.ErrUnreachable) {
+		if ok, _ := r.local(b, name, platform); ok {
+			return nil
+		}
+	}
 	if err != nil && other != nil {
 		return fmt.Errorf("%w; %w", other, err)
 	}
@@ -124,6 +128,20 @@ func (r *resolver) resolve(ctx context.Context, b *resolvedBase, name registry.R
 	// name layers which nobody has fetched yet are valid only then.
 	b.stack, err = r.eng.client.Layers(ctx, res)
 	return err
+}
+
+// local looks for an image in the store; one of another platform is an error that
+// matches registry.ErrNotFound.
+func (r *resolver) local(b *resolvedBase, name registry.Reference, platform ocispec.Platform) (bool, error) {
+	img, err := r.eng.images.ResolvePlatform(name.String(), platform)
+	if err != nil || !samePlatform(img, platform) {
+		return false, err
+	}
+	if err := r.eng.completeStack(img); err != nil {
+		return false, err
+	}
+	b.local(img, name.String())
+	return true, nil
 }
 
 func samePlatform(img *registry.Image, want ocispec.Platform) bool {

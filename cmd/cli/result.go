@@ -35,6 +35,11 @@ func (j *job) solve(ctx context.Context) ([]executor.Result, error) {
 			}
 		}
 	}
+	if j.flags.lang.allTargets {
+		for _, st := range j.plan.Stages {
+			roots = append(roots, st.Result)
+		}
+	}
 	fetch := &fetchTask{task: task{name: "[internal] fetch layers", obs: j.display.Observe}}
 	aheadCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -123,6 +128,9 @@ func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built,
 		}
 		if err == nil {
 			err = j.clamp(ctx, &in)
+		}
+		if err == nil {
+			err = j.squash(ctx, &in)
 		}
 		if err != nil {
 			return nil, err

@@ -34,6 +34,9 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if err := w.addDevices(op, spec); err != nil {
+		return nil, err
+	}
 	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
 	exit, err := w.runProcess(ctx, job, op, spec)
 	if err != nil {
@@ -58,11 +61,6 @@ func (w *Worker) refuse(op *dag.Exec) error {
 		return fmt.Errorf("entitlement security.insecure is %w", executor.ErrNotAllowed)
 	case op.Network == dag.NetHost && !w.o.HostNetwork:
 		return fmt.Errorf("entitlement network.host is %w", executor.ErrNotAllowed)
-	}
-	for _, d := range op.Devices {
-		if d.Required {
-			return fmt.Errorf("device %s: devices are not supported yet", d.Name)
-		}
 	}
 	return nil
 }
@@ -98,6 +96,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 		ID: newID(), Args: op.Args, Env: env, Cwd: op.Cwd, User: user, Hostname: op.Hostname,
 		Hosts: op.Hosts, Ulimits: op.Ulimits, Network: op.Network, Security: op.Security,
 		Limits: job.Step.Meta.Limits, ShmSize: op.ShmSize,
+		DNS: op.DNS, CapAdd: op.CapAdd, CapDrop: op.CapDrop,
 	}, nil
 }
 
@@ -149,7 +148,7 @@ func (w *Worker) secret(ctx context.Context, id string, required bool) (value []
 func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec) (_ sandbox.Exit, err error) {
 	mounts := &mounter{w: w, job: job}
 	defer func() { err = errors.Join(err, mounts.close()) }()
-	if spec.Mounts, err = mounts.all(ctx, op); err != nil {
+	if err := mounts.add(ctx, op, spec); err != nil {
 		return sandbox.Exit{}, err
 	}
 	out, err := w.newLog(spec.ID, job)

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/platforms"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/cdi"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
@@ -30,6 +31,8 @@ type Options struct {
 	Remote   executor.RemoteSource
 	// Agents are the ssh agents that processes may be given.
 	Agents executor.SSHAgents
+	// Devices are those that processes may ask for by name; nil has none.
+	Devices *cdi.Registry
 	// Epoch, if set, is the latest modification time of what new layers hold. It is
 	// part of no key: what the cache has may have been made under another one, see
 	// snapshot.Store.Clamp.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,18 @@ func (m *mounter) close() error {
 	}
 	m.undo = nil
 	return errors.Join(errs...)
+}
+
+// add mounts folders of the host, then what the step asks for, then what devices
+// need.
+func (m *mounter) add(ctx context.Context, op *dag.Exec, spec *sandbox.Spec) error {
+	volumes, err := m.volumes(op)
+	if err != nil {
+		return err
+	}
+	own, err := m.all(ctx, op)
+	spec.Mounts = slices.Concat(volumes, own, spec.Mounts)
+	return err
 }
 
 func (m *mounter) all(ctx context.Context, op *dag.Exec) ([]sandbox.Mount, error) {

@@ -19,6 +19,7 @@ import (
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/cdi"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/source"
 	"layered.build/builder/planner/dag"
@@ -452,7 +453,6 @@ func TestRefusals(t *testing.T) {
 			op.SecretEnv = []dag.SecretEnv{{ID: "mysecret", Name: "X", Required: true}}
 		}, "secret mysecret: not found"},
 		{func(op *dag.Exec) { op.User = "ghost" }, "ghost"},
-		{func(op *dag.Exec) { op.Devices = []dag.Device{{Name: "vendor/dev", Required: true}} }, "devices are not supported yet"},
 	} {
 		run := runStep("x", scratchStep())
 		tc.change(run.Op.(*dag.Exec))
@@ -505,5 +505,46 @@ func TestCacheSharing(t *testing.T) {
 	defer m.close()
 	if p, err := m.cache(t.Context(), dag.Mount{Input: -1, ID: "c", Selector: "out/x"}); err == nil {
 		t.Errorf("the source of a cache leads out of it: %s", p)
+	}
+}
+
+// TestRegisteredDevices: a device that is required must be there, another one is
+// left out.
+func TestRegisteredDevices(t *testing.T) {
+	needRoot(t)
+	s := newSite(t)
+	dir := t.TempDir()
+	text := `{"cdiVersion":"0.6.0","kind":"v.com/d","devices":[
+		{"name":"null","containerEdits":{"env":["X=1"],"deviceNodes":[{"path":"/dev/mine","hostPath":"/dev/null","permissions":"r"}]}},
+		{"name":"hook","containerEdits":{"hooks":[{"hookName":"createContainer","path":"/x"}]}}]}`
+	if err := os.WriteFile(filepath.Join(dir, "d.json"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if s.worker.o.Devices, err = cdi.Load(dir); err != nil {
+		t.Fatal(err)
+	}
+	solve := func(name string, required bool) error {
+		run := runStep("x"+name, scratchStep())
+		run.Op.(*dag.Exec).Devices = []dag.Device{{Name: name, Required: required}}
+		_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: run}})
+		return err
+	}
+	if err := solve("v.com/none", true); err == nil || !strings.Contains(err.Error(), `required device "v.com/none" is not registered`) {
+		t.Errorf("required: %v", err)
+	}
+	if err := solve("v.com/d=hook", false); err == nil || !strings.Contains(err.Error(), "hooks, which are not supported") {
+		t.Errorf("hooks: %v", err)
+	}
+	if err := errors.Join(solve("v.com/none", false), solve("v.com/d=null", true)); err != nil {
+		t.Fatal(err)
+	}
+	specs := s.sandbox.specs
+	if len(specs) != 2 || len(specs[0].Devices) != 0 {
+		t.Fatalf("got %+v", specs)
+	}
+	d := specs[1].Devices
+	if len(d) != 1 || d[0].Path != "/dev/mine" || d[0].Major != 1 || d[0].Minor != 3 || d[0].Access != "r" || !slices.Contains(specs[1].Env, "X=1") {
+		t.Errorf("got %+v %v", d, specs[1].Env)
 	}
 }

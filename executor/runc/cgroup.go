@@ -51,6 +51,7 @@ type cgroup struct {
 	res     *cgroups.Resources
 	paths   map[string]string // where the container's processes are, by hierarchy
 	unified string            // v2: the directory
+	devices string            // v1: the directory of the container's own device rules
 }
 
 func newCgroupSet() (*cgroupSet, error) {
@@ -132,12 +133,8 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 	// a look through all mounts.
 	cfg.Parent = "/" + cgroupParent + "-none"
 	if spec.Security != dag.SecurityInsecure {
-		dir, err := c.deviceCgroup(res.Devices)
-		if err != nil {
+		if err := g.confineDevices(spec, res.Devices); err != nil {
 			return nil, err
-		}
-		if dir != "" {
-			g.paths["devices"] = dir
 		}
 	}
 	if spec.Limits == (dag.Limits{}) {
@@ -147,6 +144,22 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 		return nil, errors.Join(fmt.Errorf("apply resource limits: %w", err), g.remove())
 	}
 	return g, nil
+}
+
+// confineDevices chooses the cgroup that says which devices may be used (v1).
+func (g *cgroup) confineDevices(spec *sandbox.Spec, rules deviceRules) error {
+	if len(spec.Devices) > 0 {
+		return g.ownDeviceCgroup(spec.ID, rules)
+	}
+	dir, err := g.set.deviceCgroup(rules)
+	if dir != "" {
+		g.paths["devices"] = dir
+	}
+	return err
+}
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
 }
 
 // deviceCgroup returns the cgroup with the default rules, "" if this process may
@@ -163,7 +176,7 @@ func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
 	}
 	dir := filepath.Join(own, cgroupParent, c.prefix+"default")
 	err := os.MkdirAll(dir, 0o755)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+	if isReadOnly(err) {
 		return "", nil
 	}
 	if err == nil {
@@ -276,10 +289,14 @@ func counter(dir, file, key string) int64 {
 // remove deletes the container's cgroups. It must not be called on a private
 // thread.
 func (g *cgroup) remove() error {
-	if g.manager == nil {
-		return nil
+	var err error
+	if g.devices != "" {
+		err = os.Remove(g.devices)
 	}
-	return g.manager.Destroy()
+	if g.manager == nil {
+		return err
+	}
+	return errors.Join(err, g.manager.Destroy())
 }
 
 // mount shows the container's cgroups in its /sys, on v1.

@@ -29,7 +29,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		Process: &specs.Process{
 			Cwd:          cwd(spec),
 			Args:         spec.Args,
-			Capabilities: capabilities(insecure),
+			Capabilities: capabilities(spec),
 		},
 		Mounts: containerMounts(root, s.cgroups.unified, readOnly(!insecure)),
 		Linux: &specs.Linux{
@@ -37,6 +37,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 			Resources:  resources(spec.Limits, insecure, s.cgroups.swap),
 		},
 	}
+	rs.Linux.Resources.Devices = append(rs.Linux.Resources.Devices, deviceRulesOf(spec.Devices)...)
 	if s.cgroups.unified {
 		rs.Linux.CgroupsPath = filepath.Join(cgroupParent, s.cgroups.prefix+spec.ID)
 	}

@@ -16,7 +16,7 @@ import (
 // mountEtc writes /etc/hosts and /etc/resolv.conf for this run and mounts them,
 // read-only as BuildKit does.
 func (r *run) mountEtc() error {
-	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network)
+	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network, r.spec.DNS)
 	if err != nil {
 		return err
 	}
@@ -41,25 +41,64 @@ func hosts(spec *sandbox.Spec) []byte {
 	return b.Bytes()
 }
 
-// resolvConf is the host's file; in a network of its own the container asks the
-// gateway, which asks the host's servers (they may listen on loopback).
-func resolvConf(path string, network dag.Network) ([]byte, error) {
+// resolvConf is the host's file, changed as dns says; in a network of its own the
+// container asks the gateway, which asks the servers (they may listen on loopback).
+func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if network == dag.NetHost {
+	if network == dag.NetHost && dns == nil {
 		return b, nil
 	}
+	if dns == nil {
+		dns = &dag.DNS{}
+	}
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
+	replaced := map[string]bool{"search": len(dns.Search) > 0, "domain": len(dns.Search) > 0, "options": len(dns.Options) > 0}
+	switch {
+	case network != dag.NetHost:
+		fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
+		replaced["nameserver"] = true
+	case len(dns.Servers) > 0:
+		for _, s := range dns.Servers {
+			fmt.Fprintf(&out, "nameserver %s\n", s)
+		}
+		replaced["nameserver"] = true
+	}
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
-		if len(f) > 0 && (f[0] == "search" || f[0] == "options" || f[0] == "domain") {
+		if len(f) == 0 || replaced[f[0]] {
+			continue
+		}
+		switch f[0] {
+		case "search", "options", "domain", "nameserver":
 			out.WriteString(strings.TrimSpace(line) + "\n")
 		}
 	}
+	if len(dns.Search) > 0 {
+		out.WriteString("search " + strings.Join(dns.Search, " ") + "\n")
+	}
+	if len(dns.Options) > 0 {
+		out.WriteString("options " + strings.Join(dns.Options, " ") + "\n")
+	}
 	return out.Bytes(), nil
+}
+
+// servers are the name servers of a container.
+func servers(path string, dns *dag.DNS) []netip.AddrPort {
+	var out []netip.AddrPort
+	if dns != nil {
+		for _, s := range dns.Servers {
+			if a, err := netip.ParseAddr(s); err == nil {
+				out = append(out, netip.AddrPortFrom(a, 53))
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nameservers(path)
+	}
+	return out
 }
 
 // nameservers reads the servers of a resolv.conf; none means this machine.

@@ -64,7 +64,7 @@ func (r *run) setupNetwork() error {
 		Gateway:     netip.PrefixFrom(gatewayAddr(), 30),
 		MAC:         [6]byte{0x02, 0x42, 0x64, 0x7f, 0xff, 0xfd},
 		MTU:         linkMTU,
-		Nameservers: nameservers(r.s.opts.ResolvConf),
+		Nameservers: servers(r.s.opts.ResolvConf, r.spec.DNS),
 	}
 	go func() { r.net.done <- netstack.Serve(ctx, tap, cfg) }()
 	return nil

@@ -3,11 +3,15 @@ package runc
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 )
 
 // defaultCaps is Docker's default set (CapBnd 00000000a80425fb).
@@ -19,20 +23,40 @@ func defaultCaps() []string {
 	}
 }
 
-// capabilities are Docker's default ones, or all that this process may hand on.
-func capabilities(insecure bool) *specs.LinuxCapabilities {
-	if !insecure {
-		c := defaultCaps()
+// capabilities are Docker's default ones with the changes that were asked for, or
+// all that this process may hand on.
+func capabilities(spec *sandbox.Spec) *specs.LinuxCapabilities {
+	if spec.Security != dag.SecurityInsecure {
+		c := changedCaps(spec)
 		return &specs.LinuxCapabilities{Bounding: c, Permitted: c, Effective: c}
 	}
 	c := boundingCaps()
 	return &specs.LinuxCapabilities{Bounding: c, Permitted: c, Effective: c, Inheritable: c, Ambient: c}
 }
 
+// changedCaps are the default capabilities without what is dropped and with what
+// is added; "ALL" is all that this process has.
+func changedCaps(spec *sandbox.Spec) []string {
+	c := defaultCaps()
+	if slices.Contains(spec.CapDrop, "ALL") {
+		c = nil
+	}
+	if slices.Contains(spec.CapAdd, "ALL") {
+		c = boundingCaps()
+	}
+	c = slices.DeleteFunc(c, func(name string) bool { return slices.Contains(spec.CapDrop, name) })
+	for _, name := range spec.CapAdd {
+		if name != "ALL" && !slices.Contains(c, name) {
+			c = append(c, name)
+		}
+	}
+	return c
+}
+
 // boundingCaps are the capabilities of this process's bounding set.
 func boundingCaps() []string {
 	var out []string
-	for i, name := range capNames() {
+	for i, name := range dag.Capabilities() {
 		if set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(i), 0, 0, 0); err == nil && set == 1 {
 			out = append(out, name)
 		}
@@ -50,25 +74,13 @@ func hasCapability(number int) bool {
 	return data[number/32].Effective&(1<<(number%32)) != 0
 }
 
-// capNames are all capabilities by number (linux/capability.h).
-func capNames() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
-		"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
-		"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
-		"CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
-		"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-		"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-		"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
-		"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
-		"CAP_CHECKPOINT_RESTORE",
-	}
-}
-
 // defaultSeccomp is moby's default profile for the default capabilities, as a
 // program.
-func defaultSeccomp() ([]byte, error) {
-	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(false)}}
+func defaultSeccomp() ([]byte, error) { return seccompFor(&sandbox.Spec{}) }
+
+// seccompFor is moby's default profile for what a process may do.
+func seccompFor(spec *sandbox.Spec) ([]byte, error) {
+	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(spec)}}
 	p, err := seccomp.GetDefaultProfile(rs)
 	if err != nil {
 		return nil, fmt.Errorf("load seccomp profile: %w", err)

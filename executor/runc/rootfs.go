@@ -190,6 +190,12 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 		if err := unix.Mknod(path, mode|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))); err != nil {
 			return fmt.Errorf("make device %s: %w", d.Path, err)
 		}
+		if d.FileMode == nil {
+			continue
+		}
+		if err := errors.Join(os.Chown(path, int(*d.UID), int(*d.GID)), unix.Chmod(path, uint32(*d.FileMode))); err != nil {
+			return fmt.Errorf("make device %s: %w", d.Path, err)
+		}
 	}
 	links := [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},

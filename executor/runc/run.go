@@ -73,6 +73,7 @@ func (r *run) prepareRoot() error {
 	if insecure {
 		devices = insecureDevices()
 	}
+	devices = append(devices, deviceNodes(r.spec.Devices)...)
 	if err := r.root.base(shmSize(r.spec), devices, insecure); err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (r *run) release() error {
 		return err
 	}
 	if r.spec.Security != dag.SecurityInsecure {
-		prog, err := r.s.seccomp()
+		prog, err := r.seccomp()
 		if err != nil {
 			return err
 		}
@@ -189,6 +190,14 @@ func (r *run) release() error {
 	// The end stays open, so that the process's write finds a reader.
 	r.closers = append(r.closers, fifo)
 	return nil
+}
+
+// seccomp is the program for this run.
+func (r *run) seccomp() ([]byte, error) {
+	if len(r.spec.CapAdd)+len(r.spec.CapDrop) > 0 {
+		return seccompFor(r.spec)
+	}
+	return r.s.seccomp()
 }
 
 // makeCwd makes the working directory if it is missing, owned by the user that

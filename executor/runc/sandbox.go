@@ -106,6 +106,9 @@ func check(spec *sandbox.Spec) error {
 			return fmt.Errorf("run container: mount destination %q is not an absolute path below /", m.Dest)
 		}
 	}
+	if err := checkDevices(spec.Devices); err != nil {
+		return fmt.Errorf("run container: %w", err)
+	}
 	switch spec.Network {
 	case dag.NetDefault, dag.NetNone, dag.NetHost:
 	default:

@@ -32,6 +32,13 @@ type Spec struct {
 	Security dag.Security
 	Limits   dag.Limits
 	ShmSize  int64 // bytes; 0: 64 MiB
+	// DNS replaces what this machine's resolv.conf says; nil keeps it.
+	DNS *dag.DNS
+	// CapAdd and CapDrop change the capabilities that a sandboxed process has
+	// ("CAP_SYS_ADMIN", or "ALL").
+	CapAdd, CapDrop []string
+	// Devices are made in /dev and may be used, beside the usual ones.
+	Devices []Device
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -57,6 +64,16 @@ type Mount struct {
 	Selector string
 	Tmpfs    *Tmpfs
 	ReadOnly bool
+}
+
+// Device is a device node.
+type Device struct {
+	Path         string // below /dev
+	Block        bool   // else a character device
+	Major, Minor int64
+	Mode         uint32 // permissions
+	UID, GID     uint32
+	Access       string // of "rwm"
 }
 
 // Tmpfs is an empty file system in memory.

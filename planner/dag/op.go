@@ -78,6 +78,32 @@ type Exec struct {
 	SecretEnv []SecretEnv `json:",omitempty"`
 	Devices   []Device    `json:",omitempty"`
 	ShmSize   int64       `json:",omitempty"` // bytes
+	// The following are asked for on the command line.
+	DNS     *DNS     `json:",omitempty"`
+	CapAdd  []string `json:",omitempty"` // "CAP_SYS_ADMIN"
+	CapDrop []string `json:",omitempty"`
+	// Volumes are no part of any content: a step that has some is not cached.
+	Volumes     []Volume     `json:",omitempty"`
+	HostDevices []HostDevice `json:",omitempty"`
+}
+
+// DNS replaces what the host's resolv.conf says.
+type DNS struct {
+	Servers, Search, Options []string `json:",omitempty"`
+}
+
+// Volume is a file or folder of the host that a process sees at Dest. Overlay
+// drops what is written to it.
+type Volume struct {
+	Source, Dest string
+	ReadOnly     bool `json:",omitempty"`
+	Overlay      bool `json:",omitempty"`
+}
+
+// HostDevice is a device node of the host that a process may use at Dest. Access
+// is of "rwm".
+type HostDevice struct {
+	Source, Dest, Access string
 }
 
 // HostAlias is a line of /etc/hosts.

@@ -115,6 +115,7 @@ func (t *text) exec(op *Exec) {
 	for _, s := range op.SecretEnv {
 		t.field("secret env", s.Name+" id="+s.ID+required(s.Required))
 	}
+	t.options(op)
 	for _, d := range op.Devices {
 		t.field("device", d.Name+required(d.Required))
 	}

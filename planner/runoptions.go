@@ -1,0 +1,52 @@
+package planner
+
+import (
+	"slices"
+
+	"layered.build/builder/planner/dag"
+)
+
+// RunOptions apply to every RUN. They are part of what a step is.
+type RunOptions struct {
+	DNS             *dag.DNS
+	CapAdd, CapDrop []string // "CAP_SYS_ADMIN", sorted
+	// Volumes are folders of the host. What they hold has no key: a RUN that has
+	// some always runs.
+	Volumes     []dag.Volume
+	HostDevices []dag.HostDevice
+	// Devices are requested for every RUN beside its own (CDI names).
+	Devices []dag.Device
+}
+
+// apply gives a process the options and reports whether its result must not be
+// taken from the cache.
+func (o *RunOptions) apply(exec *dag.Exec) (volatile bool) {
+	if o.DNS != nil {
+		d := *o.DNS
+		exec.DNS = &d
+	}
+	exec.CapAdd, exec.CapDrop = slices.Clone(o.CapAdd), slices.Clone(o.CapDrop)
+	exec.Volumes, exec.HostDevices = slices.Clone(o.Volumes), slices.Clone(o.HostDevices)
+	exec.Devices = append(exec.Devices, o.Devices...)
+	return len(o.Volumes) > 0
+}
+
+// override changes what a stage takes over from its base: variables are added,
+// labels removed. (UnsetEnv is for the result, see finish.)
+func (o *Options) override(img *ImageConfig) {
+	for _, kv := range o.Env {
+		img.Config.Env = setEnv(img.Config.Env, kv[0], kv[1])
+	}
+	for _, name := range o.UnsetLabels {
+		delete(img.Config.Labels, name)
+	}
+}
+
+// unset removes variables from the resulting image.
+func (o *Options) unset(img *ImageConfig) {
+	for _, name := range o.UnsetEnv {
+		img.Config.Env = slices.DeleteFunc(img.Config.Env, func(kv string) bool {
+			return len(kv) > len(name) && kv[:len(name)] == name && kv[len(name)] == '='
+		})
+	}
+}
