@@ -37,11 +37,17 @@ func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
 	return a, nil
 }
 
-// View returns a read-only mount of a stack, materializing it.
+// View returns a read-only mount of a stack, materializing it. Its layers are in
+// use until Unpin or Close.
 func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) {
 	if err := s.Materialize(ctx, stack); err != nil {
 		return Mount{}, err
 	}
+	s.mu.Lock()
+	for _, l := range stack {
+		s.views[l.ID] = true
+	}
+	s.mu.Unlock()
 	lowers, root, err := s.lowers(stack)
 	if err != nil {
 		return Mount{}, fmt.Errorf("view stack: %w", err)

@@ -56,7 +56,7 @@ func BenchmarkMaterializeFile(b *testing.B) {
 		b.StopTimer()
 		u1, s1 := cpuTime(b)
 		user, sys = user+u1-u0, sys+s1-s0
-		if err := s.Remove(l.ID); err != nil {
+		if err := s.Remove(b.Context(), l.ID); err != nil {
 			b.Fatal(err)
 		}
 		s.Close()

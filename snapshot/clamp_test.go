@@ -180,7 +180,7 @@ func TestClampOriginalsRemoved(t *testing.T) {
 			t.Errorf("the large file counts twice: %d bytes in all", sum)
 		}
 		for _, l := range made {
-			if err := s.Remove(l.ID); err != nil {
+			if err := s.Remove(t.Context(), l.ID); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -43,7 +43,7 @@ func FuzzImport(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer s.Remove(l.ID)
+		defer s.Remove(t.Context(), l.ID)
 		r, err := s.Tar(t.Context(), l)
 		if err != nil {
 			t.Fatal(err)

@@ -78,6 +78,9 @@ func (s *Store) Unpin() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known.Clear()
+	s.mu.Lock()
+	clear(s.views)
+	s.mu.Unlock()
 	err := s.owner.f.Truncate(0)
 	if err == nil {
 		_, err = s.owner.f.Seek(0, 0)
@@ -130,7 +133,7 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	c := &Collection{s: s, pinned: map[string]bool{}}
-	err = c.readPins()
+	err = c.readPins(false)
 	if err == nil {
 		err = fn(c)
 	}
@@ -142,8 +145,8 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 	return errors.Join(errs...)
 }
 
-// readPins reads what living processes use.
-func (c *Collection) readPins() error {
+// readPins reads what living processes use, perhaps without this one.
+func (c *Collection) readPins(skipOwn bool) error {
 	names, err := os.ReadDir(c.s.path(locksDir))
 	if err != nil {
 		return fmt.Errorf("read pins: %w", err)
@@ -152,7 +155,11 @@ func (c *Collection) readPins() error {
 		if !strings.HasPrefix(n.Name(), "p") {
 			continue
 		}
-		if n.Name() != c.s.name {
+		isOwn := n.Name() == c.s.name
+		if isOwn && skipOwn {
+			continue
+		}
+		if !isOwn {
 			if dead, err := c.s.isDead(n.Name()); err != nil {
 				return fmt.Errorf("read pins: %w", err)
 			} else if dead {
@@ -212,7 +219,7 @@ func (c *Collection) Discard(path string) error { return c.move(path) }
 // layer's id, or "b" and a blob's hexadecimal digest.
 func (s *Store) Pins() (map[string]bool, error) {
 	c := Collection{s: s, pinned: map[string]bool{}}
-	return c.pinned, c.readPins()
+	return c.pinned, c.readPins(false)
 }
 
 // Pins returns what living processes use, as Store.Pins does.

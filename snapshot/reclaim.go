@@ -69,24 +69,6 @@ func (s *Store) reclaimLocks(ctx context.Context) error {
 	return nil
 }
 
-// Remove deletes a layer's data. It is no error if there is none. The caller makes
-// sure that nothing uses the layer; one that is mounted stays readable until it is
-// unmounted only as far as it has been opened.
-func (s *Store) Remove(id LayerID) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	tmp := s.tempName(tmpDir)
-	err := os.Rename(s.layerPath(id), tmp)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove layer %s: %w", id, err)
-	}
-	return removeAll(tmp)
-}
-
 // Usage returns the bytes on disk of a layer in all its forms, without blobs. What
 // layers share by hard links (see Clamp) counts for each of them in proportion, so
 // that the sum over all layers is what the disk holds.

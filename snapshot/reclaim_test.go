@@ -134,7 +134,16 @@ func TestSecondStore(t *testing.T) {
 	if n, err := b.Usage(l.ID); err != nil || n == 0 {
 		t.Errorf("usage: %d %v", n, err)
 	}
-	if err := b.Remove(l.ID); err != nil {
+	if err := b.Remove(t.Context(), l.ID); !errors.Is(err, snapshot.ErrInUse) {
+		t.Errorf("remove what another store uses: %v", err)
+	}
+	if err := a.Materialize(t.Context(), snapshot.Stack{l}); err != nil {
+		t.Error(err)
+	}
+	if err := a.Unpin(); err != nil {
+		t.Error(err)
+	}
+	if err := b.Remove(t.Context(), l.ID); err != nil {
 		t.Error(err)
 	}
 	if a.Has(l.ID) {
@@ -143,7 +152,7 @@ func TestSecondStore(t *testing.T) {
 	if err := a.Materialize(t.Context(), snapshot.Stack{l}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("materialize what was removed: %v", err)
 	}
-	if err := b.Remove(l.ID); err != nil {
+	if err := b.Remove(t.Context(), l.ID); err != nil {
 		t.Errorf("remove again: %v", err)
 	}
 }

@@ -46,6 +46,7 @@ type Store struct {
 	closed  bool
 	lazy    map[LayerID]lazyLayer // what AddLazy registered
 	actives map[*Active]bool      // not yet committed or discarded
+	views   map[LayerID]bool      // in mounts that View returned
 }
 
 // The folders of a store.
@@ -84,6 +85,7 @@ func Open(root string, opts Options) (*Store, error) {
 		maker:   newMaker(),
 		lazy:    map[LayerID]lazyLayer{},
 		actives: map[*Active]bool{},
+		views:   map[LayerID]bool{},
 	}
 	s.blobs = &Blobs{s: s}
 	if err := s.lockOwner(); err != nil {
