@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -53,9 +54,7 @@ func (s *Images) Holdings() ([]Holding, error) {
 			}
 		}
 		for _, n := range h.Names {
-			if m := names[n].Manifest; m != nil {
-				h.Blobs = append(h.Blobs, m.Digest)
-			}
+			h.Blobs = append(h.Blobs, names[n].blobs()...)
 		}
 		out = append(out, h)
 	}
@@ -70,11 +69,20 @@ func (s *Images) LostNames() ([]string, error) {
 	}
 	var lost []string
 	for n, t := range names {
-		if _, err := os.Lstat(s.recordPath(t.Config)); errors.Is(err, fs.ErrNotExist) {
+		ids := []digest.Digest{t.Config}
+		for _, m := range t.Images {
+			ids = append(ids, m.Config)
+		}
+		if slices.ContainsFunc(ids, s.isLost) {
 			lost = append(lost, n)
 		}
 	}
 	return lost, nil
+}
+
+func (s *Images) isLost(id digest.Digest) bool {
+	_, err := os.Lstat(s.recordPath(id))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Step is a V1 record: an image that one instruction made.
@@ -127,7 +135,7 @@ func (s *Images) RemoveDangling(id digest.Digest) (bool, error) {
 			return err
 		}
 		removed = true
-		return removeRecord(s.recordPath(id))
+		return s.removeRecord(id)
 	})
 	return removed, err
 }
@@ -145,15 +153,8 @@ func (s *Images) Drop(id digest.Digest, lost ...string) error {
 		if err := s.writeNames(names); err != nil || id == "" {
 			return err
 		}
-		return removeRecord(s.recordPath(id))
+		return s.removeRecord(id)
 	})
-}
-
-func removeRecord(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove image: %w", err)
-	}
-	return nil
 }
 
 // Fetchable reports whether a registry is known to have a layer.

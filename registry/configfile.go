@@ -23,6 +23,7 @@ type configFile struct {
 		Mirrors  []string `toml:"mirrors"`
 		Insecure bool     `toml:"insecure"`
 	} `toml:"registry"`
+	GC gcSettings `toml:"gc"` // see ReadGC
 }
 
 func (r *routing) readConfig(path string) error {

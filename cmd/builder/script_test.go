@@ -18,6 +18,7 @@ func TestMain(m *testing.M) {
 		"builder":   func() { os.Exit(run()) },
 		"du-equals": program(duEquals),
 		"damage":    program(damage),
+		"churn":     program(churn),
 	})
 }
 

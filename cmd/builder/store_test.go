@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // duEquals fails unless the total of `builder du --format json` is within 2 % of
@@ -61,6 +64,71 @@ func damage() error {
 		}
 	}
 	return nil
+}
+
+// churn builds and runs images in several processes at once while others prune the
+// store again and again, and fails if any of them does. It ends after 40 builds.
+func churn() error {
+	const builders, rounds = 4, 10
+	done := make(chan struct{})
+	var builds, prunes errgroup.Group
+	for n := range builders {
+		builds.Go(func() error {
+			for round := range rounds {
+				if err := buildAndRun(n, round); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for range 2 {
+		prunes.Go(func() error {
+			for {
+				select {
+				case <-done:
+					return nil
+				default:
+				}
+				if _, err := output("builder", "prune", "-a", "-f"); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	err := builds.Wait()
+	close(done)
+	return errors.Join(err, prunes.Wait())
+}
+
+// buildAndRun builds an image under a name, runs it, and takes the name away.
+func buildAndRun(n, round int) error {
+	name := fmt.Sprintf("churn%d", n)
+	arg := fmt.Sprintf("N=%d", round/2*builderStride+n%2)
+	if _, err := output("builder", "build", "-q", "-t", name, "--build-arg", arg, "churn"); err != nil {
+		return err
+	}
+	got, err := output("builder", "run", "--rm", name, "cat", "/first", "/second")
+	if err != nil {
+		return err
+	}
+	if want := strings.Repeat(arg+"\n", 2); got != want {
+		return fmt.Errorf("%s holds %q, not %q", name, got, want)
+	}
+	_, err = output("builder", "rmi", name)
+	return err
+}
+
+// builderStride keeps the contents of rounds apart; two builders share each.
+const builderStride = 2
+
+func output(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, exit.Stderr)
+	}
+	return string(out), err
 }
 
 // program makes a command of the scripts of a function.

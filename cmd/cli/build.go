@@ -63,7 +63,10 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, j.Close()) }()
+	defer func() {
+		a.autoCollect(ctx, j.engine)
+		err = errors.Join(err, j.Close())
+	}()
 	if j.call.what != callBuild {
 		return j.answer(ctx)
 	}
@@ -168,6 +171,7 @@ func (j *job) run(ctx context.Context) (*product, error) {
 		return nil, err
 	}
 	j.engine.reclaim(ctx, j.app.std.Err)
+	j.app.autoCollect(ctx, j.engine) // of a disk that is full already
 	if err := j.makePlan(ctx); err != nil {
 		return nil, err
 	}

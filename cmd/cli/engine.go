@@ -136,5 +136,9 @@ func (a *app) withEngine(fn func(*engine) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(e), e.Close())
+	err = fn(e)
+	if e.store.Written() > 0 {
+		a.autoCollect(context.Background(), e)
+	}
+	return errors.Join(err, e.Close())
 }

@@ -75,15 +75,19 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Pruned{}
+	out := &Pruned{Left: total}
+	keep := o.Budget.keep(total, free)
+	if total <= keep && o.Budget != (Budget{}) {
+		return out, nil
+	}
 	err = s.Layers.Collect(ctx, func(c *snapshot.Collection) error {
 		r, err := s.read(ctx, c.Pins())
 		if err != nil {
 			return err
 		}
-		p := pruning{s: s, c: c, r: r, gone: map[snapshot.LayerID]bool{}, out: out}
+		p := pruning{s: s, c: c, r: r, gone: map[snapshot.LayerID]bool{}, out: out, all: o.All && o.Match == nil}
 		p.items = items(s.Layers.Root(), parts, r)
-		p.choose(o, total, o.Budget.keep(total, free))
+		p.choose(o, total, keep)
 		return p.apply()
 	})
 	out.Left = total - out.Bytes
@@ -113,6 +117,7 @@ type pruning struct {
 	chosen []Item
 	gone   map[snapshot.LayerID]bool
 	out    *Pruned
+	all    bool // also images of steps whose layers stay
 }
 
 // choose decides what goes.
@@ -252,8 +257,8 @@ func (p *pruning) removeLocked(it Item) (bool, error) {
 	return true, p.c.Discard(filepath.Join(p.s.Layers.Root(), it.path))
 }
 
-// removeSteps removes the images of steps whose layers are gone, except those that
-// lead to a kept image.
+// removeSteps removes the images of steps whose layers are gone, or all, except
+// those that lead to a kept image.
 func (p *pruning) removeSteps(images []registry.Holding) error {
 	kept := map[string]bool{}
 	parents := map[string]string{}
@@ -270,7 +275,9 @@ func (p *pruning) removeSteps(images []registry.Holding) error {
 		lost := slices.ContainsFunc(st.Stack, func(l snapshot.Layer) bool {
 			return p.gone[l.ID] || p.r.layers[l.ID] == nil && !p.r.pinned(l.ID)
 		})
-		if lost && !kept[st.ID] {
+		// The next build of what is not built any more writes it again.
+		unused := p.all && !slices.ContainsFunc(st.Stack, func(l snapshot.Layer) bool { return p.r.pinned(l.ID) })
+		if (lost || unused) && !kept[st.ID] {
 			errs = append(errs, p.s.Images.RemoveStep(st.ID))
 		}
 	}
