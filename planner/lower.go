@@ -65,6 +65,9 @@ func (l *lowering) begin(st *stage) {
 		}
 	case st.from == scratchName:
 		st.state = state{img: emptyImage(l.target), platform: l.target}
+		if st.plat != nil && st.plat.OS == l.target.OS { // BuildKit ignores it
+			st.platform = *st.plat
+		}
 		if st.files != nil {
 			l.filesRoot(st)
 		}
@@ -289,6 +292,7 @@ func (l *lowering) finish(img *Image) {
 	if l.implicit {
 		return
 	}
+	img.Platform = clonePlatform(l.target)
 	c, t := &img.Config.Platform, l.target
 	same := c.OS == t.OS && c.Architecture == t.Architecture
 	c.OS, c.Architecture = t.OS, t.Architecture

@@ -99,8 +99,10 @@ type Plan struct {
 
 // Image is one stage as an image: its base, its instructions, its result.
 type Image struct {
-	Stage    string // name, or "stage-N"
-	Index    int
+	Stage string // name, or "stage-N"
+	Index int
+	// Platform is what the stage's steps run on; for a target whose platform was
+	// asked for, that one.
 	Platform ocispec.Platform
 	// Base is nil for scratch. For a stage built on another stage it is that
 	// stage's base, and Instructions begin with that stage's.

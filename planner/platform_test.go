@@ -46,3 +46,19 @@ func TestWindowsPaths(t *testing.T) {
 		t.Errorf("another drive: %v", err)
 	}
 }
+
+// A stage from scratch with a platform of its own runs there; the image that is
+// asked for is for its target all the same.
+func TestScratchPlatform(t *testing.T) {
+	p := mustPlan(t, "FROM --platform=$BUILDPLATFORM scratch AS b\nRUN [\"/x\"]\nFROM --platform=$BUILDPLATFORM scratch\nCOPY --from=b / /", Options{
+		Platforms: []ocispec.Platform{{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "amd64"}},
+	})
+	if n := strings.Count(p.Graph.String(), "exec linux/amd64 "); n != 1 {
+		t.Errorf("%d steps run on the machine, want one for both platforms:\n%s", n, p.Graph)
+	}
+	for i, arch := range []string{"arm64", "amd64"} {
+		if got := p.Targets[i]; got.Platform.Architecture != arch || got.Config.Architecture != arch {
+			t.Errorf("target %d: %v, configuration %s", i, got.Platform, got.Config.Architecture)
+		}
+	}
+}

@@ -134,12 +134,12 @@ func (s *Images) ResolveLocal(ref string) (*Image, error) {
 	}
 	if r, err := ParseReference(ref); err == nil {
 		if t, ok := lookupName(names, r); ok {
-			return s.load(t.Config, t.Manifest, names)
+			return s.load(t.Config, t.Manifest, names, false)
 		}
 	}
 	id, err := s.byPrefix(ref)
 	if err == nil {
-		return s.load(id, nil, names)
+		return s.load(id, nil, names, true)
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return nil, err
@@ -202,8 +202,10 @@ func (s *Images) prefixed(sub, prefix string) (string, error) {
 	return strings.TrimSuffix(entries[i].Name(), ".json"), nil
 }
 
-// load reads an image with all of its metadata.
-func (s *Images) load(id digest.Digest, manifest *ocispec.Descriptor, names map[string]nameTarget) (*Image, error) {
+// load reads an image with all of its metadata. With first, an image
+// without a manifest gets the one that it was first known by: for images that are
+// asked for by id. What a name means has the name's manifest, or none yet.
+func (s *Images) load(id digest.Digest, manifest *ocispec.Descriptor, names map[string]nameTarget, first bool) (*Image, error) {
 	rec, err := s.record(id)
 	if err != nil {
 		return nil, err
@@ -216,7 +218,7 @@ func (s *Images) load(id digest.Digest, manifest *ocispec.Descriptor, names map[
 	if img.Config, err = decodeConfig(raw); err != nil {
 		return nil, err
 	}
-	if manifest == nil {
+	if manifest == nil && first {
 		manifest = rec.Manifest
 	}
 	if manifest == nil {

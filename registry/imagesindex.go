@@ -109,7 +109,7 @@ func (s *Images) ResolveIndex(ref string) (*Index, error) {
 	}
 	x := &Index{}
 	for _, m := range t.Images {
-		img, err := s.load(m.Config, m.Manifest, names)
+		img, err := s.load(m.Config, m.Manifest, names, false)
 		if err != nil {
 			return nil, err
 		}

@@ -133,6 +133,28 @@ func TestIndexPushPull(t *testing.T) {
 	}
 }
 
+// An image that was stored with annotations, and then without, has none.
+func TestManifestIsTheNames(t *testing.T) {
+	isolate(t)
+	c := newTestClient(t, quick)
+	plain := madeImage(t, c)
+	noted, err := c.Shape(t.Context(), plain, Form{Annotations: map[string]string{"a": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, img := range map[string]*Image{"noted": noted, "plain": plain} {
+		if err := c.images.Put(t.Context(), img, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]bool{"noted": true, "plain": false} {
+		img, err := c.images.ResolveLocal(name)
+		if err != nil || (img.Manifest != nil) != want {
+			t.Errorf("%s: manifest %v, %v", name, img.Manifest, err)
+		}
+	}
+}
+
 func TestPushByDigest(t *testing.T) {
 	isolate(t)
 	reg := newTestRegistry(t)
