@@ -54,7 +54,9 @@ type job struct {
 	dirs    *source.Contexts
 	ahead   *ahead
 	remote  *source.Remote
-	before  string // the image or step that the failed step would have run on
+	// endAgent ends the ssh agent that git is given, if there is one.
+	endAgent func() error
+	before   string // the image or step that the failed step would have run on
 }
 
 // build is `builder build`.
@@ -155,14 +157,14 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 		StateDir: j.engine.path("contexts"),
 	}
 	if err := j.openRemote(); err != nil {
-		return nil, errors.Join(err, j.engine.Close(), j.context.Close())
+		return nil, errors.Join(err, j.closeRemote(), j.engine.Close(), j.context.Close())
 	}
 	return j, nil
 }
 
 // Close releases what the build used.
 func (j *job) Close() error {
-	return errors.Join(j.dirs.Close(), j.remote.Close(), j.engine.Close(), j.context.Close())
+	return errors.Join(j.dirs.Close(), j.closeRemote(), j.engine.Close(), j.context.Close())
 }
 
 // run plans, solves, and writes the outputs.

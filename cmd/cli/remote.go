@@ -1,23 +1,61 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 
+	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/source"
 )
 
 // openRemote prepares fetching what the build takes from other machines.
-func (j *job) openRemote() (err error) {
+func (j *job) openRemote() error {
+	sock, err := j.gitAgent()
+	if err != nil {
+		return err
+	}
 	j.remote, err = source.NewRemote(source.RemoteOptions{
-		Dir: j.engine.path("sources"), Secrets: j.secrets, Version: j.app.version,
-		SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"),
-		LocalGit:    j.context.remote != nil && j.context.remote.git != nil && j.context.remote.git.Local,
+		Dir: j.engine.path("sources"), Secrets: j.secrets, Version: j.app.version, SSHAuthSock: sock,
+		LocalGit: j.context.remote != nil && j.context.remote.git != nil && j.context.remote.git.Local,
 	})
 	return err
+}
+
+// gitAgent is the socket of the ssh agent for git: that of --ssh default, else the
+// user's. Closing the job ends it.
+func (j *job) gitAgent() (string, error) {
+	if j.agents["default"] == nil {
+		return os.Getenv("SSH_AUTH_SOCK"), nil
+	}
+	dir, err := os.MkdirTemp("", "builder-ssh-")
+	if err != nil {
+		return "", err
+	}
+	sock, stop, err := local.AgentSocket(dir, func() (io.ReadWriteCloser, error) {
+		return j.agents.Dial(context.Background(), "default")
+	})
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	j.endAgent = func() error { return errors.Join(stop(), os.RemoveAll(dir)) }
+	return sock, nil
+}
+
+// closeRemote ends what openRemote began.
+func (j *job) closeRemote() error {
+	var errs []error
+	if j.remote != nil {
+		errs = append(errs, j.remote.Close())
+	}
+	if j.endAgent != nil {
+		errs = append(errs, j.endAgent())
+	}
+	return errors.Join(errs...)
 }
 
 // isRemoteFailure reports whether another machine failed, or the way to it.

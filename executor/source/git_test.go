@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -389,5 +391,55 @@ func TestGitLocal(t *testing.T) {
 	src := gitSrc("file://"+repo.dir+"/.git", "master")
 	if got := files(t, openRemote(t, r, src)); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Error(got)
+	}
+}
+
+// TestGitSSH: ssh is called without the user's configuration, with the agent, and
+// asks nothing.
+func TestGitSSH(t *testing.T) {
+	repo := newRepo(t, "sha1")
+	repo.commit("foo", "one\n", 0o644)
+	bin, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
+	script := "#!/bin/sh\necho \"$@ agent=$SSH_AUTH_SOCK\" >>" + log + "\nfor last; do :; done\nGIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' exec sh -c \"$last\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	dir := t.TempDir()
+	r := newRemote(t, RemoteOptions{Dir: dir, SSHAuthSock: "/agent"})
+	for _, url := range []string{"git@example.org:" + repo.dir + "/.git", "ssh://git@example.org:22" + repo.dir + "/.git"} {
+		if got := files(t, openRemote(t, r, gitSrc(url, "master"))); !slices.Equal(got, []string{"foo 0644 one"}) {
+			t.Error(got)
+		}
+	}
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"-F /dev/null", "BatchMode=yes", "StrictHostKeyChecking=accept-new", dir + "/git/known_hosts", "agent=/agent"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("ssh was called without %s:\n%s", want, b)
+		}
+	}
+}
+
+// TestGitCancel: a build that ends takes git and its helpers along.
+func TestGitCancel(t *testing.T) {
+	newRepo(t, "sha1") // skips without git
+	release, askedOnce := make(chan struct{}), make(chan struct{}, 8)
+	s := newSite(t, func(http.ResponseWriter, *http.Request) { askedOnce <- struct{}{}; <-release })
+	t.Cleanup(func() { close(release) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	var wg sync.WaitGroup
+	wg.Go(func() { <-askedOnce; cancel(why) })
+	_, err := newRemote(t, RemoteOptions{}).Open(ctx, gitSrc(s.URL+"/x.git", "master"))
+	if !errors.Is(err, why) {
+		t.Error(err)
+	}
+	wg.Wait()
+	left, _ := exec.Command("pgrep", "-f", s.URL).Output()
+	if len(left) != 0 {
+		t.Errorf("processes left: %s", left)
 	}
 }

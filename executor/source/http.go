@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -156,26 +157,50 @@ func (r *Remote) revalidate(ctx context.Context, url string) (*httpEntry, error)
 		ETag: etagValue(resp.Header.Get("ETag")), LastModified: resp.Header.Get("Last-Modified"),
 		Filename: fileName(url, resp.Header.Get("Content-Disposition")),
 	}
-	if e.Digest, e.Size, err = r.saveBlob(&patient{ctx: ctx, url: url, r: resp.Body}); err != nil {
+	body := newPatient(ctx, url, resp.Body)
+	e.Digest, e.Size, err = r.saveBlob(body)
+	body.stop()
+	if err != nil {
 		return nil, err
 	}
 	return e, r.writeMeta(url, known, e)
 }
 
-// patient gives the errors of a body their names.
+// maxSilence is how long a server may send nothing in the middle of a file.
+const maxSilence = 2 * time.Minute
+
+// patient reads a body and gives its errors their names. It ends the connection
+// when nothing comes any more.
 type patient struct {
-	ctx context.Context
-	url string
-	r   io.Reader
+	ctx    context.Context
+	url    string
+	body   io.ReadCloser
+	timer  *time.Timer
+	silent atomic.Bool
 }
+
+func newPatient(ctx context.Context, url string, body io.ReadCloser) *patient {
+	p := &patient{ctx: ctx, url: url, body: body}
+	p.timer = time.AfterFunc(maxSilence, func() {
+		p.silent.Store(true)
+		body.Close()
+	})
+	return p
+}
+
+func (p *patient) stop() { p.timer.Stop() }
 
 // Read implements io.Reader.
 func (p *patient) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	if err != nil && err != io.EOF {
-		err = requestError(p.ctx, p.url, err)
+	n, err := p.body.Read(b)
+	p.timer.Reset(maxSilence)
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case p.silent.Load():
+		err = fmt.Errorf("the server sent nothing for %s", maxSilence)
 	}
-	return n, err
+	return n, requestError(p.ctx, p.url, err)
 }
 
 // head asks whether a download is current. A server that does not answer HEAD is

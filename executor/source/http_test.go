@@ -41,6 +41,9 @@ func newSite(t *testing.T, h http.HandlerFunc) *site {
 		if v := r.Header.Get("Authorization"); v != "" {
 			line += " authorization " + v
 		}
+		if ua := r.UserAgent(); strings.HasPrefix(ua, "builder/") && !strings.Contains(ua, "buildkit/v") {
+			line += " agent " + ua
+		}
 		s.log = append(s.log, line)
 		h := s.handler
 		s.mu.Unlock()
