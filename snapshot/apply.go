@@ -19,15 +19,16 @@ import (
 // nodes in memory say all about it: no path is ever resolved by the kernel
 // through a symlink.
 type applier struct {
-	ctx   context.Context
-	s     *Store
-	m     *maker
-	spec  applySpec
-	tmp   string
-	dir   string
-	split *splitWriter
-	pool  *writePool
-	below Tree // of the layers below; nil until it is needed
+	ctx    context.Context
+	s      *Store
+	m      *maker
+	spec   applySpec
+	tmp    string
+	dir    string
+	split  *splitWriter
+	pool   *writePool
+	looked bool // for what lies below, or would if anything did
+	below  Tree // of the layers below; nil until it is needed
 
 	nodes     map[string]*node
 	whiteouts map[string]bool

@@ -8,7 +8,7 @@ import (
 
 // finish makes whiteouts, completes directories and writes the manifest.
 func (a *applier) finish() (*layerRecord, error) {
-	rec := &layerRecord{Foreign: true, Root: a.root}
+	rec := &layerRecord{Foreign: true, Root: a.root, Movable: a.isMovable()}
 	if len(a.spec.parent) > 0 {
 		if err := a.hideBelow(rec); err != nil {
 			return nil, err

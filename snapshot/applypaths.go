@@ -38,6 +38,7 @@ func (a *applier) Lstat(p string) (*Entry, error) {
 			return nil, notExist("lstat", p)
 		}
 	}
+	a.looked = true
 	if len(a.spec.parent) == 0 {
 		return nil, notExist("lstat", p)
 	}

@@ -90,6 +90,9 @@ func (t *layerTask) run(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("layer %s (%s) is not in the store: %w", id, t.layer.DiffID, fs.ErrNotExist)
 	}
+	if t.s.borrow(ctx, lazy) {
+		return nil
+	}
 	if err := t.s.fetchLayer(ctx, lazy, t.lower); err != nil {
 		return fmt.Errorf("pull layer %s: %w", lazy.Blob.Digest, err)
 	}

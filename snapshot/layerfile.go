@@ -39,6 +39,9 @@ type layerRecord struct {
 	Whiteouts bool `json:",omitempty"`
 	// Foreign says that the tar is somebody else's, to be rebuilt from tarsplit.
 	Foreign bool `json:",omitempty"`
+	// Movable says that the directory of a foreign layer is the same whatever lies
+	// below.
+	Movable bool `json:",omitempty"`
 	// Times says what an epoch would change; nil for foreign layers.
 	Times *layerTimes `json:",omitempty"`
 }
@@ -152,6 +155,7 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("publish layer %s: %w", rec.Layer.ID, err)
 	}
+	s.noteMovable(rec)
 	return rec.Layer, nil
 }
 

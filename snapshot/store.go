@@ -46,6 +46,7 @@ type Store struct {
 	closed  bool
 	lazy    map[LayerID]lazyLayer // what AddLazy registered
 	actives map[*Active]bool      // not yet committed or discarded
+	byDiff  map[DiffID][]LayerID  // of Movable layers; nil until it is needed
 	views   map[LayerID]bool      // in mounts that View returned
 }
 
