@@ -41,6 +41,8 @@ type MissingError struct {
 	// Pattern is the ignore pattern that hides the path, which does exist; ""
 	// if it does not.
 	Pattern string
+	// Near is a path that exists and may have been meant; "" if there is none.
+	Near string
 }
 
 // Error implements error.

@@ -21,6 +21,8 @@ const (
 	hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 	syntaxArg   = "BUILDKIT_SYNTAX"
 	checkArg    = "BUILDKIT_DOCKERFILE_CHECK"
+	// cacheNamespaceArg keeps the cache mounts of builds apart.
+	cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
 )
 
 // Build plans the images that a Dockerfile and options ask for. Mistakes in the

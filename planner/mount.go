@@ -54,6 +54,9 @@ func (in *instruction) files(m *instructions.Mount, src *source, exec *dag.Exec,
 		if mount.ID = m.CacheID; mount.ID == "" {
 			mount.ID = path.Clean(m.Target)
 		}
+		if ns := in.args[cacheNamespaceArg]; ns != "" {
+			mount.ID = ns + "/" + mount.ID
+		}
 	}
 	if m.Type == instructions.MountTypeBind || m.Type == instructions.MountTypeCache && src != nil {
 		edge, name, err := in.input(src)

@@ -252,5 +252,5 @@ func (j *job) explain(err error) error {
 	if j.file == nil {
 		return err
 	}
-	return &sourceError{err: err, file: j.file, before: j.before}
+	return &sourceError{err: err, file: j.file, before: j.before, ignore: j.context.ignore}
 }

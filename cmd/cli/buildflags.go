@@ -63,7 +63,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")
 	fs.StringSliceVar(&f.allow, "allow", nil, "grant "+strings.Join(permissions(), ", "))
-	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME]")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
 	f.limits.register(fs)

@@ -22,6 +22,7 @@ type sourceError struct {
 	file *parser.File
 	// before names what the failed step would have run on, "" if unknown.
 	before string
+	ignore *parser.Ignore // of the context; may be nil
 }
 
 // Error implements error.
@@ -123,6 +124,7 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.Is(step, executor.ErrNotAllowed) {
 		out = append(out, "grant it with --allow network.host or --allow security.insecure")
 	}
+	out = append(out, missingHint(err)...)
 	var secret *executor.MissingSecretError
 	if errors.As(step, &secret) {
 		out = append(out, fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID))
@@ -142,4 +144,24 @@ func hints(err error, step *executor.StepError) []string {
 		out = append(out, "to try the step by hand: builder run --rm -it "+src.before+" sh")
 	}
 	return out
+}
+
+// missingHint says what became of a file that a step looks for.
+func missingHint(err error) []string {
+	var missing *executor.MissingError
+	if !errors.As(err, &missing) {
+		return nil
+	}
+	if missing.Near != "" {
+		return []string{fmt.Sprintf("did you mean %s?", missing.Near)}
+	}
+	var src *sourceError
+	if missing.Pattern == "" || !errors.As(err, &src) || src.ignore == nil {
+		return nil
+	}
+	p, excluded := src.ignore.Excluded(missing.Path)
+	if !excluded {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s:%d excludes it (%s); a later line !%s brings it back", p.File, p.Line, p.Text, missing.Path)}
 }

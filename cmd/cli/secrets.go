@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"layered.build/builder/executor"
 )
@@ -15,8 +18,9 @@ import (
 // maxSecret bounds a secret's size, as BuildKit does.
 const maxSecret = 500 << 10
 
-// secretSource is where one secret comes from: a file or a variable.
-type secretSource struct{ file, env string }
+// secretSource is where one secret comes from: a file, a variable or the output of a
+// command.
+type secretSource struct{ file, env, cmd string }
 
 // secrets are the secrets of a build by id. They are read when a step needs one.
 type secrets map[string]secretSource
@@ -36,6 +40,9 @@ func (s secrets) Secret(ctx context.Context, id string) ([]byte, error) {
 		}
 		return []byte(v), nil
 	}
+	if src.cmd != "" {
+		return commandSecret(ctx, id, src.cmd)
+	}
 	f, err := os.Open(src.file)
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", id, err)
@@ -51,7 +58,8 @@ func (s secrets) Secret(ctx context.Context, id string) ([]byte, error) {
 	return b, nil
 }
 
-// parseSecrets reads --secret values: id=ID[,src=FILE][,env=NAME][,type=file|env].
+// parseSecrets reads --secret values: id=ID[,src=FILE][,env=NAME][,cmd=COMMAND]
+// [,type=file|env].
 // Without src and env, the variable ID is taken if it is set, else the file ID.
 func parseSecrets(values []string) (secrets, error) {
 	out := secrets{}
@@ -79,13 +87,15 @@ func parseSecret(fields []field) (id string, src secretSource, err error) {
 			src.file = f.value
 		case "env":
 			src.env = f.value
+		case "cmd":
+			src.cmd = f.value
 		case "type":
 			if f.value != "file" && f.value != "env" {
 				return "", src, fmt.Errorf("unknown type %q (use file or env)", f.value)
 			}
 			kind = f.value
 		default:
-			return "", src, fmt.Errorf("unknown key %q (use id, src, env or type)", f.key)
+			return "", src, fmt.Errorf("unknown key %q (use id, src, env, cmd or type)", f.key)
 		}
 	}
 	if kind == "env" && src.env == "" {
@@ -97,8 +107,11 @@ func parseSecret(fields []field) (id string, src secretSource, err error) {
 	if id == "" {
 		return "", src, fmt.Errorf("id is missing")
 	}
-	if src.file != "" && src.env != "" {
-		return "", src, fmt.Errorf("src and env cannot be combined")
+	if src.file != "" && src.env != "" || src.cmd != "" && (src.file != "" || kind != "" || src.env != "") {
+		return "", src, fmt.Errorf("only one of src, env and cmd can be given")
+	}
+	if src.cmd != "" {
+		return id, src, nil
 	}
 	if src.file == "" && src.env == "" {
 		if _, ok := os.LookupEnv(id); ok && kind != "file" || kind == "env" {
@@ -128,6 +141,24 @@ func parseCSV(s string) ([]field, error) {
 	for _, p := range parts {
 		key, value, _ := strings.Cut(p, "=")
 		out = append(out, field{key: strings.ToLower(strings.TrimSpace(key)), value: value})
+	}
+	return out, nil
+}
+
+// commandSecret runs a command on this machine; what it prints is the secret,
+// without the line's end.
+func commandSecret(ctx context.Context, id, command string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: command %q: %w: %s", id, command, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	out = bytes.TrimSuffix(bytes.TrimSuffix(out, []byte("\n")), []byte("\r"))
+	if len(out) > maxSecret {
+		return nil, fmt.Errorf("secret %s: command %q printed more than %d bytes", id, command, maxSecret)
 	}
 	return out, nil
 }

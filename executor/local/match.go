@@ -210,5 +210,8 @@ func missing(t snapshot.Tree, name, real string, err error) error {
 	if x, ok := t.(interface{ ExcludedBy(string) (string, bool) }); ok {
 		m.Pattern, _ = x.ExcludedBy(real)
 	}
+	if m.Pattern == "" {
+		m.Near = nearest(t, name)
+	}
 	return m
 }
