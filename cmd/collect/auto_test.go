@@ -1,0 +1,72 @@
+package collect
+
+import (
+	"testing"
+	"time"
+)
+
+func TestBudget(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		b           Budget
+		total, free int64
+		keep        int64
+	}{
+		{"no bound removes all", Budget{}, 100, 50, 0},
+		{"reserved alone", Budget{Reserved: 30}, 100, 50, 30},
+		{"largest", Budget{MaxUsed: 60}, 100, 50, 60},
+		{"small enough", Budget{MaxUsed: 160}, 100, 50, 100},
+		{"enough is free", Budget{MinFree: 20}, 100, 50, 100},
+		{"too little is free", Budget{MinFree: 70}, 100, 50, 80},
+		{"reserved wins", Budget{Reserved: 90, MaxUsed: 60, MinFree: 70}, 100, 50, 90},
+		{"never below nothing", Budget{MinFree: 700}, 100, 50, 0},
+	} {
+		if got := c.b.keep(c.total, c.free); got != c.keep {
+			t.Errorf("%s: keeps %d, not %d", c.name, got, c.keep)
+		}
+	}
+}
+
+func TestIsDue(t *testing.T) {
+	now := time.Now()
+	b := Budget{Reserved: 10, MaxUsed: 100, MinFree: 5}
+	for _, c := range []struct {
+		name string
+		st   state
+		low  bool
+		due  bool
+	}{
+		{"never measured", state{}, false, true},
+		{"long ago", state{Checked: now.Add(-2 * recheck), Used: 1}, false, true},
+		{"measured in the future", state{Checked: now.Add(recheck), Used: 1}, false, true},
+		{"small", state{Checked: now, Used: 50, Written: 20}, false, false},
+		{"outgrown", state{Checked: now, Used: 50, Written: 60}, false, true},
+		{"could not be made smaller, little new", state{Checked: now, Used: 150, Written: 1}, false, false},
+		{"could not be made smaller, more new", state{Checked: now, Used: 150, Written: 10}, false, true},
+		{"full disk, just collected", state{Checked: now, Used: 50}, true, false},
+		{"full disk", state{Checked: now.Add(-2 * pause), Used: 50}, true, true},
+		{"full disk, not by this store", state{Checked: now.Add(-2 * pause), Used: 5}, true, false},
+	} {
+		if got := c.st.isDue(b, c.low, now); got != c.due {
+			t.Errorf("%s: due %t, want %t", c.name, got, c.due)
+		}
+	}
+}
+
+func TestPartOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"":                             "",
+		"version":                      "version",
+		"layers":                       "layers",
+		"layers/ab/dir/etc/passwd":     "layers/ab",
+		"blobs/sha256/ab":              "blobs/sha256/ab",
+		"cache/ab/abcd.json":           "cache/ab/abcd.json",
+		"mounts/x/y/z":                 "mounts/x",
+		"sources/git/repos/x.git/HEAD": "sources/git/repos/x.git",
+		"images/records/x.json":        "images",
+	} {
+		if got := partOf(path); got != want {
+			t.Errorf("%q is part of %q, not %q", path, got, want)
+		}
+	}
+}
