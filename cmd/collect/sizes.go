@@ -30,6 +30,9 @@ func measure(ctx context.Context, root string) (map[string]part, int64, error) {
 			if errors.Is(err, fs.ErrNotExist) && p != root {
 				return nil // removed meanwhile
 			}
+			if errors.Is(err, fs.ErrPermission) && p != root {
+				return nil // of a store without privileges; the directory itself is counted
+			}
 			return err
 		}
 		if ctx.Err() != nil {
