@@ -22,6 +22,7 @@ type writePool struct {
 	wg   sync.WaitGroup
 
 	pending []*fileInode // since the last wait; only the owner's
+	big     []byte       // for large; only the owner's
 	mu      sync.Mutex   // guards err
 	err     error
 }
@@ -79,7 +80,7 @@ func (p *writePool) small(path string, n *node, r io.Reader, sum contentSum) err
 	j := <-p.free
 	size := int(n.entry.Size)
 	if cap(j.buf) < size {
-		j.buf = make([]byte, size, max(size, 8<<10))
+		j.buf = make([]byte, bufferFor(size))
 	}
 	j.buf = j.buf[:size]
 	if _, err := io.ReadFull(r, j.buf); err != nil {
@@ -92,6 +93,14 @@ func (p *writePool) small(path string, n *node, r io.Reader, sum contentSum) err
 	p.pending = append(p.pending, n.ino)
 	p.jobs <- j
 	return nil
+}
+
+// bufferFor rounds up, so that a buffer is not replaced by slightly larger ones.
+func bufferFor(size int) int {
+	if size <= 8<<10 {
+		return 8 << 10
+	}
+	return smallFile
 }
 
 // wait returns when everything that was given to small is written.
@@ -134,12 +143,15 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if p.big == nil {
+		p.big = make([]byte, smallFile)
+	}
 	h := sha256.New()
 	var w io.Writer = f
 	if to.sparse {
 		w = &holeWriter{f: f}
 	}
-	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, make([]byte, smallFile))
+	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, p.big)
 	if err != nil {
 		return err
 	}
