@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/containerd/platforms"
 	units "github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func (e *engine) listImages(all bool, filter []string) ([]imageRow, error) {
 	for _, info := range infos {
 		row := imageRow{
 			Repository: "<none>", Tag: "<none>", ID: info.ID, CreatedAt: info.Created, Size: info.Size,
-			Platform: info.Platform.OS + "/" + info.Platform.Architecture,
+			Platform: platforms.Format(info.Platform),
 		}
 		if info.Manifest != nil {
 			row.Digest = info.Manifest.Digest

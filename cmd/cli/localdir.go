@@ -40,7 +40,7 @@ func (j *job) writeLocal(ctx context.Context, o output, p *product) error {
 	defer root.Close()
 	targets := map[string]snapshot.Tree{}
 	for _, t := range trees {
-		w := &dirWriter{root: root, tree: t, epoch: j.plan.Epoch, prefix: "."}
+		w := &dirWriter{root: root, tree: t, epoch: j.plan.Epoch, prefix: ".", fresh: map[string]bool{}}
 		if split {
 			w.prefix = folder(t.platform)
 			targets[w.prefix] = t
@@ -104,6 +104,7 @@ type dirWriter struct {
 	prefix string
 	epoch  *time.Time
 	dirs   []*snapshot.Entry // whose modes and times are set when all is in them
+	fresh  map[string]bool   // directories that were made now: nothing is in their way
 }
 
 func (w *dirWriter) write(ctx context.Context) error {
@@ -154,8 +155,10 @@ func (w *dirWriter) entry(e *snapshot.Entry) error {
 		w.dirs = append(w.dirs, e)
 		return w.mkdir(name)
 	}
-	if err := w.root.RemoveAll(name); err != nil {
-		return err
+	if !w.fresh[path.Dir(name)] {
+		if err := w.root.RemoveAll(name); err != nil {
+			return err
+		}
 	}
 	switch e.Type {
 	case snapshot.TypeSymlink:
@@ -176,6 +179,10 @@ func (w *dirWriter) mkdir(name string) error {
 	if name == "." {
 		return nil
 	}
+	if w.fresh[path.Dir(name)] {
+		w.fresh[name] = true
+		return w.root.Mkdir(name, 0o700)
+	}
 	st, err := w.root.Lstat(name)
 	switch {
 	case err == nil && st.IsDir():
@@ -187,6 +194,7 @@ func (w *dirWriter) mkdir(name string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	w.fresh[name] = true
 	return w.root.Mkdir(name, 0o700)
 }
 
@@ -209,8 +217,7 @@ func (w *dirWriter) file(name string, e *snapshot.Entry) error {
 		// out, as by BuildKit.
 		_ = unix.Fsetxattr(int(f.Fd()), k, []byte(e.Xattrs[k]), 0)
 	}
-	err = errors.Join(err, f.Chmod(fileMode(e.Mode)), f.Close())
-	if err != nil {
+	if err = errors.Join(err, f.Chmod(fileMode(e.Mode)), f.Close()); err != nil {
 		return err
 	}
 	t := w.time(e)
