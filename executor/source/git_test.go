@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -441,5 +442,86 @@ func TestGitCancel(t *testing.T) {
 	left, _ := exec.Command("pgrep", "-f", s.URL).Output()
 	if len(left) != 0 {
 		t.Errorf("processes left: %s", left)
+	}
+}
+
+// TestGitConcurrently: builds that want the same and different commits of one
+// repository at once do not disturb each other.
+func TestGitConcurrently(t *testing.T) {
+	repo := newRepo(t, "sha1")
+	repo.commit("foo", "one\n", 0o644)
+	repo.git("tag", "v1")
+	repo.commit("foo", "two\n", 0o644)
+	want := map[string]string{"v1": "foo 0644 one", "master": "foo 0644 two"}
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 6 {
+		ref := []string{"v1", "master"}[i%2]
+		r := newRemote(t, RemoteOptions{Dir: dir})
+		wg.Go(func() {
+			remote, err := r.Open(t.Context(), gitSrc(repo.url, ref))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			tree, err := remote.Files(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			f, err := tree.Open("foo")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			if b, err := io.ReadAll(f); err != nil || "foo 0644 "+strings.TrimSpace(string(b)) != want[ref] {
+				t.Errorf("%s: %q, %v", ref, b, err)
+			}
+		})
+	}
+	wg.Wait()
+	left, err := filepath.Glob(filepath.Join(dir, gitCheckouts, "tmp-*"))
+	if err != nil || len(left) != 0 {
+		t.Error(left, err)
+	}
+}
+
+// TestGitExpire: repositories and checkouts go when nobody used them for long, and
+// stay while they are used.
+func TestGitExpire(t *testing.T) {
+	repo := newRepo(t, "sha1")
+	repo.commit("foo", "one\n", 0o644)
+	dir := t.TempDir()
+	r := newRemote(t, RemoteOptions{Dir: dir})
+	src := gitSrc(repo.url, "")
+	e := openRemote(t, r, src)
+	files(t, e)
+	count := func(sub string) int {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	_, done, err := r.fetchGit(t.Context(), src.Git, &gitCommit{Object: repo.git("rev-parse", "HEAD")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	r.expire(later)
+	if count(gitRepos) != 2 || count(gitCheckouts) != 1 {
+		t.Errorf("removed while they are used: %d, %d left", count(gitRepos), count(gitCheckouts))
+	}
+	done()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.expire(later)
+	if count(gitRepos) != 0 || count(gitCheckouts) != 0 {
+		t.Errorf("left: %d, %d", count(gitRepos), count(gitCheckouts))
+	}
+	if got := files(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), src)); !slices.Equal(got, []string{"foo 0644 one"}) {
+		t.Error(got)
 	}
 }

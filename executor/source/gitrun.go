@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,8 +243,12 @@ func (g *git) once(ctx context.Context, args ...string) (string, error) {
 	var stdout bytes.Buffer
 	stderr := &tail{}
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	// git starts helpers: all of them end with it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// git starts helpers: all of them end with it. And git ends with this process,
+	// however that ends, for the lock on the repository does; the signal comes when
+	// the thread that started git ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()

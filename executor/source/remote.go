@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,7 +135,7 @@ func (r *Remote) path(parts ...string) string {
 	return filepath.Join(append([]string{r.o.Dir}, parts...)...)
 }
 
-// secret returns the first of some secrets that exists, "" if none does.
+// secret returns a secret, "" if there is none of that id.
 func (r *Remote) secret(ctx context.Context, id string) (string, error) {
 	if r.o.Secrets == nil {
 		return "", nil
@@ -149,28 +150,40 @@ func (r *Remote) secret(ctx context.Context, id string) (string, error) {
 // expire removes what was last used before a time. Whoever uses a thing now holds
 // a lock on it or has just touched it.
 func (r *Remote) expire(before time.Time) {
+	old := func(fi fs.FileInfo, err error) bool { return err == nil && fi.ModTime().Before(before) }
 	for _, dir := range []string{httpBlobs, httpMeta, gitRepos, gitCheckouts} {
 		entries, err := os.ReadDir(r.path(dir))
 		if err != nil {
 			continue
 		}
 		for _, e := range entries {
-			if fi, err := e.Info(); err == nil && fi.ModTime().Before(before) {
-				r.remove(dir, e.Name())
+			if !old(e.Info()) {
+				continue
 			}
+			p := r.path(dir, e.Name())
+			remove(p, func() bool { return old(os.Lstat(p)) })
 		}
 	}
 }
 
-// remove deletes a download unless somebody holds it.
-func (r *Remote) remove(dir, name string) {
-	p := r.path(dir, name)
-	f, err := os.Open(p)
-	if err != nil {
+// remove deletes a download unless somebody holds it or it is not old any more.
+// A repository is held by the lock beside it, the others by themselves.
+func remove(p string, old func() bool) {
+	lock := p
+	if strings.HasSuffix(p, ".git") {
+		lock += ".lock"
+	}
+	f, err := os.Open(lock)
+	if err != nil && lock == p {
 		return
 	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if err == nil {
+		defer f.Close()
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			return
+		}
+	}
+	if !old() {
 		return
 	}
 	// Moved first: one that is half removed must not be found.
@@ -188,26 +201,44 @@ func touch(p string) {
 // lockPath waits for the exclusive lock on a file, or until ctx ends. The file
 // stays. Closing it gives the lock back.
 func lockPath(ctx context.Context, p string) (*os.File, error) {
-	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", p, err), f.Close())
+		f, err := tryLock(p)
+		if f != nil || err != nil {
+			return f, err
 		}
 		t := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return nil, errors.Join(context.Cause(ctx), f.Close())
+			return nil, context.Cause(ctx)
 		case <-t.C:
 		}
 	}
+}
+
+// tryLock returns nil without an error if another holds the lock, or has just
+// removed the file.
+func tryLock(p string) (*os.File, error) {
+	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK || err == unix.EINTR {
+		return nil, f.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", p, err), f.Close())
+	}
+	touch(p)
+	mine, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if there, err := os.Stat(p); err != nil || !os.SameFile(mine, there) {
+		return nil, f.Close()
+	}
+	return f, nil
 }
 
 // Redacted hides the user and password of a URL.
