@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
@@ -121,6 +123,15 @@ func httpSource(t *transfer, src string) (*dag.Source, error) {
 		return nil, fmt.Errorf("checksum %s: %w, want sha256:<64 hex digits>", t.checksum, err)
 	}
 	return &dag.Source{HTTP: &dag.HTTPSource{URL: src, Filename: name, Checksum: sum.String()}}, nil
+}
+
+var urlPassword = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`([a-zA-Z0-9]+://)[^/@\s:]*:[^/@\s]*@`)
+})
+
+// hidePasswords hides the passwords of URLs in a text: logs are read by many.
+func hidePasswords(text string) string {
+	return urlPassword().ReplaceAllString(text, "${1}xxxxx:xxxxx@")
 }
 
 // redacted hides the password of a URL.

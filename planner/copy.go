@@ -132,7 +132,7 @@ func (in *instruction) sources(t *transfer, template dag.Copy, op *dag.File, ins
 }
 
 func (in *instruction) transferStep(t *transfer, op *dag.File, ins inputs, link bool) *dag.Step {
-	text := display(in.lex, t.text, in.st.env)
+	text := hidePasswords(display(in.lex, t.text, in.st.env))
 	s := in.step(op, ins, text)
 	s.Meta.NoCache = in.st.noCache
 	if !link {
@@ -183,7 +183,12 @@ func (t *transfer) history() string {
 	if t.chmod != "" {
 		words = append(words, "--chmod="+t.chmod)
 	}
-	words = append(words, t.files.SourcePaths...)
+	for _, src := range t.files.SourcePaths {
+		if isRemote(src) {
+			src = redacted(src)
+		}
+		words = append(words, src)
+	}
 	for _, doc := range t.files.SourceContents {
 		words = append(words, "<<"+doc.Path)
 	}
