@@ -125,7 +125,7 @@ func stepCode(e *executor.StepError) int {
 	}
 	switch op := e.Step.Op.(type) {
 	case *dag.Exec: // no process ran
-		for _, mistake := range []error{fs.ErrNotExist, executor.ErrNotAllowed, user.ErrNoPasswdEntries, user.ErrNoGroupEntries} {
+		for _, mistake := range []error{fs.ErrNotExist, fs.ErrInvalid, executor.ErrNotAllowed, user.ErrNoPasswdEntries, user.ErrNoGroupEntries} {
 			if errors.Is(e, mistake) { // a mount's source, a secret, a permission, a USER
 				return ExitUser
 			}

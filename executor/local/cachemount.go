@@ -36,6 +36,9 @@ func (m *mounter) cache(ctx context.Context, mount dag.Mount) (string, error) {
 	if seed { // another seed, another cache
 		id += "\x00" + string(in.Stack.Content()) + "\x00" + selector
 	}
+	if selector == "" && (mount.UID != nil || mount.GID != nil || mount.Mode != nil) { // as in BuildKit, another owner, too
+		id += fmt.Sprintf("\x00%d:%d %o", number(mount.UID, 0), number(mount.GID, 0), number(mount.Mode, 0o755))
+	}
 	sum := sha256.Sum256([]byte(id))
 	base := filepath.Join(m.w.folder("mounts"), hex.EncodeToString(sum[:16]))
 	if err := os.MkdirAll(filepath.Dir(base), 0o711); err != nil {
@@ -82,7 +85,7 @@ func inCache(dir, selector string) (string, error) {
 			return "", err
 		}
 		if fi.Mode()&os.ModeSymlink != 0 {
-			return "", fmt.Errorf("source %q of the cache leads through a symlink", selector)
+			return "", fmt.Errorf("source %q of the cache leads through a symlink: %w", selector, fs.ErrInvalid)
 		}
 	}
 	return at, nil
