@@ -26,6 +26,9 @@ func TestAddPassword(t *testing.T) {
 	if given != 2 {
 		t.Errorf("given to %d servers", given)
 	}
+	if text := p.Graph.String(); strings.Contains(text, ":secret@") {
+		t.Errorf("shown:\n%s", text)
+	}
 	for _, h := range p.Targets[0].Instructions {
 		if strings.HasPrefix(h.CreatedBy, "ADD") && h.CreatedBy != "ADD https://xxxxx:xxxxx@example.org/x.git https://xxxxx:xxxxx@example.org/y / # buildkit" {
 			t.Errorf("history: %s", h.CreatedBy)

@@ -3,6 +3,7 @@ package dag
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -85,12 +86,28 @@ func (t *text) source(op *Source) {
 		t.field("local", op.Local.Name)
 		t.list("excludes", op.Local.Excludes)
 	case op.Git != nil:
-		t.field("git", fmt.Sprintf("%+v", *op.Git))
+		git := *op.Git
+		git.Remote = withoutPassword(git.Remote)
+		t.field("git", fmt.Sprintf("%+v", git))
 	case op.HTTP != nil:
-		t.field("http", fmt.Sprintf("%+v", *op.HTTP))
+		http := *op.HTTP
+		http.URL = withoutPassword(http.URL)
+		t.field("http", fmt.Sprintf("%+v", http))
 	case op.OCILayout != nil:
 		t.field("oci-layout", op.OCILayout.Path+"@"+op.OCILayout.Digest)
 	}
+}
+
+// withoutPassword hides the password of a URL.
+func withoutPassword(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
+	}
+	if _, ok := u.User.Password(); ok {
+		u.User = url.UserPassword("xxxxx", "xxxxx")
+	}
+	return u.String()
 }
 
 func (t *text) exec(op *Exec) {
