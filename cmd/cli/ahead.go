@@ -25,7 +25,7 @@ func (j *job) startAhead(ctx context.Context) *ahead {
 	ref := ""
 	for _, o := range j.outputs {
 		names := normalised(append(append([]string(nil), j.flags.tags...), o.names...))
-		if o.push && o.usualForm() && !o.insecure && len(names) > 0 {
+		if o.push && o.usualForm() && !o.insecure && !j.flags.lang.squash && len(names) > 0 {
 			ref = names[0]
 			break
 		}
