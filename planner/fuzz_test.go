@@ -119,3 +119,30 @@ func checkInputs(t *testing.T, s *dag.Step) {
 		}
 	}
 }
+
+// FuzzMount plans a RUN with any text as a mount.
+func FuzzMount(f *testing.F) {
+	for _, s := range []string{
+		"type=cache,target=/a,id=x,sharing=locked,uid=1,gid=2,mode=0700,from=a,source=/b,ro", "type=secret,id=a,env=B,required",
+		"type=ssh,target=/s", "type=tmpfs,size=1g,target=t", "target=/a,rw", "type=bind,from=0", "type=cache,target=/",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, mount string) {
+		if strings.ContainsAny(mount, " \t\r\n\v\f\\\"'") {
+			return // would be another instruction
+		}
+		file, err := parser.Parse("Dockerfile", []byte("FROM a AS b\nFROM a\nRUN --mount="+mount+" x\n"))
+		if err != nil {
+			return
+		}
+		p, err := Build(t.Context(), file, &fakeImages{configs: map[string]ImageConfig{"a": {}}}, Options{BuildPlatform: linuxAmd64})
+		var e *parser.Error
+		switch {
+		case err == nil:
+			checkPlan(t, p)
+		case !errors.As(err, &e):
+			t.Fatalf("not a *parser.Error: %v", err)
+		}
+	})
+}
