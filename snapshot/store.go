@@ -107,14 +107,19 @@ func newMaker() maker {
 	return m
 }
 
+// lockOwner takes the lock that says that this store is open. A process that
+// reclaims may hold a new lock file for a moment, to see whether anybody does:
+// then another name is taken.
 func (s *Store) lockOwner() error {
-	s.name = "p" + randomName()
-	l, err := tryLockFile(s.path(locksDir, s.name))
-	if err == nil && l == nil {
-		err = errors.New("two processes chose one name")
+	for range 100 {
+		s.name = "p" + randomName()
+		l, err := tryLockFile(s.path(locksDir, s.name))
+		if err != nil || l != nil {
+			s.owner = l
+			return err
+		}
 	}
-	s.owner = l
-	return err
+	return errors.New("no lock of its own could be taken")
 }
 
 func (s *Store) checkVersion() error {
