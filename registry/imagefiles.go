@@ -14,8 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
-
-	"layered.build/builder/snapshot"
 )
 
 // nameTarget is what a name points at.
@@ -181,24 +179,6 @@ func (s *Images) V1Chain(id string) ([]V1Record, error) {
 		id = rec.Parent
 	}
 	return chain, nil
-}
-
-func (s *Images) v1Layers() ([]snapshot.LayerID, error) {
-	ids, err := s.ids("v1")
-	if err != nil {
-		return nil, err
-	}
-	var layers []snapshot.LayerID
-	for _, id := range ids {
-		var rec struct {
-			Stack snapshot.Stack `json:"stack"`
-		}
-		if err := readJSON(s.v1Path(id), &rec); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read v1 record %s: %w", id, err)
-		}
-		layers = append(layers, layerIDs(rec.Stack)...)
-	}
-	return layers, nil
 }
 
 // locked runs f while no other process or goroutine changes names or records.

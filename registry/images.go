@@ -340,48 +340,6 @@ func (s *Images) removeRecord(id digest.Digest) error {
 	return nil
 }
 
-// Roots are what must be kept for images to work.
-type Roots struct {
-	// Layers and Blobs are those of images.
-	Layers []snapshot.LayerID
-	Blobs  []digest.Digest
-	// Steps are the layers of V1 records.
-	Steps []snapshot.LayerID
-}
-
-// Roots returns what images and V1 records refer to.
-func (s *Images) Roots() (Roots, error) {
-	var roots Roots
-	recs, err := s.records()
-	if err != nil {
-		return roots, err
-	}
-	for _, rec := range recs {
-		roots.Blobs = append(roots.Blobs, rec.ID)
-		if rec.Manifest != nil {
-			roots.Blobs = append(roots.Blobs, rec.Manifest.Digest)
-		}
-		roots.Layers = append(roots.Layers, layerIDs(rec.Stack)...)
-	}
-	names, err := s.readNames()
-	if err != nil {
-		return roots, err
-	}
-	for _, t := range names {
-		roots.Blobs = append(roots.Blobs, t.blobs()...)
-	}
-	roots.Steps, err = s.v1Layers()
-	return roots, err
-}
-
-func layerIDs(stack snapshot.Stack) []snapshot.LayerID {
-	ids := make([]snapshot.LayerID, 0, len(stack))
-	for _, l := range stack {
-		ids = append(ids, l.ID)
-	}
-	return ids
-}
-
 // pushed records which manifest a pushed image has, if the image is one of these.
 func (s *Images) pushed(ctx context.Context, id digest.Digest, name string, desc ocispec.Descriptor, raw []byte) error {
 	if _, err := s.record(id); errors.Is(err, ErrNotFound) {

@@ -48,9 +48,12 @@ func TestImagesNames(t *testing.T) {
 	if got := infos[i]; len(got.Names) != 2 || got.Platform.Architecture != "amd64" || got.Size != a.Stack[0].Size+a.Stack[1].Size || !got.Created.Equal(day) {
 		t.Errorf("%+v", got)
 	}
-	roots, err := s.Roots()
-	if err != nil || len(roots.Layers) != 3 || len(roots.Blobs) != 2 || len(roots.Steps) != 4 {
-		t.Errorf("%+v, %v", roots, err)
+	held, err := s.Holdings()
+	if err != nil || len(held) != 2 || len(held[0].Stack)+len(held[1].Stack) != 3 || len(held[0].Blobs) != 1 {
+		t.Errorf("%+v, %v", held, err)
+	}
+	if steps, err := s.Steps(); err != nil || len(steps) == 0 {
+		t.Errorf("%+v, %v", steps, err)
 	}
 }
 
