@@ -195,7 +195,8 @@ func (l *lowering) suggestArgs(e *parser.Error, unmatched map[string]struct{}) *
 	return e
 }
 
-// findTarget finds the stage that is asked for, by name or by number.
+// findTarget finds the stage that is asked for by name. A number is no name, as
+// with BuildKit.
 func (l *lowering) findTarget() (*stage, error) {
 	name := l.opts.Target
 	if name == "" {
@@ -203,9 +204,6 @@ func (l *lowering) findTarget() (*stage, error) {
 	}
 	if st, ok := l.byName[strings.ToLower(name)]; ok {
 		return st, nil
-	}
-	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(l.stages) {
-		return l.stages[i], nil
 	}
 	e := &parser.Error{File: l.file.Name, Source: l.file.Source, Msg: fmt.Sprintf("target stage %q could not be found", name)}
 	if m, ok := suggest.Search(strings.ToLower(name), l.names, true); ok {

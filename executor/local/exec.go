@@ -116,13 +116,12 @@ func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, h
 		add(kv)
 	}
 	for _, s := range op.SecretEnv {
-		value, ok, err := w.secret(ctx, s.ID, s.Required)
+		value, _, err := w.secret(ctx, s.ID, s.Required)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			env = append(env, s.Name+"="+string(value))
-		}
+		// One that is not there is an empty variable, as with BuildKit.
+		env = append(env, s.Name+"="+string(value))
 	}
 	return env, nil
 }

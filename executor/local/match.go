@@ -99,6 +99,7 @@ func parentsMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
 		return nil, err
 	}
 	var out []match
+	glob := c.Wildcard && slices.ContainsFunc(strings.Split(before, "/"), isGlob)
 	for _, pivot := range pivots {
 		root, err := snapshot.ResolvePath(t, pivot, true)
 		if err != nil {
@@ -117,6 +118,9 @@ func parentsMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
 				return nil, err
 			}
 		} else if _, err := t.Lstat(names[0]); err != nil {
+			if glob { // what a wildcard matched need not have the rest of the path
+				continue
+			}
 			return nil, missing(t, names[0], names[0], err)
 		}
 		for _, name := range names {
