@@ -15,7 +15,7 @@ import (
 
 // pruneFlags are the flags of prune.
 type pruneFlags struct {
-	all, force, verbose              bool
+	all, force                       bool
 	filters                          []string
 	keep, reserved, maxUsed, minFree string
 }
