@@ -34,23 +34,19 @@ type Input struct {
 
 // DefinitionKey names a step's result by what the step is and by the definition
 // keys of its inputs; inputs that have no definition (local sources) have Content.
-// Settings are what else decides on the result; "" is the default.
-func DefinitionKey(step *dag.Step, inputs []Input, settings string) (Key, []Part, error) {
-	return key("definition", step, inputs, settings)
+func DefinitionKey(step *dag.Step, inputs []Input) (Key, []Part, error) {
+	return key("definition", step, inputs)
 }
 
 // ResultKey names a step's result by what the step is and by the content of its
-// inputs. Every input but scratch has Content. Settings are as for DefinitionKey.
-func ResultKey(step *dag.Step, inputs []Input, settings string) (Key, []Part, error) {
-	return key("result", step, inputs, settings)
+// inputs. Every input but scratch has Content.
+func ResultKey(step *dag.Step, inputs []Input) (Key, []Part, error) {
+	return key("result", step, inputs)
 }
 
-func key(kind string, step *dag.Step, inputs []Input, settings string) (Key, []Part, error) {
+func key(kind string, step *dag.Step, inputs []Input) (Key, []Part, error) {
 	h := hasher{h: sha256.New()}
 	h.add("salt", fmt.Sprintf("builder/%d/%s", FormatVersion, kind))
-	if settings != "" {
-		h.add("settings", settings)
-	}
 	h.add("platform", platforms.FormatAll(step.Platform))
 	if err := h.addOp(step.Op); err != nil {
 		return "", nil, err

@@ -8,7 +8,7 @@ import (
 
 func mustKey(t *testing.T, step *dag.Step, inputs ...Input) Key {
 	t.Helper()
-	k, parts, err := DefinitionKey(step, inputs, "")
+	k, parts, err := DefinitionKey(step, inputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +42,11 @@ func TestKeyComponents(t *testing.T) {
 	other := base()
 	other.Platform.OS, other.Platform.Architecture = "linux", "arm64"
 	differ["platform"] = mustKey(t, other, Input{Definition: "sha256:1"})
-	rk, _, err := ResultKey(base(), []Input{{Definition: "sha256:1"}}, "")
+	rk, _, err := ResultKey(base(), []Input{{Definition: "sha256:1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	differ["kind"] = rk
-	if differ["settings"], _, err = DefinitionKey(base(), []Input{{Definition: "sha256:1"}}, "epoch 1"); err != nil {
-		t.Fatal(err)
-	}
 	seen := map[Key]string{ref: "reference"}
 	for name, k := range differ {
 		if was, ok := seen[k]; ok {

@@ -129,7 +129,7 @@ func (r *run) resultKey(ctx context.Context, n *node) (cache.Key, []cache.Part, 
 			inputs[i] = cache.Input{Content: d, Details: details}
 		}
 	}
-	return cache.ResultKey(n.step, inputs, r.settings)
+	return cache.ResultKey(n.step, inputs)
 }
 
 // execute runs a node and records its result under both of its keys.

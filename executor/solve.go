@@ -205,7 +205,7 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 		inputs = append(inputs, cache.Input{Content: remote.Name, Details: remote.Details})
 	}
 	var err error
-	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs, r.settings); err != nil {
+	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs); err != nil {
 		return err
 	}
 	if n.fresh || n.isEager() {

@@ -36,8 +36,6 @@ type Solver struct {
 	procs chan struct{} // one token for each running Exec
 	files chan struct{} // one token for each running step of another kind
 
-	settings string // of the worker: part of all keys
-
 	mu      sync.Mutex // guards results
 	results map[dag.ID]Result
 }
@@ -51,16 +49,11 @@ func New(opts Options) *Solver {
 	if opts.Observer == nil {
 		opts.Observer = func(Event) {}
 	}
-	settings := ""
-	if c, ok := opts.Worker.(Configured); ok {
-		settings = c.Settings()
-	}
 	return &Solver{
-		opts:     opts,
-		settings: settings,
-		procs:    make(chan struct{}, n),
-		files:    make(chan struct{}, 2*runtime.NumCPU()),
-		results:  map[dag.ID]Result{},
+		opts:    opts,
+		procs:   make(chan struct{}, n),
+		files:   make(chan struct{}, 2*runtime.NumCPU()),
+		results: map[dag.ID]Result{},
 	}
 }
 

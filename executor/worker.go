@@ -57,12 +57,6 @@ type Worker interface {
 	Run(ctx context.Context, job *Job) (*Outcome, error)
 }
 
-// Configured is a Worker whose settings decide on the results of all its steps.
-type Configured interface {
-	// Settings describes them; it is part of every key. "" is the default.
-	Settings() string
-}
-
 // Outcome is what running a step gave.
 type Outcome struct {
 	Result Result
