@@ -22,6 +22,7 @@ import (
 
 func importTar(t testing.TB, data []byte) (s *snapshot.Store, l snapshot.Layer, folder string) {
 	t.Helper()
+	needRoot(t)
 	s = openStore(t)
 	l, err := s.Import(t.Context(), nil, "", bytes.NewReader(data))
 	if err != nil {
