@@ -1,6 +1,7 @@
 package source
 
 import (
+	"path"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func FuzzIgnore(f *testing.F) {
 		}
 		lines := strings.Split(patterns, "\n")
 		for _, l := range lines {
-			if text := strings.TrimPrefix(strings.TrimSpace(l), "!"); strings.TrimSpace(text) != text || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "!") && strings.ContainsAny(text, "[\\") {
+			if text := strings.TrimPrefix(strings.TrimSpace(l), "!"); strings.TrimSpace(text) != text || strings.TrimSpace(path.Clean(text)) != path.Clean(text) || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "!") && strings.ContainsAny(text, "[\\") {
 				t.Skip("reading an ignore file cleans these")
 			}
 		}

@@ -60,7 +60,9 @@ func newIgnore(patterns []string) (*ignore, error) {
 		}
 		parts := strings.Split(text, "/")
 		depth := len(parts)
-		if strings.Contains(text, "**") || strings.ContainsAny(text, `[\`) {
+		// The library makes a regular expression of a pattern and quotes only some
+		// of what means something there: with the rest, anything may match.
+		if strings.Contains(text, "**") || strings.ContainsAny(text, `[\|()+{}^`) {
 			depth = 0
 		}
 		ig.patterns = append(ig.patterns, pattern{text, p.Exclusion(), parts, depth, m})
