@@ -14,22 +14,13 @@ import (
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
 func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
-	if err := s.Materialize(ctx, parent); err != nil {
-		return nil, err
+	prepare := s.prepareOverlay
+	if s.driver == DriverCopy {
+		prepare = s.prepareCopy
 	}
-	lowers, root, err := s.lowers(parent)
+	a, err := prepare(ctx, parent)
 	if err != nil {
 		return nil, fmt.Errorf("prepare snapshot: %w", err)
-	}
-	dir, err := s.tempDir(activeDir)
-	if err != nil {
-		return nil, fmt.Errorf("prepare snapshot: %w", err)
-	}
-	a := &Active{s: s, parent: slices.Clone(parent), dir: dir, root: root}
-	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
-	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare snapshot: %w", err), removeAll(dir))
 	}
 	s.mu.Lock()
 	s.actives[a] = true
@@ -37,17 +28,41 @@ func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
 	return a, nil
 }
 
+func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, error) {
+	if err := s.Materialize(ctx, parent); err != nil {
+		return nil, err
+	}
+	lowers, root, err := s.lowers(parent)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.tempDir(activeDir)
+	if err != nil {
+		return nil, err
+	}
+	a := &Active{s: s, parent: slices.Clone(parent), dir: dir, root: root}
+	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
+	if err != nil {
+		return nil, errors.Join(err, removeAll(dir))
+	}
+	return a, nil
+}
+
 // View returns a read-only mount of a stack, materializing it. Its layers are in
 // use until Unpin or Close.
 func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) {
-	if err := s.Materialize(ctx, stack); err != nil {
-		return Mount{}, err
-	}
 	s.mu.Lock()
 	for _, l := range stack {
 		s.views[l.ID] = true
 	}
 	s.mu.Unlock()
+	if s.driver == DriverCopy {
+		return s.viewCopy(ctx, stack)
+	}
+	if err := s.Materialize(ctx, stack); err != nil {
+		return Mount{}, err
+	}
 	lowers, root, err := s.lowers(stack)
 	if err != nil {
 		return Mount{}, fmt.Errorf("view stack: %w", err)
@@ -112,6 +127,7 @@ type Active struct {
 	dir    string
 	mount  Mount
 	root   rootMeta
+	work   *workDir // of DriverCopy; else nil
 
 	mu   sync.Mutex
 	done bool // committed or discarded
@@ -148,9 +164,15 @@ func (a *Active) Commit(ctx context.Context, opts CommitOptions) (Layer, error) 
 	if err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(a.dir))
 	}
-	l, err := a.commit(ctx, tmp, opts)
+	commit := a.commit
+	if a.work != nil {
+		commit = a.commitCopy
+	}
+	l, err := commit(ctx, tmp, opts)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(tmp))
+	} else if a.work != nil {
+		return l, nil
 	}
 	return l, errors.Join(err, removeAll(a.dir))
 }

@@ -47,6 +47,8 @@ type frame struct {
 	parent *frame
 	// item is emitted before the first entry below; nil when it has been.
 	item *packItem
+	// load, unless nil, makes item when it is needed.
+	load func() (*packItem, error)
 	// pruned says that something directly in it is going to be removed.
 	pruned bool
 }
@@ -139,6 +141,13 @@ func (d *differ) send(f *frame, it packItem) error {
 
 // flush emits a directory and those above it, unless that has been done.
 func (d *differ) flush(f *frame) error {
+	if f != nil && f.load != nil {
+		it, err := f.load()
+		if err != nil {
+			return err
+		}
+		f.item, f.load = it, nil
+	}
 	if f == nil || f.item == nil {
 		return nil
 	}

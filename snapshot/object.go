@@ -128,6 +128,12 @@ func readXattr(path, name string) (string, error) {
 // readLink reads a symlink of any length.
 func readLink(path string) (string, error) { return os.Readlink(path) }
 
+// lstat says what an object is, with the owner and mode that a layer has for it.
+func (m *maker) lstat(path string) (*unix.Stat_t, error) {
+	st := new(unix.Stat_t)
+	return st, lstat(path, st)
+}
+
 // maker creates objects and sets their metadata as the calling user can.
 type maker struct {
 	uid, gid uint32 // of this process: what new objects get

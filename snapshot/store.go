@@ -26,6 +26,9 @@ var ErrVersion = errors.New("store has another format version")
 type Options struct {
 	// Fetches is how many layers are fetched and unpacked at once; 0 means 4.
 	Fetches int
+	// Driver is how stacks become root file systems; "" means DriverOverlay. Stores
+	// that were used with one driver can be used with another.
+	Driver Driver
 }
 
 // Store is a folder of layers. It is safe for concurrent use, also by several
@@ -33,6 +36,7 @@ type Options struct {
 // that another process, or an earlier one, got from a store on the same folder.
 type Store struct {
 	root    string
+	driver  Driver
 	maker   maker
 	blobs   *Blobs
 	slots   *semaphore.Weighted // of fetching and unpacking
@@ -48,6 +52,8 @@ type Store struct {
 	actives map[*Active]bool      // not yet committed or discarded
 	byDiff  map[DiffID][]LayerID  // of Movable layers; nil until it is needed
 	views   map[LayerID]bool      // in mounts that View returned
+	kept    []*workDir            // committed ones to continue from, the latest last
+	copies  map[string]*workDir   // what View returned, by stackKey
 }
 
 // The folders of a store.
@@ -82,6 +88,7 @@ func Open(root string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		root:    root,
+		driver:  opts.Driver,
 		slots:   semaphore.NewWeighted(int64(opts.Fetches)),
 		maker:   newMaker(),
 		lazy:    map[LayerID]lazyLayer{},
@@ -155,6 +162,7 @@ func (s *Store) Close() error {
 	for _, a := range left {
 		errs = append(errs, a.Discard())
 	}
+	errs = append(errs, s.dropKept())
 	s.pins.close()
 	s.owner.release()
 	return errors.Join(errs...)

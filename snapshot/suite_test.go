@@ -10,3 +10,7 @@ import (
 func TestOverlay(t *testing.T) {
 	snapshottest.Run(t, func(t testing.TB) *snapshot.Store { return openStore(t) })
 }
+
+func TestCopy(t *testing.T) {
+	snapshottest.Run(t, func(t testing.TB) *snapshot.Store { return openCopyStore(t) })
+}

@@ -21,6 +21,14 @@ import (
 // Layers that are not on disk are fetched. It works on the layers' manifests, so
 // that it is as fast for layers that have no directory. The Tree is a HostPather.
 func (s *Store) Tree(ctx context.Context, stack Stack) (Tree, error) {
+	t, err := s.stackTree(ctx, stack)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (s *Store) stackTree(ctx context.Context, stack Stack) (*stackTree, error) {
 	if err := s.ensure(ctx, stack, false); err != nil {
 		return nil, err
 	}
@@ -152,6 +160,25 @@ func (t *stackTree) Lstat(p string) (*Entry, error) {
 
 // ReadDir implements Tree.
 func (t *stackTree) ReadDir(p string) ([]*Entry, error) {
+	placed, err := t.list(p)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]*Entry, len(placed))
+	for i := range placed {
+		list[i] = &placed[i].Entry
+	}
+	return list, nil
+}
+
+// placed is an object and the layer that it comes from.
+type placed struct {
+	*record
+	layer *treeLayer
+}
+
+// list is ReadDir that says where the objects come from.
+func (t *stackTree) list(p string) ([]placed, error) {
 	r, _, err := t.lookup("readdir", p)
 	if err != nil {
 		return nil, err
@@ -163,7 +190,7 @@ func (t *stackTree) ReadDir(p string) ([]*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []*Entry
+	var list []placed
 	seen := map[string]bool{}
 	for _, i := range vis {
 		err := t.layers[i].idx.children(p, func(r *record) {
@@ -174,14 +201,14 @@ func (t *stackTree) ReadDir(p string) ([]*Entry, error) {
 				seen[r.Path] = true
 			}
 			if r.Type != TypeWhiteout {
-				list = append(list, &r.Entry)
+				list = append(list, placed{r, &t.layers[i]})
 			}
 		})
 		if err != nil {
 			return nil, &fs.PathError{Op: "readdir", Path: p, Err: err}
 		}
 	}
-	slices.SortFunc(list, func(a, b *Entry) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(list, func(a, b placed) int { return cmp.Compare(a.Path, b.Path) })
 	return list, nil
 }
 
@@ -208,15 +235,29 @@ func (t *stackTree) Open(p string) (io.ReadCloser, error) {
 // open opens a file's content in the form that is there. Another process may
 // replace the tar by the directory meanwhile.
 func (l *treeLayer) open(r *record) (io.ReadCloser, error) {
+	f, offset, err := l.openFile(r)
+	if err != nil {
+		return nil, err
+	}
+	if offset > 0 {
+		return &section{Reader: io.NewSectionReader(f, offset, r.Size), f: f}, nil
+	}
+	return f, nil
+}
+
+// openFile opens the file that holds a file's content, from an offset on that is 0
+// only if it is a file of its own.
+func (l *treeLayer) openFile(r *record) (*os.File, int64, error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+		return f, 0, err
 	}
 	tar, terr := os.Open(l.tar)
 	if terr == nil {
-		return &section{Reader: io.NewSectionReader(tar, r.offset, r.Size), f: tar}, nil
+		return tar, r.offset, nil
 	}
-	return os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err = os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	return f, 0, err
 }
 
 // section is a part of a file that closes the file.

@@ -52,6 +52,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	}()
 	var out *os.File
 	dir := ""
+	opts.Dir = opts.Dir && s.driver != DriverCopy // which takes files out of tars too
 	if opts.Dir {
 		dir = filepath.Join(tmp, dirForm)
 		if err := os.Mkdir(dir, 0o755); err != nil {

@@ -1,0 +1,310 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// filler makes objects of a stack in a workDir. Files are copied, never linked to
+// those of layers: a process may write to them.
+type filler struct {
+	w    *workDir
+	tree *stackTree
+	jobs chan placed
+	made []string  // all paths, parents first
+	dirs []*record // made or changed; completed last
+	// links are the further names of files, made when the first is there.
+	links []linkJob
+	first map[string]string // name of a file in its layer, to where it was made
+	done  map[string]bool   // paths that were made; only where some were there before
+}
+
+type linkJob struct{ from, to string }
+
+// fill makes the tree equal to the stack, of which it has the lowest layers.
+func (w *workDir) fill(ctx context.Context, have int) error {
+	if have == len(w.stack) {
+		return nil
+	}
+	tree, err := w.s.stackTree(ctx, w.stack)
+	if err != nil {
+		return err
+	}
+	f := &filler{w: w, tree: tree, jobs: make(chan placed, 64), first: map[string]string{}}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(f.jobs)
+		if have == 0 {
+			return f.children(gctx, ".")
+		}
+		return f.above(gctx, w.stack[have:])
+	})
+	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
+		g.Go(func() error {
+			c := copier{m: &w.s.maker}
+			for p := range f.jobs {
+				if err := c.copy(p, w.host(p.Path)); err != nil {
+					return fmt.Errorf("copy /%s: %w", p.Path, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return f.finish()
+}
+
+// finish makes hard links, completes directories and notes what everything is.
+func (f *filler) finish() error {
+	for _, l := range f.links {
+		if err := unix.Link(f.w.host(l.from), f.w.host(l.to)); err != nil {
+			return fmt.Errorf("link /%s to /%s: %w", l.to, l.from, err)
+		}
+	}
+	for i := len(f.dirs) - 1; i >= 0; i-- {
+		d := f.dirs[i]
+		if err := f.w.s.maker.setMeta(f.w.host(d.Path), &d.Entry); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.made {
+		if err := f.w.remember(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// children makes all that is below a directory.
+func (f *filler) children(ctx context.Context, dir string) error {
+	list, err := f.tree.list(dir)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if err := f.object(ctx, p); err != nil {
+			return err
+		}
+		if p.Type == TypeDir {
+			if err := f.children(ctx, p.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// object makes one object where there is none.
+func (f *filler) object(ctx context.Context, p placed) error {
+	f.made = append(f.made, p.Path)
+	if f.done != nil {
+		f.done[p.Path] = true
+	}
+	switch p.Type {
+	case TypeFile:
+		key := p.layer.dir + "\x00" + p.Path
+		if p.Hardlink != "" {
+			key = p.layer.dir + "\x00" + p.Hardlink
+		}
+		if first, ok := f.first[key]; ok {
+			f.links = append(f.links, linkJob{first, p.Path})
+			return nil
+		}
+		f.first[key] = p.Path
+		select {
+		case f.jobs <- p:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	case TypeDir:
+		f.dirs = append(f.dirs, p.record)
+		return f.w.s.maker.create(f.w.host(p.Path), &p.Entry)
+	}
+	host := f.w.host(p.Path)
+	if err := f.w.s.maker.create(host, &p.Entry); err != nil {
+		return err
+	}
+	return f.w.s.maker.setMeta(host, &p.Entry)
+}
+
+// above applies the topmost layers of the stack to a tree that has the others.
+func (f *filler) above(ctx context.Context, layers Stack) error {
+	ids := map[LayerID]bool{}
+	for _, l := range layers {
+		ids[l.ID] = true
+	}
+	f.done = map[string]bool{}
+	var paths []string
+	for i := range min(len(ids), len(f.tree.layers)) {
+		idx := f.tree.layers[i].idx
+		for j := range idx.len() {
+			r, err := idx.record(j)
+			if err != nil {
+				return err
+			}
+			if r.Path != "." {
+				paths = append(paths, r.Path)
+			}
+		}
+	}
+	slices.SortFunc(paths, comparePaths)
+	for _, p := range slices.Compact(paths) {
+		if f.done[p] {
+			continue
+		}
+		if err := f.replace(ctx, p, len(ids)); err != nil {
+			return fmt.Errorf("update /%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// replace makes the object at a path what the stack says; n layers are new. What
+// is above it has been handled.
+func (f *filler) replace(ctx context.Context, p string, n int) error {
+	if dir, err := f.tree.Lstat(path.Dir(p)); err != nil || dir.Type != TypeDir {
+		return notExisting(err) // gone with its directory
+	}
+	now, layer, err := f.tree.lookup("lstat", p)
+	if notExisting(err) != nil {
+		return err
+	}
+	exists := err == nil
+	var st unix.Stat_t
+	serr := lstat(f.w.host(p), &st)
+	isDir := serr == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if exists && now.Type == TypeDir && isDir {
+		from, err := f.tree.dirLayers(p)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(from, func(i int) bool { return i >= n }) {
+			f.made, f.dirs = append(f.made, p), append(f.dirs, now)
+			return nil
+		} // else all that is in it is hidden
+	}
+	if serr == nil {
+		if err := f.discard(p, isDir); err != nil {
+			return err
+		}
+	}
+	if !exists {
+		return nil
+	}
+	if err := f.object(ctx, placed{now, layer}); err != nil || now.Type != TypeDir {
+		return err
+	}
+	return f.children(ctx, p)
+}
+
+// discard removes an object and what is known of it.
+func (f *filler) discard(rel string, isDir bool) error {
+	delete(f.w.known, rel)
+	if !isDir {
+		return unix.Unlink(f.w.host(rel))
+	}
+	for k := range f.w.known {
+		if isBelow(k, rel) {
+			delete(f.w.known, k)
+		}
+	}
+	return removeAll(f.w.host(rel))
+}
+
+// copier copies files out of layers.
+type copier struct {
+	m   *maker
+	buf []byte
+	// noClone: the file system refused to share blocks.
+	noClone bool
+}
+
+func (c *copier) copy(p placed, dest string) error {
+	if p.Size <= smallFile {
+		return c.small(p, dest)
+	}
+	src, off, err := p.layer.openFile(p.record)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := createFile(dest)
+	if err != nil {
+		return err
+	}
+	err = c.content(dst, src, off, p.Size)
+	if err == nil {
+		err = c.m.setFileMeta(dst, &p.Entry)
+	}
+	return errors.Join(err, dst.Close())
+}
+
+func (c *copier) small(p placed, dest string) error {
+	if c.buf == nil {
+		c.buf = make([]byte, smallFile+1)
+	}
+	n, err := readHostFile(filepath.Join(p.layer.dir, p.Path), c.buf[:p.Size+1])
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		var r io.ReadCloser
+		if r, err = p.layer.open(p.record); err == nil {
+			n, err = io.ReadFull(r, c.buf[:p.Size])
+			err = errors.Join(err, r.Close())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if int64(n) != p.Size {
+		return errSize
+	}
+	return c.m.writeFile(dest, &p.Entry, c.buf[:n])
+}
+
+// content copies inside the kernel: by sharing blocks where the file system can.
+func (c *copier) content(dst, src *os.File, off, size int64) error {
+	if off == 0 && !c.noClone {
+		var st unix.Stat_t
+		if unix.Fstat(int(src.Fd()), &st) == nil && st.Size == size {
+			if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
+				return nil
+			}
+			c.noClone = true
+		}
+	}
+	for left := size; left > 0; {
+		n, err := unix.CopyFileRange(int(src.Fd()), &off, int(dst.Fd()), nil, int(min(left, 1<<30)), 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return slowCopy(dst, src, off, left)
+		}
+		if n == 0 {
+			return errSize
+		}
+		left -= int64(n)
+	}
+	return nil
+}
+
+// slowCopy is for where copy_file_range(2) is not possible.
+func slowCopy(dst, src *os.File, off, left int64) error {
+	n, err := io.Copy(dst, io.NewSectionReader(src, off, left))
+	if err == nil && n != left {
+		err = errSize
+	}
+	return err
+}
