@@ -66,6 +66,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
+	registerIsolation(fs)
 	f.limits.register(fs)
 	f.lang.register(fs)
 	f.contexts.register(fs)
@@ -227,7 +228,6 @@ func refusals() []refusal {
 		{name: "sign-by", hint: "sign the pushed image"},
 		{name: "userns", hint: "steps run in the user namespace of this program"},
 		{name: "uts", hint: "every step has a namespace of its own"},
-		{name: "isolation", hint: "steps run in containers", harmless: "default"},
 		{name: "policy", hint: "no source policies are read"},
 		{name: "provenance", hint: "no attestations are made", harmless: "false"},
 		{name: "sbom", hint: "no attestations are made", harmless: "false"},

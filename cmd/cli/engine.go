@@ -12,6 +12,7 @@ import (
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/executor/local"
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
@@ -37,7 +38,7 @@ func (a *app) storeRoot() (string, error) {
 	}
 	switch data := os.Getenv("XDG_DATA_HOME"); {
 	case dir != "":
-	case os.Geteuid() == 0:
+	case rootless.HostUID() == 0:
 		dir = "/var/lib/builder"
 	case data != "":
 		dir = filepath.Join(data, "builder")

@@ -23,9 +23,10 @@ func (a *app) loginCommand() *cobra.Command {
 	var user, password string
 	var fromStdin bool
 	cmd := &cobra.Command{
-		Use:   "login [OPTIONS] [REGISTRY]",
-		Short: "Store a user and password for a registry in docker's configuration",
-		Args:  rangeArgs(0, 1, "at most one registry"),
+		Annotations: outside(),
+		Use:         "login [OPTIONS] [REGISTRY]",
+		Short:       "Store a user and password for a registry in docker's configuration",
+		Args:        rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if password != "" && fromStdin {
 				return usagef("--password and --password-stdin cannot be combined")
@@ -52,9 +53,10 @@ func (a *app) loginCommand() *cobra.Command {
 
 func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "logout [REGISTRY]",
-		Short: "Remove a registry's password from docker's configuration",
-		Args:  rangeArgs(0, 1, "at most one registry"),
+		Annotations: outside(),
+		Use:         "logout [REGISTRY]",
+		Short:       "Remove a registry's password from docker's configuration",
+		Args:        rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := storeAuth(authKey(args), "", "")
 			if err != nil {

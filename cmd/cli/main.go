@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"layered.build/builder/executor/rootless"
 )
 
 // Streams are the program's standard streams.
@@ -60,6 +62,8 @@ type app struct {
 	version string
 	root    string // --root
 	reg     registryFlags
+	// isolation is the rung that this process stands on.
+	isolation rootless.Isolation
 }
 
 func newRoot(std Program) *cobra.Command {
@@ -78,6 +82,7 @@ func newRoot(std Program) *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	root.PersistentPreRunE = a.enter
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(std.In)
 	root.SetOut(std.Out)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/parser"
 	"layered.build/builder/registry"
 )
@@ -105,6 +106,7 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(err, &rerr) && rerr.Hint != "" {
 		out = append(out, rerr.Hint)
 	}
+	out = append(out, isolationHints(err)...)
 	out = append(out, remoteHints(err)...)
 	if errors.Is(err, registry.ErrUnreachable) && (rerr == nil || rerr.Hint == "") {
 		out = append(out, "is the network up? A mirror is named with --registry-mirror REGISTRY=URL or $BUILDER_REGISTRY_MIRROR")
@@ -115,8 +117,8 @@ func hints(err error, step *executor.StepError) []string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		out = append(out, "the disk is full: free some space, or put the store on another one with --root")
-	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 && (step == nil || step.ExitCode == 0):
-		out = append(out, "builder must run as root to build and run (and --root must name a store that it may write to)")
+	case errors.Is(err, os.ErrPermission) && rootless.HostUID() != 0 && (step == nil || step.ExitCode == 0):
+		out = append(out, "--root must name a store that you may write to")
 	}
 	if step == nil {
 		return out

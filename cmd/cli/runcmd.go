@@ -73,6 +73,7 @@ removes it. With --rm nothing is kept.`,
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry even if the store has the image")
 	f.platform.register(cmd)
+	registerIsolation(fs)
 	f.limits.register(fs)
 	a.reg.register(fs)
 	for _, name := range []string{"detach", "publish", "privileged", "cap-add", "cap-drop", "device", "mount", "link", "restart", "security-opt"} {

@@ -27,9 +27,10 @@ func recordedVersion() string {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  exactArgs(0, "no arguments"),
+		Annotations: outside(),
+		Use:         "version",
+		Short:       "Print the version",
+		Args:        exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "builder %s\n%s %s/%s\n", a.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
@@ -39,8 +40,9 @@ func (a *app) versionCommand() *cobra.Command {
 
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{
-		Use:   "exit-codes",
-		Short: "What the exit codes mean",
+		Annotations: outside(),
+		Use:         "exit-codes",
+		Short:       "What the exit codes mean",
 		Long: `Exit codes
 
   0    success

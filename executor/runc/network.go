@@ -50,6 +50,9 @@ func (r *run) setupNetwork() error {
 		return nil
 	}
 	tap, err := openTAP()
+	if errors.Is(err, errNoTUN) {
+		tap, err = openVeth(h)
+	}
 	if err != nil {
 		return err
 	}
@@ -70,17 +73,22 @@ func (r *run) setupNetwork() error {
 	return nil
 }
 
+// disableIPv6 does so for the interface that is going to be made: only IPv4 is
+// forwarded, and an interface with a link-local IPv6 address would make programs
+// try IPv6 first. The loopback keeps ::1. Where it may not be done it stays.
+func disableIPv6() {
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+}
+
+// errNoTUN says that this process may not make TAP devices.
+var errNoTUN = errors.New("no access to /dev/net/tun")
+
 // openTAP makes the interface; it lives as long as its network namespace.
 func openTAP() (*os.File, error) {
-	// Only IPv4 is forwarded: an interface with a link-local IPv6 address would
-	// make programs try IPv6 first. The loopback keeps ::1.
-	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) && !errors.Is(err, unix.EROFS) {
-		return nil, fmt.Errorf("disable IPv6: %w", err)
-	}
+	disableIPv6()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open /dev/net/tun, which the default network needs (networks \"none\" and \"host\" do not): %w", err)
+		return nil, fmt.Errorf("%w: %w", errNoTUN, err)
 	}
 	req, err := unix.NewIfreq(linkName)
 	if err == nil {

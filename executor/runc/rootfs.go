@@ -22,6 +22,8 @@ type rootfs struct {
 	dir   string // where it is mounted
 	stubs *stubs
 	over  []string // mountpoints so far, resolved
+	// userns: no device nodes can be made.
+	userns bool
 }
 
 // mountpoint resolves dest in the root and makes it if it is missing. What lies
@@ -159,7 +161,12 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 	if writableSys {
 		ro = 0
 	}
-	return r.fs("/sys", "sysfs", sealed|ro, "")
+	err := r.fs("/sys", "sysfs", sealed|ro, "")
+	if r.userns && errors.Is(err, unix.EPERM) {
+		// The network belongs to another user namespace: this machine's /sys it is.
+		return r.bind("/sys", "/sys", sealedRO)
+	}
+	return err
 }
 
 // lasting makes a directory that every root file system has, once a process ran
@@ -180,20 +187,13 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 	dev := r.over[len(r.over)-1]
 	for _, d := range append(defaultDevices(), devices...) {
 		path := filepath.Join(dev, strings.TrimPrefix(d.Path, "/dev/"))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("make device %s: %w", d.Path, err)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil && r.userns {
+			err = bindDevice(path, d)
+		} else if err == nil {
+			err = makeDevice(path, d)
 		}
-		mode := uint32(unix.S_IFCHR)
-		if d.Type == "b" {
-			mode = unix.S_IFBLK
-		}
-		if err := unix.Mknod(path, mode|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))); err != nil {
-			return fmt.Errorf("make device %s: %w", d.Path, err)
-		}
-		if d.FileMode == nil {
-			continue
-		}
-		if err := errors.Join(os.Chown(path, int(*d.UID), int(*d.GID)), unix.Chmod(path, uint32(*d.FileMode))); err != nil {
+		if err != nil {
 			return fmt.Errorf("make device %s: %w", d.Path, err)
 		}
 	}
@@ -210,6 +210,60 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 		}
 	}
 	return nil
+}
+
+func makeDevice(path string, d specs.LinuxDevice) error {
+	mode := uint32(unix.S_IFCHR)
+	if d.Type == "b" {
+		mode = unix.S_IFBLK
+	}
+	if err := unix.Mknod(path, mode|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))); err != nil {
+		return err
+	}
+	if d.FileMode == nil {
+		return nil
+	}
+	return errors.Join(os.Chown(path, int(*d.UID), int(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
+}
+
+// bindDevice shows this machine's node, where none can be made: its owner and mode
+// stay what they are. Of what insecure processes may use, what is missing is left
+// out.
+func bindDevice(path string, d specs.LinuxDevice) error {
+	src, err := hostDevice(d)
+	if err != nil {
+		if d.FileMode == nil && !isDefaultDevice(d) {
+			return nil
+		}
+		return err
+	}
+	if err := makeIn(path, false); err != nil {
+		return err
+	}
+	return bindAt(src, path, 0)
+}
+
+// hostDevice finds this machine's node for a device: usually it has the same path.
+func hostDevice(d specs.LinuxDevice) (string, error) {
+	candidates := []string{d.Path}
+	kind := "char"
+	if d.Type == "b" {
+		kind = "block"
+	}
+	if name, err := os.Readlink(fmt.Sprintf("/sys/dev/%s/%d:%d", kind, d.Major, d.Minor)); err == nil {
+		candidates = append(candidates, "/dev/"+filepath.Base(name))
+	}
+	for _, path := range candidates {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Mode&(unix.S_IFCHR|unix.S_IFBLK) != 0 && st.Rdev == unix.Mkdev(uint32(d.Major), uint32(d.Minor)) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("this machine has no node %s (%d:%d), and none can be made in a user namespace", d.Path, d.Major, d.Minor)
+}
+
+func isDefaultDevice(d specs.LinuxDevice) bool {
+	return slices.ContainsFunc(defaultDevices(), func(o specs.LinuxDevice) bool { return o.Path == d.Path })
 }
 
 func defaultDevices() []specs.LinuxDevice {

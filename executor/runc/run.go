@@ -67,7 +67,7 @@ func (r *run) prepareRoot() error {
 	if err := r.spec.Root.Attach(dir); err != nil {
 		return fmt.Errorf("attach root file system: %w", err)
 	}
-	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper)}
+	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper), userns: r.s.userns}
 	insecure := r.spec.Security == dag.SecurityInsecure
 	var devices []specs.LinuxDevice
 	if insecure {

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -31,6 +32,7 @@ type Sandbox struct {
 	seccomp func() ([]byte, error) // compiled on first use
 	masked  []string
 	cgroups *cgroupSet
+	userns  bool // in a user namespace that is not the machine's first
 }
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
@@ -58,7 +60,10 @@ func New(opts Options) (*Sandbox, error) {
 	// libcontainer warns through the program's one logger of things that are as
 	// they should be here.
 	logrus.SetLevel(logrus.ErrorLevel)
-	return &Sandbox{opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg}, nil
+	return &Sandbox{
+		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
+		userns: rootless.InUserNamespace(),
+	}, nil
 }
 
 // Run implements sandbox.Sandbox.

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"layered.build/builder/executor/rootless"
+)
+
+const isolationFlag = "isolation"
+
+// registerIsolation adds --isolation. Its value is read before the command runs,
+// by enter.
+func registerIsolation(fs *pflag.FlagSet) {
+	fs.String(isolationFlag, "", "how RUN is kept from this machine: auto, root, subuid, single or chroot ($BUILDER_ISOLATION; `builder doctor` tells what works)")
+}
+
+// outside is the annotation of commands that do not open the store.
+func outside() map[string]string { return map[string]string{"store": "none"} }
+
+// enter brings the process onto the rung of isolation that is wanted, before the
+// command runs. For an ordinary user that executes the program anew, in a user
+// namespace.
+func (a *app) enter(cmd *cobra.Command, _ []string) error {
+	if err := rootless.Init(); err != nil {
+		return err
+	}
+	if cmd.Annotations["store"] == "none" || !cmd.HasParent() || cmd.Parent().Name() == "completion" || cmd.Name() == "help" {
+		return nil
+	}
+	want, err := wantedIsolation(cmd)
+	if err != nil {
+		return err
+	}
+	way, err := rootless.Choose(want)
+	if err != nil {
+		return err
+	}
+	a.isolation = way.Isolation
+	return rootless.Enter(rootless.Options{Isolation: want})
+}
+
+func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {
+	if f := cmd.Flags().Lookup(isolationFlag); f != nil && f.Changed {
+		want, err := rootless.ParseIsolation(f.Value.String())
+		if err != nil {
+			return "", usagef("--isolation: %w", err)
+		}
+		return want, nil
+	}
+	want, err := rootless.ParseIsolation(os.Getenv("BUILDER_ISOLATION"))
+	if err != nil {
+		return "", usagef("BUILDER_ISOLATION: %w", err)
+	}
+	return want, nil
+}
+
+// isolationHints say what would make a rung work.
+func isolationHints(err error) []string {
+	var lack *rootless.Lack
+	var entering *rootless.EnterError
+	switch {
+	case errors.As(err, &lack) && lack.Remedy != "":
+		return []string{fmt.Sprintf("this would lift it: %s", lack.Remedy)}
+	case errors.As(err, &entering) && entering.Hint != "":
+		return []string{entering.Hint}
+	}
+	return nil
+}

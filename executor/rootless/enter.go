@@ -1,0 +1,83 @@
+package rootless
+
+// #include "enter.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// variables are those of enter.h.
+func variables() []string {
+	return []string{C.ROOTLESS_HOW, C.ROOTLESS_UIDS, C.ROOTLESS_GIDS, C.ROOTLESS_MOUNTS}
+}
+
+// Entered reports whether this process is in a user namespace that Enter made.
+func Entered() bool { return C.rootless_entered() != 0 }
+
+// Init takes away what Enter told this process by its environment, and reports
+// what went wrong when it was to enter a user namespace. It belongs at the
+// beginning of main, and of TestMain in packages that call Enter.
+func Init() error {
+	_, asked := os.LookupEnv(C.ROOTLESS_HOW)
+	if !asked {
+		return nil
+	}
+	for _, name := range variables() {
+		if err := os.Unsetenv(name); err != nil {
+			return err
+		}
+	}
+	if Entered() {
+		return nil
+	}
+	return &EnterError{Reason: strings.TrimSpace(C.GoString(C.rootless_failure())), Hint: namespaceHint()}
+}
+
+// EnterError says why no user namespace could be entered.
+type EnterError struct {
+	Reason string
+	Hint   string // what would lift it; may be empty
+}
+
+// Error implements error.
+func (e *EnterError) Error() string { return "enter a user namespace: " + e.Reason }
+
+// Options refine Enter.
+type Options struct {
+	// Isolation is the rung that is wanted; "" is Auto.
+	Isolation Isolation
+	// Mounts gives the process a mount namespace of its own, too.
+	Mounts bool
+}
+
+// Enter puts the process of an ordinary user onto the rung that is wanted. If a
+// user namespace has to be made for it, Enter does not return, unless it fails:
+// the program is executed anew with its arguments, and Current is then Subuid or
+// Single. Otherwise it returns at once: for root, in a namespace that was entered
+// before, and for Chroot.
+func Enter(opts Options) error {
+	want := opts.Isolation
+	if want == "" {
+		want = Auto
+	}
+	way, err := Choose(want)
+	if err != nil || way.uids == "" {
+		return err
+	}
+	env := append(os.Environ(),
+		C.ROOTLESS_HOW+"="+way.how, C.ROOTLESS_UIDS+"="+way.uids, C.ROOTLESS_GIDS+"="+way.gids)
+	if opts.Mounts {
+		env = append(env, C.ROOTLESS_MOUNTS+"=1")
+	}
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("enter a user namespace: %w", err)
+	}
+	err = syscall.Exec("/proc/self/exe", os.Args, env)
+	return errors.Join(fmt.Errorf("enter a user namespace: execute %s anew", exe), err)
+}
