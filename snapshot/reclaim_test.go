@@ -15,11 +15,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/snapshot"
 )
 
 // TestMain lets the test binary stand in for other processes on a store.
 func TestMain(m *testing.M) {
+	rootlesstest.Enter()
 	if root := os.Getenv("SNAPSHOT_TEST_CHILD"); root != "" {
 		child(root)
 	}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/fixtures"
 )
 
 func TestMain(m *testing.M) {
 	runc.Init()
+	rootlesstest.Enter()
 	testscript.Main(m, map[string]func(){
 		"builder":   func() { os.Exit(run()) },
 		"du-equals": program(duEquals),

@@ -20,13 +20,17 @@ import (
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/cdi"
+	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/source"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	rootlesstest.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 // fakeSandbox "runs" the function that the command names on the upper directory.
 type fakeSandbox struct {

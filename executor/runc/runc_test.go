@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
@@ -18,6 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	Init()
+	rootlesstest.Enter()
 	if os.Getenv(victimEnv) != "" {
 		victim()
 	}
