@@ -185,7 +185,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 	if err := os.Rename(a.mount.Upper, dir); err != nil {
 		return Layer{}, err
 	}
-	d := &differ{upper: dir, epoch: opts.Epoch}
+	d := &differ{m: &a.s.maker, upper: dir, epoch: opts.Epoch}
 	if a.s.anyLimited(a.parent) {
 		below, err := a.s.Tree(ctx, a.parent)
 		if err != nil {

@@ -132,11 +132,11 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *ind
 	if err := lstat(src, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", src, err)
 	}
-	e := statEntry(&st)
-	var err error
-	if e.Xattrs, e.Opaque, err = readXattrs(src); err != nil {
+	e, opaque, err := d.s.maker.entry(src, &st)
+	if err != nil {
 		return err
 	}
+	e.Opaque = opaque
 	list, err := os.ReadDir(src)
 	if err != nil {
 		return err

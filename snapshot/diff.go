@@ -19,6 +19,7 @@ import (
 // changed or if something below it is in; an opaque directory becomes explicit
 // whiteouts of what the lower layers have there; the root is never in.
 type differ struct {
+	m      *maker
 	upper  string
 	emit   func(packItem) error
 	epoch  *time.Time
@@ -163,7 +164,10 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	if err := lstat(host, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
-	e := statEntry(&st)
+	e, opaque, err := d.m.entry(host, &st)
+	if err != nil {
+		return err
+	}
 	e.Path = rel
 	if e.Type == TypeSocket {
 		if !f.opaque {
@@ -182,11 +186,6 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		}
 		return d.whiteout(f, rel)
 	}
-	xattrs, opaque, err := readXattrs(host)
-	if err != nil {
-		return err
-	}
-	e.Xattrs = xattrs
 	if e.Type == TypeSymlink {
 		if e.Linkname, err = readLink(host); err != nil {
 			return err
@@ -194,7 +193,7 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	}
 	same := false
 	if lower != nil {
-		if same, err = sameObject(lower, lowerPath, &st, host, &e); err != nil {
+		if same, err = d.m.sameObject(lower, lowerPath, &st, host, &e); err != nil {
 			return err
 		}
 		if err := d.inherit(lower, &e); err != nil {

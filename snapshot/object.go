@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // statEntry fills an Entry from what lstat says; Path, links and xattrs are the
@@ -64,10 +66,13 @@ func isOverlayXattr(name string) bool {
 
 // IsLayerXattr says which extended attributes belong to a layer's content: file
 // capabilities and what programs set, but neither labels of this machine's
-// security modules nor ACLs nor overlay's own state.
+// security modules nor ACLs nor overlay's own state nor recorded owners.
 func IsLayerXattr(name string) bool {
-	if name == "security.capability" {
+	switch name {
+	case "security.capability":
 		return true
+	case owner.Xattr:
+		return false
 	}
 	return !strings.HasPrefix(name, "security.") && !strings.HasPrefix(name, "system.") && !isOverlayXattr(name)
 }
@@ -141,6 +146,9 @@ type maker struct {
 	opaqueXattr string
 	// inUserns: device nodes cannot be made and some attributes not be set.
 	inUserns bool
+	// recorded: owners and devices are recorded in attributes (package owner), since
+	// this process cannot set them.
+	recorded bool
 }
 
 // create makes any object but a regular file or hard link, without metadata.
@@ -163,7 +171,12 @@ func (m *maker) create(path string, e *Entry) error {
 		if e.Type == TypeBlock {
 			kind = unix.S_IFBLK
 		}
-		err = unix.Mknod(path, kind|0o600, int(unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))))
+		dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
+		if m.recorded {
+			err = makeRecordedDevice(path, owner.Stat{Mode: kind | 0o600, Dev: dev})
+			break
+		}
+		err = unix.Mknod(path, kind|0o600, int(dev))
 		if m.inUserns && errors.Is(err, unix.EPERM) {
 			// No one can make device nodes here; an empty file keeps the name.
 			err = unix.Mknod(path, unix.S_IFREG|0o600, 0)
@@ -185,7 +198,7 @@ func (m *maker) setMeta(path string, e *Entry) error {
 		return nil
 	}
 	if e.UID != m.uid || e.GID != m.gid {
-		if err := unix.Lchown(path, int(e.UID), int(e.GID)); err != nil {
+		if err := m.lchown(path, e.UID, e.GID); err != nil {
 			return fmt.Errorf("chown %s to %d:%d: %w", path, e.UID, e.GID, err)
 		}
 	}
@@ -240,7 +253,7 @@ func setTime(path string, t time.Time) error {
 func (m *maker) setFileMeta(f *os.File, e *Entry) error {
 	fd := int(f.Fd())
 	if e.UID != m.uid || e.GID != m.gid {
-		if err := unix.Fchown(fd, int(e.UID), int(e.GID)); err != nil {
+		if err := m.fchown(fd, e); err != nil {
 			return fmt.Errorf("chown %s to %d:%d: %w", f.Name(), e.UID, e.GID, err)
 		}
 	}

@@ -139,7 +139,7 @@ func (m *maker) writeFile(path string, e *Entry, data []byte) error {
 	}
 	err = writeAll(fd, data)
 	if err == nil && (e.UID != m.uid || e.GID != m.gid) {
-		err = unix.Fchown(fd, int(e.UID), int(e.GID))
+		err = m.fchown(fd, e)
 	}
 	if err == nil {
 		err = unix.Fchmod(fd, e.Mode&0o7777)

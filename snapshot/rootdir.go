@@ -9,10 +9,15 @@ import (
 )
 
 // hasMeta reports whether a directory has a root's metadata.
-func hasMeta(dir string, root rootMeta) (bool, error) {
+func (s *Store) hasMeta(dir string, root rootMeta) (bool, error) {
 	var st unix.Stat_t
 	if err := lstat(dir, &st); err != nil {
 		return false, fmt.Errorf("stat %s: %w", dir, err)
+	}
+	if s.maker.recorded {
+		if err := s.maker.applyRecord(dir, &st); err != nil {
+			return false, err
+		}
 	}
 	return st.Mode&0o7777 == root.Mode && st.Uid == root.UID && st.Gid == root.GID, nil
 }
@@ -21,11 +26,11 @@ func hasMeta(dir string, root rootMeta) (bool, error) {
 // metadata that an entry of a lower layer gives it; "" if the topmost layer shows
 // it already.
 func (s *Store) rootDir(top string, root rootMeta) (string, error) {
-	if same, err := hasMeta(top, root); err != nil || same {
+	if same, err := s.hasMeta(top, root); err != nil || same {
 		return "", err
 	}
 	name := s.path(rootsDir, fmt.Sprintf("%o-%d-%d", root.Mode, root.UID, root.GID))
-	if same, err := hasMeta(name, root); err == nil && same {
+	if same, err := s.hasMeta(name, root); err == nil && same {
 		return name, nil
 	}
 	tmp, err := s.tempDir(tmpDir)
@@ -41,7 +46,7 @@ func (s *Store) rootDir(top string, root rootMeta) (string, error) {
 	}
 	if err != nil {
 		os.Remove(tmp)
-		if same, herr := hasMeta(name, root); herr == nil && same {
+		if same, herr := s.hasMeta(name, root); herr == nil && same {
 			return name, nil // another process made it meanwhile
 		}
 		return "", fmt.Errorf("make root directory: %w", err)

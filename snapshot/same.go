@@ -15,15 +15,18 @@ import (
 // sameDirent): type, mode, owner, device and attributes; for what is no directory
 // size and modification time too, and the content where both times are whole
 // seconds and so may have been cut off.
-func sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
+func (m *maker) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
 	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
 		return false, nil
 	}
-	xattrs, _, err := readXattrs(lowerPath)
+	was, _, err := m.entry(lowerPath, lower)
 	if err != nil {
 		return false, err
 	}
-	if !maps.Equal(xattrs, e.Xattrs) {
+	if was.Type != e.Type || was.UID != e.UID || was.GID != e.GID || was.DevMajor != e.DevMajor || was.DevMinor != e.DevMinor {
+		return false, nil
+	}
+	if !maps.Equal(was.Xattrs, e.Xattrs) {
 		return false, nil
 	}
 	if e.Type == TypeDir {

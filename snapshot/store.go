@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // storeVersion is the version of the layout on disk (docs/FORMAT.md, "Store").
@@ -108,6 +110,9 @@ func Open(root string, opts Options) (*Store, error) {
 
 func newMaker() maker {
 	m := maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	if owner.Emulated() {
+		m.recorded, m.uid, m.gid = true, 0, 0
+	}
 	if m.inUserns || m.uid != 0 {
 		m.opaqueXattr = "user.overlay.opaque"
 	}

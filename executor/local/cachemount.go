@@ -17,6 +17,7 @@ import (
 
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 // The wait between two looks at a cache mount that another process has locked.
@@ -160,7 +161,7 @@ func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, see
 		return err
 	}
 	if !seed || mount.UID != nil || mount.GID != nil {
-		if err := os.Chown(fresh, number(mount.UID, 0), number(mount.GID, 0)); err != nil {
+		if err := fileowner.Lchown(fresh, uint32(number(mount.UID, 0)), uint32(number(mount.GID, 0))); err != nil {
 			return err
 		}
 	}

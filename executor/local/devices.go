@@ -12,6 +12,7 @@ import (
 	"layered.build/builder/executor/cdi"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 // addDevices gives a process the devices that it asks for.
@@ -146,7 +147,7 @@ func (m *mounter) discarded(v dag.Volume, fi os.FileInfo) (sandbox.Mount, error)
 		}
 	}
 	if st, ok := statOf(fi); ok {
-		if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
+		if err := fileowner.Lchown(upper, st.Uid, st.Gid); err != nil {
 			return sandbox.Mount{}, err
 		}
 		if err := unix.Chmod(upper, st.Mode&0o7777); err != nil {

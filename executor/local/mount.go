@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 // mounter prepares what one process has mounted besides its root.
@@ -170,7 +171,7 @@ func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, b
 		return sandbox.Mount{}, false, err
 	}
 	_, err = f.Write(value)
-	err = errors.Join(err, f.Chown(number(mount.UID, 0), number(mount.GID, 0)), unix.Fchmod(int(f.Fd()), uint32(number(mount.Mode, 0o400))), f.Close())
+	err = errors.Join(err, fileowner.Lchown(f.Name(), uint32(number(mount.UID, 0)), uint32(number(mount.GID, 0))), unix.Fchmod(int(f.Fd()), uint32(number(mount.Mode, 0o400))), f.Close())
 	return sandbox.Mount{HostPath: f.Name(), ReadOnly: true}, true, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 // scratch is a directory of this process. Those that dead processes left are
@@ -167,7 +168,7 @@ func writeContent(t snapshot.Tree, p, dest string) error {
 // writeMeta sets owner, then mode, then attributes, then time: each would be lost
 // by setting those before it afterwards.
 func writeMeta(e *snapshot.Entry, dest string) error {
-	if err := os.Lchown(dest, int(e.UID), int(e.GID)); err != nil {
+	if err := fileowner.Lchown(dest, e.UID, e.GID); err != nil {
 		return err
 	}
 	if e.Type != snapshot.TypeSymlink {

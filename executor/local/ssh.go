@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 // ssh mounts a socket at which an agent answers while the process runs.
@@ -40,7 +41,7 @@ func (m *mounter) ssh(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool
 		return sandbox.Mount{}, false, fmt.Errorf("listen for the ssh agent: %w", err)
 	}
 	path := filepath.Join(dir, "agent")
-	err = errors.Join(os.Chown(path, number(mount.UID, 0), number(mount.GID, 0)), unix.Chmod(path, uint32(number(mount.Mode, 0o600))&0o777))
+	err = errors.Join(fileowner.Lchown(path, uint32(number(mount.UID, 0)), uint32(number(mount.GID, 0))), unix.Chmod(path, uint32(number(mount.Mode, 0o600))&0o777))
 	if err != nil {
 		return sandbox.Mount{}, false, errors.Join(err, l.Close())
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // meta sets owner, mode, attributes and time, in the order in which none undoes
@@ -17,7 +19,7 @@ func (u *unpacker) meta(fd int, base string, h *tar.Header) error {
 	if u.opts.Owner != nil {
 		uid, gid = int(u.opts.Owner.UID), int(u.opts.Owner.GID)
 	}
-	if err := unix.Fchownat(fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := chown(fd, base, uid, gid); err != nil {
 		return fmt.Errorf("chown to %d:%d: %w", uid, gid, err)
 	}
 	if h.Typeflag != tar.TypeSymlink {
@@ -35,6 +37,18 @@ func (u *unpacker) meta(fd int, base string, h *tar.Header) error {
 	return setTime(fd, base, u.time(h))
 }
 
+// inDir is a path of what is called base in an open directory. It is no symlink that
+// a system call which does not follow the last component follows.
+func inDir(fd int, base string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", fd, base) }
+
+// chown gives an object its owner, or records it.
+func chown(fd int, base string, uid, gid int) error {
+	if owner.Emulated() {
+		return owner.Record(inDir(fd, base), uint32(uid), uint32(gid))
+	}
+	return unix.Fchownat(fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}
+
 func (u *unpacker) time(h *tar.Header) time.Time {
 	if u.opts.Epoch != nil && h.ModTime.After(*u.opts.Epoch) {
 		return *u.opts.Epoch
@@ -48,8 +62,7 @@ func setXattrs(fd int, base string, pax map[string]string) error {
 		if !ok || !isOwnXattr(name) {
 			continue
 		}
-		// The directory is open and base is no symlink that this follows.
-		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", fd, base), name, []byte(v), 0)
+		err := unix.Lsetxattr(inDir(fd, base), name, []byte(v), 0)
 		if errors.Is(err, unix.ENOTSUP) || (errors.Is(err, unix.EPERM) && name != "security.capability") {
 			continue
 		}
@@ -61,10 +74,14 @@ func setXattrs(fd int, base string, pax map[string]string) error {
 }
 
 // isOwnXattr leaves out what belongs to this machine: labels of security modules,
-// ACLs, and overlay's own state, with which an archive could forge whiteouts.
+// ACLs, overlay's own state, with which an archive could forge whiteouts, and recorded
+// owners.
 func isOwnXattr(name string) bool {
-	if name == "security.capability" {
+	switch name {
+	case "security.capability":
 		return true
+	case owner.Xattr:
+		return false
 	}
 	for _, p := range []string{"security.", "system.", "trusted.overlay.", "user.overlay."} {
 		if strings.HasPrefix(name, p) {

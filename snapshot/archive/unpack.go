@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // unpacker extracts into a root that somebody else filled: every directory is
@@ -108,7 +110,7 @@ func (u *unpacker) makeDirs(p string) (int, error) {
 		return -1, err
 	}
 	if u.opts.Owner != nil {
-		if err := unix.Fchownat(parent, base, int(u.opts.Owner.UID), int(u.opts.Owner.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := chown(parent, base, int(u.opts.Owner.UID), int(u.opts.Owner.GID)); err != nil {
 			return -1, err
 		}
 	}
@@ -215,7 +217,14 @@ func device(fd int, base string, h *tar.Header) error {
 	if h.Typeflag == tar.TypeBlock {
 		kind = unix.S_IFBLK
 	}
-	return unix.Mknodat(fd, base, kind|0o600, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))))
+	dev := unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	if !owner.Emulated() {
+		return unix.Mknodat(fd, base, kind|0o600, int(dev))
+	}
+	if err := unix.Mknodat(fd, base, unix.S_IFREG|0o600, 0); err != nil {
+		return err
+	}
+	return owner.Write(inDir(fd, base), owner.Stat{Mode: kind | 0o600, Dev: dev})
 }
 
 // directory makes a directory, or gives the one that is there other metadata. As

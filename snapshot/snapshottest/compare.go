@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/owner"
 )
 
 // compare checks that the mounted stack and its Tree say the same, that every tar
@@ -76,6 +77,7 @@ func list(t testing.TB, s *snapshot.Store, stack snapshot.Stack) string {
 func describeFile(t testing.TB, out io.Writer, p, rel string) {
 	var st unix.Stat_t
 	must(t, unix.Lstat(p, &st))
+	recorded(t, p, &st)
 	e := snapshot.Entry{Path: rel, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Xattrs: map[string]string{}}
 	content := ""
 	switch st.Mode & unix.S_IFMT {
@@ -113,6 +115,18 @@ func describeFile(t testing.TB, out io.Writer, p, rel string) {
 	// Overlay shows directories' times of the layer that is on top; only files'
 	// times are part of what is compared.
 	describe(out, &e, st.Mtim.Sec, content)
+}
+
+// recorded makes st say what is recorded at p, where owners are.
+func recorded(t testing.TB, p string, st *unix.Stat_t) {
+	if !owner.Emulated() {
+		return
+	}
+	rec, ok, err := owner.Read(p)
+	must(t, err)
+	if st.Uid, st.Gid = 0, 0; ok {
+		rec.Apply(st)
+	}
 }
 
 func describe(out io.Writer, e *snapshot.Entry, sec int64, content string) {
@@ -183,7 +197,7 @@ func scramble(t testing.TB, root string) {
 		case 5:
 			unix.Setxattr(p, "user.x", []byte(random(3)), 0)
 		case 6:
-			os.Lchown(p, mrand.IntN(3), mrand.IntN(3))
+			owner.Lchown(p, mrand.Uint32N(3), mrand.Uint32N(3))
 		case 7:
 			os.Rename(name(), p)
 		default:

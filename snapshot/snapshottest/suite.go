@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/owner"
 )
 
 // Opener opens a new, empty store that is closed when the test ends.
@@ -202,14 +203,14 @@ func testMetadata(t *testing.T, open Opener) {
 	capability := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	l := build(t, s, nil, snapshot.CommitOptions{}, func(r string) {
 		write(t, r+"/suid", "x")
-		must(t, os.Chown(r+"/suid", 7, 8), unix.Chmod(r+"/suid", 0o6755), unix.Setxattr(r+"/suid", "security.capability", []byte(capability), 0))
+		must(t, owner.Lchown(r+"/suid", 7, 8), unix.Chmod(r+"/suid", 0o6755), unix.Setxattr(r+"/suid", "security.capability", []byte(capability), 0))
 		must(t, unix.Setxattr(r+"/suid", "user.note", []byte("n"), 0))
 		must(t, os.Mkdir(r+"/sticky", 0o755), unix.Chmod(r+"/sticky", 0o1777))
 		must(t, unix.Mkfifo(r+"/fifo", 0o600))
 		if err := unix.Mknod(r+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); !errors.Is(err, unix.EPERM) {
 			must(t, err, unix.Mknod(r+"/block", unix.S_IFBLK|0o600, int(unix.Mkdev(7, 9))))
 		} // else in a user namespace, where nobody makes devices
-		must(t, os.Symlink(strings.Repeat("long/", 60), r+"/link"), os.Lchown(r+"/link", 9, 9))
+		must(t, os.Symlink(strings.Repeat("long/", 60), r+"/link"), owner.Lchown(r+"/link", 9, 9))
 		write(t, r+"/"+strings.Repeat("n", 200)+"/"+strings.Repeat("m", 200), "long name")
 		write(t, r+"/grüße", "ü")
 	})
@@ -347,6 +348,7 @@ func testRootMetadata(t *testing.T, open Opener) {
 	check := func(r string) {
 		var st unix.Stat_t
 		must(t, unix.Stat(r, &st))
+		recorded(t, r, &st)
 		if st.Mode&0o7777 != 0o751 || st.Uid != 3 {
 			t.Errorf("root is %o, owner %d", st.Mode&0o7777, st.Uid)
 		}

@@ -1,0 +1,70 @@
+package snapshot
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
+)
+
+// lchown gives an object its owner. Where owners are recorded, those of symlinks
+// and fifos are in the layer's manifest and tar only: they cannot carry a record.
+func (m *maker) lchown(path string, uid, gid uint32) error {
+	if m.recorded {
+		return owner.Record(path, uid, gid)
+	}
+	return unix.Lchown(path, int(uid), int(gid))
+}
+
+// fchown is lchown for a new regular file.
+func (m *maker) fchown(fd int, e *Entry) error {
+	if m.recorded {
+		return owner.WriteFd(fd, owner.Stat{UID: e.UID, GID: e.GID, Mode: unix.S_IFREG | e.Mode&0o7777})
+	}
+	return unix.Fchown(fd, int(e.UID), int(e.GID))
+}
+
+// makeRecordedDevice makes what stands for a device.
+func makeRecordedDevice(path string, s owner.Stat) error {
+	if err := unix.Mknod(path, unix.S_IFREG|0o600, 0); err != nil {
+		return err
+	}
+	if err := owner.Write(path, s); err != nil {
+		return errors.Join(err, unix.Unlink(path))
+	}
+	return nil
+}
+
+// entry describes the object at path, of which lstat says st, as its layer shows it,
+// and reports whether overlay marks it as an opaque directory. Path and links are
+// the caller's.
+func (m *maker) entry(path string, st *unix.Stat_t) (Entry, bool, error) {
+	s := *st
+	if m.recorded && !isWhiteout(st) {
+		if err := m.applyRecord(path, &s); err != nil {
+			return Entry{}, false, err
+		}
+	}
+	e := statEntry(&s)
+	if e.Type == TypeWhiteout || e.Type == TypeSocket {
+		return e, false, nil
+	}
+	var opaque bool
+	var err error
+	e.Xattrs, opaque, err = readXattrs(path)
+	return e, opaque, err
+}
+
+// applyRecord makes st say what is recorded at path. What has no record is root's.
+func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
+	st.Uid, st.Gid = 0, 0
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil
+	}
+	rec, ok, err := owner.Read(path)
+	if ok {
+		rec.Apply(st)
+	}
+	return err
+}
