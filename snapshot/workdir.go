@@ -253,7 +253,7 @@ func (s *Store) viewSingle(ctx context.Context, stack Stack) (Mount, bool, error
 	if err != nil {
 		return Mount{}, false, err
 	}
-	same, err := hasMeta(dirs[0], root)
+	same, err := s.hasMeta(dirs[0], root)
 	return Mount{Lower: dirs}, same, err
 }
 
