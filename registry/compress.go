@@ -125,11 +125,10 @@ func (c *Client) ensureBlob(ctx context.Context, stack snapshot.Stack, desc ocis
 	if c.store.Blobs().Has(desc.Digest) {
 		return nil
 	}
-	parent, l := stack[:len(stack)-1], stack[len(stack)-1]
-	err := c.attach(parent, l.DiffID)
-	if err == nil {
-		var got ocispec.Descriptor
-		if got, err = c.store.Fetch(ctx, l); err == nil && got.Digest == desc.Digest {
+	l := stack[len(stack)-1]
+	o, err := c.images.origin(l.DiffID)
+	if from := o.form(desc.Digest); err == nil && from != nil {
+		if err = c.store.FetchBlob(ctx, c.lazy(l.DiffID, from.Blob, from.refs()...)); err == nil {
 			return nil
 		}
 	}

@@ -68,13 +68,7 @@ func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
 	if o == nil {
 		return fmt.Errorf("layer %s: %w: its data are gone, and no registry is known to have it", diff, ErrNotFound)
 	}
-	var refs []Reference
-	for _, repo := range o.Repositories {
-		if ref, err := ParseReference(repo); err == nil {
-			refs = append(refs, ref)
-		}
-	}
-	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, refs...)); err != nil {
+	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, o.refs()...)); err != nil {
 		return fmt.Errorf("register layer %s: %w", diff, err)
 	}
 	return nil

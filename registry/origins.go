@@ -17,13 +17,75 @@ import (
 // registries have a layer, and where.
 type layerOrigin struct {
 	Version int
-	Blob    ocispec.Descriptor
+	blobOrigin
+	// Others are other compressed forms of the layer, the latest known first.
+	Others []blobOrigin `json:",omitempty"`
+}
+
+// blobOrigin is a compressed form of a layer.
+type blobOrigin struct {
+	Blob ocispec.Descriptor
 	// Repositories (domain/path) have the blob, the latest known first.
 	Repositories []string
 }
 
+// form returns where a blob can be fetched, nil if nowhere.
+func (o *layerOrigin) form(blob digest.Digest) *blobOrigin {
+	if o == nil {
+		return nil
+	}
+	if o.Blob.Digest == blob {
+		return &o.blobOrigin
+	}
+	for i := range o.Others {
+		if o.Others[i].Blob.Digest == blob {
+			return &o.Others[i]
+		}
+	}
+	return nil
+}
+
+// prefer makes a blob the form that is fetched when any will do.
+func (o *layerOrigin) prefer(blob ocispec.Descriptor) {
+	if o.Blob.Digest == blob.Digest {
+		return
+	}
+	chosen := blobOrigin{Blob: blob}
+	if known := o.form(blob.Digest); known != nil {
+		chosen.Repositories = known.Repositories
+	}
+	others := slices.DeleteFunc(o.Others, func(b blobOrigin) bool { return b.Blob.Digest == blob.Digest })
+	if o.Blob.Digest != "" {
+		others = append([]blobOrigin{o.blobOrigin}, others...)
+	}
+	o.blobOrigin, o.Others = chosen, others[:min(len(others), maxForms)]
+}
+
+// allRepositories have the layer in some form.
+func (o *layerOrigin) allRepositories() []string {
+	repos := slices.Clone(o.Repositories)
+	for _, other := range o.Others {
+		repos = append(repos, other.Repositories...)
+	}
+	return repos
+}
+
+// refs are the repositories that have the blob.
+func (b *blobOrigin) refs() []Reference {
+	var refs []Reference
+	for _, repo := range b.Repositories {
+		if ref, err := ParseReference(repo); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
 // maxRepositories bounds how many places are remembered of one layer.
 const maxRepositories = 8
+
+// maxForms bounds how many other forms of a layer are remembered.
+const maxForms = 4
 
 func (s *Images) originPath(diff snapshot.DiffID) string {
 	return filepath.Join(s.dir, "origins", digest.Digest(diff).Encoded()+".json")
@@ -45,8 +107,8 @@ func (s *Images) origin(diff snapshot.DiffID) (*layerOrigin, error) {
 	return &o, nil
 }
 
-// addOrigin remembers that a repository has a layer as a blob. A new form of the
-// blob replaces an older one.
+// addOrigin remembers that a repository has a layer as a blob. It becomes the
+// form that is fetched when any will do.
 func (s *Images) addOrigin(diff snapshot.DiffID, blob ocispec.Descriptor, repo string) error {
 	o, err := s.origin(diff)
 	if err != nil {
@@ -59,9 +121,10 @@ func (s *Images) addOrigin(diff snapshot.DiffID, blob ocispec.Descriptor, repo s
 		if o, err = s.origin(diff); err != nil {
 			return err
 		}
-		if o == nil || o.Blob.Digest != blob.Digest {
-			o = &layerOrigin{Version: imagesVersion, Blob: blob}
+		if o == nil {
+			o = &layerOrigin{Version: imagesVersion}
 		}
+		o.prefer(blob)
 		repos := append([]string{repo}, slices.DeleteFunc(o.Repositories, func(r string) bool { return r == repo })...)
 		o.Repositories = repos[:min(len(repos), maxRepositories)]
 		if err := s.write(s.originPath(diff), o, false); err != nil {

@@ -94,7 +94,7 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 		if err != nil || o == nil {
 			continue
 		}
-		for _, r := range o.Repositories {
+		for _, r := range o.allRepositories() {
 			ref, err := ParseReference(r)
 			if err != nil || ref.Domain != p.ref.Domain || ref.Path == p.ref.Path {
 				continue

@@ -60,25 +60,20 @@ func (s *Store) lazyLayer(id LayerID) (lazyLayer, bool) {
 	return l, ok
 }
 
-// Fetch makes sure that the compressed form of a layer that was pulled, or was
-// registered with AddLazy, is among the Blobs, without unpacking it.
-func (s *Store) Fetch(ctx context.Context, l Layer) (ocispec.Descriptor, error) {
-	desc, ok := s.Blob(l)
-	if ok && s.blobs.Has(desc.Digest) {
-		return desc, nil
+// FetchBlob makes sure that a compressed form of a layer is among the Blobs,
+// without unpacking it, whatever other forms of the layer are known.
+func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
+	if s.blobs.Has(l.Blob.Digest) {
+		return nil
 	}
-	lazy, isLazy := s.lazyLayer(l.ID)
-	if !isLazy {
-		return desc, fmt.Errorf("fetch layer %s: no source is known: %w", l.ID, os.ErrNotExist)
-	}
-	lock, err := lockFile(ctx, s.path(locksDir, "blob-"+lazy.Blob.Digest.Encoded()))
+	lock, err := lockFile(ctx, s.path(locksDir, "blob-"+l.Blob.Digest.Encoded()))
 	if err != nil {
-		return desc, err
+		return err
 	}
 	defer lock.release()
-	b, err := s.openBlob(ctx, lazy.LazyLayer)
+	b, err := s.openBlob(ctx, l)
 	if err != nil {
-		return desc, err
+		return err
 	}
 	defer b.Close()
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, sinkChunk))
@@ -86,9 +81,9 @@ func (s *Store) Fetch(ctx context.Context, l Layer) (ocispec.Descriptor, error) 
 		err = b.commit()
 	}
 	if err != nil {
-		return desc, fmt.Errorf("fetch layer %s: %w", lazy.Blob.Digest, err)
+		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, err)
 	}
-	return lazy.Blob, nil
+	return nil
 }
 
 // blobReader reads a layer's compressed form, from the blobs or from where it

@@ -323,8 +323,9 @@ func TestFetchOnly(t *testing.T) {
 	s := openStore(t)
 	stack := addAll(t, s, r)
 	for range 2 {
-		if desc, err := s.Fetch(t.Context(), stack[0]); err != nil || desc.Digest != digest.FromBytes(r.blob) {
-			t.Fatal(desc, err)
+		lazy, _ := s.Lazy(stack[0].ID)
+		if err := s.FetchBlob(t.Context(), lazy); err != nil || !s.Blobs().Has(digest.FromBytes(r.blob)) {
+			t.Fatal(err)
 		}
 	}
 	if _, ok := s.Lookup(stack.ChainID()); ok {
