@@ -138,6 +138,11 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 	if err != nil {
 		return err
 	}
+	if out.Passing {
+		r.settle(n, out.Result)
+		r.finish(n, Event{Type: EventDone, Usage: out.Usage})
+		return nil
+	}
 	rec := &cache.Record{
 		Definition: n.key,
 		Step:       n.step.Meta.Name,

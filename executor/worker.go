@@ -60,6 +60,8 @@ type Worker interface {
 // Outcome is what running a step gave.
 type Outcome struct {
 	Result Result
+	// Passing says that the result must not be recorded.
+	Passing bool
 	// Usage is set for a process.
 	Usage *Usage
 }

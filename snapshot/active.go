@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,6 +152,18 @@ type CommitOptions struct {
 	// they are empty files or empty directories of the upper directory: the
 	// mountpoints that the sandbox made. Deeper paths are removed first.
 	RemovePaths []string
+	// Inspect, if set, sees all that the layer is going to hold.
+	Inspect Inspector
+}
+
+// Inspector sees the entries of a layer while it is made, and may refuse it. Its
+// methods are called from several goroutines.
+type Inspector interface {
+	// Inspect is told an entry; an error ends the making of the layer.
+	Inspect(e *Entry) error
+	// Content returns what receives the content of a regular file, in order; an
+	// error of its Write ends the making of the layer.
+	Content(e *Entry) io.Writer
 }
 
 // Commit makes a layer of the changes; nothing may be mounted or running on the
@@ -193,7 +206,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		}
 		d.below = below
 	}
-	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch,
+	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect,
 		walk: func(ctx context.Context, emit func(packItem) error) error {
 			d.emit = emit
 			return d.walk(ctx, a.mount.Lower)
@@ -231,6 +244,7 @@ type layerMaking struct {
 	tmp   string     // folder of the new layer; may have a directory form already
 	out   *os.File   // receives the tar; may be nil
 	epoch *time.Time // that walk limits times to
+	look  Inspector  // may be nil
 	walk  func(context.Context, func(packItem) error) error
 	// settle completes the directory form.
 	settle func() error
@@ -244,7 +258,7 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	p := &packer{maker: &s.maker, man: man}
+	p := &packer{maker: &s.maker, man: man, look: m.look}
 	if m.out != nil {
 		p.out = m.out
 	}

@@ -55,6 +55,7 @@ type packer struct {
 	out   io.Writer       // receives the tar; may be nil
 	man   *manifestWriter // may be nil: then files are not hashed either
 	sink  *tarSink
+	look  Inspector // may be nil
 	hdr   []byte
 	dirs  []*Entry // made in dest; completed last
 	dests []string
@@ -153,6 +154,11 @@ func (p *packer) finishDirs() error {
 
 // load reads a small file, hashes it and writes it to its dest.
 func (p *packer) load(j *packJob) error {
+	if p.look != nil {
+		if err := p.look.Inspect(&j.rec.Entry); err != nil {
+			return err
+		}
+	}
 	if j.rec.Type != TypeFile || j.rec.Hardlink != "" || j.rec.Size > smallFile {
 		return nil
 	}
@@ -168,6 +174,11 @@ func (p *packer) load(j *packJob) error {
 		return j.changed()
 	}
 	j.buf = j.buf[:n]
+	if p.look != nil {
+		if _, err := p.look.Content(&j.rec.Entry).Write(j.buf); err != nil {
+			return err
+		}
+	}
 	if p.man != nil {
 		sum := sha256.Sum256(j.buf)
 		if err := j.check(sum); err != nil {

@@ -37,6 +37,9 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 	if dst != nil {
 		c.dst = dst
 	}
+	if p.look != nil {
+		c.look = p.look.Content(&j.rec.Entry)
+	}
 	for range 3 {
 		c.free <- make([]byte, sinkChunk)
 	}
@@ -49,6 +52,9 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 	wg.Wait()
 	if errors.Is(c.err, errSize) {
 		return j.changed()
+	}
+	if c.refused != nil {
+		return c.refused
 	}
 	if c.err != nil {
 		return fmt.Errorf("read %s: %w", j.rec.Path, c.err)
@@ -83,8 +89,10 @@ type chunker struct {
 	dst        io.Writer
 	h          hash.Hash
 	size       int64
+	look       io.Writer // may be nil
 	full, free chan []byte
 	err        error
+	refused    error // what look said
 }
 
 func (c *chunker) run(ctx context.Context) {
@@ -108,6 +116,11 @@ func (c *chunker) run(ctx context.Context) {
 		left -= int64(n)
 		if c.h != nil {
 			c.h.Write(b)
+		}
+		if c.look != nil {
+			if _, c.refused = c.look.Write(b); c.refused != nil {
+				return
+			}
 		}
 		if c.dst != nil {
 			if _, err := c.dst.Write(b); err != nil {

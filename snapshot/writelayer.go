@@ -19,8 +19,9 @@ type WriteOptions struct {
 	// Otherwise the layer is streamed into its tar only, and the directory is
 	// made when something mounts the layer.
 	Dir bool
-	// Epoch is as in CommitOptions.
-	Epoch *time.Time
+	// Epoch and Inspect are as in CommitOptions.
+	Epoch   *time.Time
+	Inspect Inspector
 }
 
 // WriteLayer makes a layer from a list of changes without mounting anything.
@@ -65,7 +66,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 		defer out.Close()
 	}
 	walk := func(_ context.Context, emit func(packItem) error) error { return set.walk(dir, opts.Epoch, emit) }
-	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, walk: walk, settle: func() error {
+	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, walk: walk, settle: func() error {
 		if opts.Dir {
 			return s.setRoot(dir, rootMeta{Mode: 0o755})
 		}

@@ -47,7 +47,7 @@ type job struct {
 	plan    *planner.Plan
 	solver  *executor.Solver
 	outputs []output
-	secrets secrets
+	secrets *executor.Ledger
 	agents  sshagent.Agents
 	devices *cdi.Registry
 	call    call
@@ -131,9 +131,11 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if err := checkNames(f.tags, j.outputs); err != nil {
 		return nil, err
 	}
-	if j.secrets, err = parseSecrets(f.secrets); err != nil {
+	given, err := parseSecrets(f.secrets)
+	if err != nil {
 		return nil, err
 	}
+	j.secrets = executor.NewLedger(given)
 	if j.agents, err = f.lang.agents(os.Getenv); err != nil {
 		return nil, err
 	}
@@ -229,6 +231,8 @@ func (j *job) newSolver() {
 		Remote:      j.remote,
 		Images:      j.images,
 		Secrets:     j.secrets,
+		Sent:        j.secrets.Used,
+		SecretLeak:  j.flags.allowed("secret.leak"),
 		Agents:      j.agents,
 		Devices:     j.devices,
 		Epoch:       j.plan.Epoch,

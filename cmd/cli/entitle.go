@@ -14,7 +14,7 @@ import (
 
 // permissions are what --allow can grant.
 func permissions() []string {
-	return []string{"network.host", "security.insecure", "security.capabilities", "host.volume", "device"}
+	return []string{"network.host", "security.insecure", "security.capabilities", "host.volume", "device", "secret.leak"}
 }
 
 // needs says which permissions a process needs.

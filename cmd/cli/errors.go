@@ -120,7 +120,8 @@ func isInfra(err error) bool {
 
 // stepCode tells a step that failed from a mistake in what it was asked to do.
 func stepCode(e *executor.StepError) int {
-	if e.ExitCode != 0 || e.OOM {
+	var leak *executor.LeakError
+	if e.ExitCode != 0 || e.OOM || errors.As(e, &leak) {
 		return ExitBuild
 	}
 	switch op := e.Step.Op.(type) {

@@ -131,6 +131,10 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(step, &secret) {
 		out = append(out, fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID))
 	}
+	var leak *executor.LeakError
+	if errors.As(step, &leak) {
+		out = append(out, "nothing of the step is kept; remove the secret in the RUN that writes it, or allow it with --allow secret.leak")
+	}
 	var agent *executor.MissingAgentError
 	if errors.As(step, &agent) {
 		out = append(out, fmt.Sprintf("give it with --ssh %s (the agent of $SSH_AUTH_SOCK) or --ssh %s=KEYFILE", agent.ID, agent.ID))

@@ -30,7 +30,8 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, active.Discard()) }()
-	spec, err := w.spec(ctx, job, op, root)
+	guard := w.newGuard()
+	spec, err := w.spec(ctx, job, op, root, guard)
 	if err != nil {
 		return nil, err
 	}
@@ -38,17 +39,21 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 		return nil, err
 	}
 	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
-	exit, err := w.runProcess(ctx, job, op, spec)
+	exit, err := w.runProcess(ctx, job, op, spec, guard)
 	if err != nil {
 		return nil, err
 	}
-	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch})
+	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch, Inspect: guard.inspector()})
 	if err != nil {
-		return nil, err
+		return nil, leakOnly(err)
+	}
+	if leak := guard.found(); leak != nil {
+		warn(job, leak.Error()+": it is allowed, but not cached")
 	}
 	return &executor.Outcome{
-		Result: executor.Result{Stack: append(slices.Clone(root.Stack), l)},
-		Usage:  &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory},
+		Passing: guard.found() != nil,
+		Result:  executor.Result{Stack: append(slices.Clone(root.Stack), l)},
+		Usage:   &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory},
 	}, nil
 }
 
@@ -79,7 +84,7 @@ func rootInput(job *executor.Job, op *dag.Exec) (res executor.Result, readOnly b
 }
 
 // spec describes the process, without its mounts.
-func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root executor.Result) (*sandbox.Spec, error) {
+func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root executor.Result, g *guard) (*sandbox.Spec, error) {
 	tree, err := w.tree(ctx, root)
 	if err != nil {
 		return nil, err
@@ -88,7 +93,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 	if err != nil {
 		return nil, err
 	}
-	env, err := w.environ(ctx, job, op, home)
+	env, err := w.environ(ctx, job, op, home, g)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +107,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 
 // environ returns the process's variables. What the image sets wins over what is
 // added here.
-func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, home string) ([]string, error) {
+func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, home string, g *guard) ([]string, error) {
 	env := slices.Clone(op.Env)
 	add := func(kv string) {
 		name, _, _ := strings.Cut(kv, "=")
@@ -120,6 +125,7 @@ func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, h
 		if err != nil {
 			return nil, err
 		}
+		g.handed[s.ID] = value
 		// One that is not there is an empty variable, as with BuildKit.
 		env = append(env, s.Name+"="+string(value))
 	}
@@ -144,8 +150,8 @@ func (w *Worker) secret(ctx context.Context, id string, required bool) (value []
 }
 
 // runProcess mounts what the process sees, runs it, and judges its exit code.
-func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec) (_ sandbox.Exit, err error) {
-	mounts := &mounter{w: w, job: job}
+func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec, g *guard) (_ sandbox.Exit, err error) {
+	mounts := &mounter{w: w, job: job, guard: g}
 	defer func() { err = errors.Join(err, mounts.close()) }()
 	if err := mounts.add(ctx, op, spec); err != nil {
 		return sandbox.Exit{}, err
@@ -154,15 +160,19 @@ func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
-	spec.Stdout, spec.Stderr = out.stream(1), out.stream(2)
+	hide := &masks{g: g}
+	spec.Stdout, spec.Stderr = hide.wrap(out.stream(1)), hide.wrap(out.stream(2))
 	exit, err := w.o.Sandbox.Run(ctx, spec)
-	if cerr := out.close(); err == nil {
+	if cerr := errors.Join(hide.close(), out.close()); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		return exit, err
 	}
 	if exit.Code == 0 {
+		if err := hide.leaks(); err != nil {
+			return exit, &executor.StepError{Err: err, LogTail: out.lastLines(), LogPath: out.path}
+		}
 		return exit, nil
 	}
 	msg := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(op.Args, " "), exit.Code)
@@ -171,6 +181,22 @@ func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec
 	}
 	return exit, &executor.StepError{
 		Err: errors.New(msg), ExitCode: exit.Code, OOM: exit.OOM, LogTail: out.lastLines(), LogPath: out.path,
+	}
+}
+
+// leakOnly is the secret that an error is about, if it is about one: what was being
+// done when it was found does not matter.
+func leakOnly(err error) error {
+	var leak *executor.LeakError
+	if errors.As(err, &leak) {
+		return leak
+	}
+	return err
+}
+
+func warn(job *executor.Job, text string) {
+	if job.Observer != nil {
+		job.Observer(executor.Event{Type: executor.EventWarning, Data: []byte(text)})
 	}
 }
 

@@ -40,9 +40,13 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 	if err != nil {
 		return executor.Result{}, err
 	}
-	l, err := w.o.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{Dir: job.Mounted, Epoch: w.o.Epoch})
+	guard := w.fetchGuard(job)
+	l, err := w.o.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{Dir: job.Mounted, Epoch: w.o.Epoch, Inspect: guard.inspector()})
 	if err != nil {
-		return executor.Result{}, err
+		return executor.Result{}, leakOnly(err)
+	}
+	if leak := guard.found(); leak != nil {
+		warn(job, leak.Error()+": it is allowed")
 	}
 	return executor.Result{Stack: append(slices.Clone(base), l)}, nil
 }

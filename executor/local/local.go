@@ -41,6 +41,11 @@ type Options struct {
 	Insecure bool
 	// HostNetwork allows processes that ask for NetHost.
 	HostNetwork bool
+	// SecretLeak allows steps to leave secrets in their layer and log. Such a
+	// result is not recorded. In logs secrets are hidden all the same.
+	SecretLeak bool
+	// Sent returns the secrets that Remote has used; nil: none.
+	Sent func() map[string][]byte
 }
 
 // Worker runs steps on this machine. It is safe for concurrent use.

@@ -23,6 +23,7 @@ import (
 type mounter struct {
 	w       *Worker
 	job     *executor.Job
+	guard   *guard
 	scratch *scratch          // copies of contexts
 	secrets *scratch          // in memory
 	sockets *scratch          // of ssh agents
@@ -156,6 +157,7 @@ func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, b
 	if !ok || err != nil {
 		return sandbox.Mount{}, false, err
 	}
+	m.guard.handed[mount.ID] = value
 	if m.secrets == nil {
 		dir, err := memoryDir()
 		if err != nil {
