@@ -36,6 +36,8 @@ require (
 
 require go.yaml.in/yaml/v3 v3.0.5
 
+require github.com/containerd/stargz-snapshotter/estargz v0.18.2 // indirect
+
 require (
 	cyphar.com/go-pathrs v0.2.6 // indirect
 	github.com/agext/levenshtein v1.2.3 // indirect

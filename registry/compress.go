@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/pgzip"
@@ -175,11 +176,18 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 		return ocispec.Descriptor{}, err
 	}
 	_, err = io.CopyBuffer(zw, struct{ io.Reader }{tar}, make([]byte, 64<<10))
+	if toc, ok := zw.(*tocWriter); ok && err != nil {
+		toc.pw.CloseWithError(err) // what is there so far is no whole tar
+	}
 	if err = errors.Join(err, zw.Close()); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	d, err := bw.Commit("")
-	return ocispec.Descriptor{MediaType: how.mediaType(), Digest: d, Size: bw.Size()}, err
+	desc := ocispec.Descriptor{MediaType: how.mediaType(), Digest: d, Size: bw.Size()}
+	if toc, ok := zw.(*tocWriter); ok {
+		desc.Annotations = toc.annotations
+	}
+	return desc, err
 }
 
 // tolerantTee writes to main, and to side until that fails.
@@ -223,6 +231,24 @@ func asType(desc ocispec.Descriptor, docker bool) ocispec.Descriptor {
 // say.
 func isForeign(desc ocispec.Descriptor) bool {
 	return len(desc.URLs) > 0 && !types.MediaType(desc.MediaType).IsDistributable()
+}
+
+// distributable gives a layer that was to be left where its URLs say the media type
+// of any other.
+func distributable(desc ocispec.Descriptor) ocispec.Descriptor {
+	if types.MediaType(desc.MediaType).IsDistributable() {
+		return desc
+	}
+	desc.URLs = nil
+	switch desc = asType(desc, false); {
+	case strings.HasSuffix(desc.MediaType, "+gzip"):
+		desc.MediaType = ocispec.MediaTypeImageLayerGzip
+	case strings.HasSuffix(desc.MediaType, "+zstd"):
+		desc.MediaType = ocispec.MediaTypeImageLayerZstd
+	default:
+		desc.MediaType = ocispec.MediaTypeImageLayer
+	}
+	return desc
 }
 
 // Complete makes sure that all blobs of an image are in the store, and returns

@@ -53,6 +53,9 @@ func (c *Client) Attach(stack snapshot.Stack) error {
 		if _, ok := c.store.Lookup(stack[:i+1].ChainID()); ok || c.store.Has(l.ID) {
 			continue
 		}
+		if known, ok := c.store.Lazy(l.ID); ok && known.Open != nil {
+			continue
+		}
 		if err := c.attach(stack[:i], l.DiffID); err != nil {
 			return err
 		}

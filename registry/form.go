@@ -17,7 +17,7 @@ import (
 // Compression is how layers are compressed. The zero value is the usual form:
 // gzip for layers that were made here, for others what they came in.
 type Compression struct {
-	// Type is "", "gzip", "zstd" or "uncompressed".
+	// Type is "", "gzip", "zstd", "uncompressed", "estargz" or "zstd:chunked".
 	Type string
 	// Level is the compressor's own, nil for the usual one.
 	Level *int
@@ -29,15 +29,15 @@ type Compression struct {
 func (o Compression) Check() error {
 	limit := 9
 	switch o.Type {
-	case "", "gzip":
-	case "zstd":
+	case "", "gzip", estargzType:
+	case "zstd", chunkedType:
 		limit = 22
 	case "uncompressed":
 		if o.Level != nil {
 			return fmt.Errorf("%w: compression=uncompressed has no level", ErrInvalid)
 		}
 	default:
-		return fmt.Errorf("%w: compression=%s is not supported: want gzip, zstd or uncompressed", ErrInvalid, o.Type)
+		return fmt.Errorf("%w: compression=%s is not supported: want gzip, zstd, estargz, zstd:chunked or uncompressed", ErrInvalid, o.Type)
 	}
 	if o.Level != nil && (*o.Level < 0 || *o.Level > limit) {
 		return fmt.Errorf("%w: compression-level=%d: want 0 to %d", ErrInvalid, *o.Level, limit)
@@ -47,7 +47,7 @@ func (o Compression) Check() error {
 
 func (o Compression) mediaType() string {
 	switch o.Type {
-	case "zstd":
+	case "zstd", chunkedType:
 		return ocispec.MediaTypeImageLayerZstd
 	case "uncompressed":
 		return ocispec.MediaTypeImageLayer
@@ -57,7 +57,23 @@ func (o Compression) mediaType() string {
 
 // usual reports whether layers that are made here have this form anyway.
 func (o Compression) usual() bool {
-	return o.mediaType() == ocispec.MediaTypeImageLayerGzip && o.Level == nil
+	return (o.Type == "" || o.Type == "gzip") && o.Level == nil
+}
+
+// NeedsOCI reports whether Docker's media types have no name for the form.
+func (o Compression) NeedsOCI() bool {
+	return o.Type == "zstd" || o.Type == chunkedType || o.Type == estargzType
+}
+
+// ChangesLayers reports whether the plain content of layers becomes another one, and
+// with it the image's id.
+func (o Compression) ChangesLayers() bool { return o.Type == estargzType }
+
+// isForm reports whether a blob has the form already.
+func (o Compression) isForm(desc ocispec.Descriptor) bool {
+	toc := keepTOC(desc.Annotations) != nil
+	wantTOC := o.Type == estargzType || o.Type == chunkedType
+	return asType(desc, false).MediaType == o.mediaType() && toc == wantTOC
 }
 
 // Form is what an image's manifest looks like.
@@ -65,6 +81,9 @@ type Form struct {
 	Compression Compression
 	// DockerTypes makes Docker's media types instead of OCI's.
 	DockerTypes bool
+	// Foreign keeps base layers that must not be distributed where they are, and
+	// says so; otherwise they are treated like all others.
+	Foreign     bool
 	Annotations map[string]string
 }
 
@@ -80,15 +99,19 @@ func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, erro
 	for i := range img.Stack {
 		group.Go(func() error {
 			var err error
-			layers[i], err = c.shapeLayer(gctx, img.Stack[:i+1], form.Compression)
+			layers[i], err = c.shapeLayer(gctx, img.Stack[:i+1], form)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("compress the layers of image %s: %w", img.ID, err)
 	}
+	img, err := c.withDiffIDs(img, layers)
+	if err != nil {
+		return nil, err
+	}
 	config := ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}
-	desc, raw, err := newManifest(config, layers, form.DockerTypes, form.Annotations)
+	desc, raw, err := newManifest(config, layers, form)
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +120,16 @@ func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, erro
 	return &out, nil
 }
 
-func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, how Compression) (ocispec.Descriptor, error) {
-	l := stack[len(stack)-1]
+func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form) (ocispec.Descriptor, error) {
+	l, how, foreign := stack[len(stack)-1], form.Compression, form.Foreign
 	imported := c.store.Imported(l)
 	if imported {
 		known, ok := c.knownBlob(l)
-		kept := ok && (!how.Force || how.Level == nil && asType(known, false).MediaType == how.mediaType())
-		if kept || isForeign(known) {
+		kept := ok && (!how.Force || how.Level == nil && how.isForm(known))
+		if foreign && ok && isForeign(known) {
+			return known, nil
+		}
+		if kept {
 			return known, c.ensureBlob(ctx, stack, known)
 		}
 		if how.Type == "" {
@@ -119,7 +145,7 @@ func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, how Compr
 	if how.Level != nil {
 		level = fmt.Sprint(*how.Level)
 	}
-	name := strings.Join([]string{"blob", string(l.DiffID), how.mediaType(), level}, " ")
+	name := strings.Join([]string{"blob", string(l.DiffID), how.Type, level}, " ")
 	return c.once(ctx, name, func() (ocispec.Descriptor, error) {
 		desc, err := c.compressTo(ctx, l, io.Discard, how)
 		if err != nil {
@@ -137,6 +163,8 @@ func (o Compression) compressor(w io.Writer) (io.WriteCloser, error) {
 	switch {
 	case o.Type == "uncompressed":
 		return nopCloser{w}, nil
+	case o.Type == estargzType, o.Type == chunkedType:
+		return newTOCWriter(w, o.Type, o.Level), nil
 	case o.Type == "zstd":
 		level := 3
 		if o.Level != nil {

@@ -103,6 +103,30 @@ func (c *Client) CompleteIndex(ctx context.Context, x *Index) (ocispec.Descripto
 	return desc, raw, members, nil
 }
 
+// Describe returns the descriptor of the index, or of the manifest of the only image,
+// as it would be pushed. The images have their manifests then.
+func (c *Client) Describe(ctx context.Context, x *Index) (ocispec.Descriptor, error) {
+	images := slices.Clone(x.Images)
+	for i, img := range images {
+		desc, raw, err := c.Complete(ctx, img)
+		if err != nil {
+			return desc, err
+		}
+		known := *img
+		known.Manifest, known.RawManifest = &desc, raw
+		images[i] = &known
+	}
+	x.Images = images
+	if len(images) == 1 {
+		return *images[0].Manifest, nil
+	}
+	desc, raw, _, err := c.CompleteIndex(ctx, x)
+	if err == nil {
+		x.Descriptor, x.Raw = &desc, raw
+	}
+	return desc, err
+}
+
 // PushIndex sends images, and under a name the index of them; it returns the
 // index's descriptor. What the registry has already is not sent.
 func (c *Client) PushIndex(ctx context.Context, ref string, x *Index, opts PushOptions) (ocispec.Descriptor, error) {

@@ -255,7 +255,7 @@ func TestShape(t *testing.T) {
 		}
 	}
 	ten := 10
-	for _, bad := range []Compression{{Type: "estargz"}, {Type: "gzip", Level: &ten}, {Type: "uncompressed", Level: &level}} {
+	for _, bad := range []Compression{{Type: "nydus"}, {Type: "gzip", Level: &ten}, {Type: "uncompressed", Level: &level}} {
 		if _, err := b.Shape(t.Context(), pulled, Form{Compression: bad}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", bad, err)
 		}

@@ -129,22 +129,28 @@ func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, 
 
 // NewManifest makes the manifest of an image from its parts.
 func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
-	return newManifest(config, layers, dockerTypes, nil)
+	return newManifest(config, layers, Form{DockerTypes: dockerTypes})
 }
 
-func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool, annotations map[string]string) (ocispec.Descriptor, []byte, error) {
+func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, form Form) (ocispec.Descriptor, []byte, error) {
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
 		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: config.Digest, Size: config.Size},
-		Layers:    []ocispec.Descriptor{}, Annotations: annotations,
+		Layers:    []ocispec.Descriptor{}, Annotations: form.Annotations,
 	}
-	if dockerTypes {
+	if form.DockerTypes {
 		m.MediaType, m.Config.MediaType = string(types.DockerManifestSchema2), string(types.DockerConfigJSON)
 	}
 	for _, l := range layers {
-		l = asType(l, dockerTypes)
-		l.Annotations, l.Data = nil, nil
+		if !form.Foreign {
+			l = distributable(l)
+		}
+		l = asType(l, form.DockerTypes)
+		l.Annotations, l.Data = keepTOC(l.Annotations), nil
+		if form.DockerTypes {
+			l.Annotations = nil
+		}
 		m.Layers = append(m.Layers, l)
 	}
 	raw, err := json.MarshalIndent(m, "", "  ")
@@ -204,7 +210,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	if !ok {
 		return p.stream(ctx, l)
 	}
-	if isForeign(known) {
+	if want != nil && isForeign(known) { // its manifest says where it is
 		return known, nil
 	}
 	there, err := p.has(ctx, known)

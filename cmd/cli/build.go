@@ -219,6 +219,9 @@ func (j *job) makePlan(ctx context.Context) error {
 	if j.plan, err = planner.Build(ctx, j.file, j.images, opts); err != nil {
 		return err
 	}
+	if err := j.checkEpochs(); err != nil {
+		return err
+	}
 	return j.checkAllowed()
 }
 

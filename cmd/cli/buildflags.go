@@ -28,7 +28,7 @@ type buildFlags struct {
 	progress      string
 	outputs       []string
 	push          bool
-	load          bool
+	load          string
 	platforms     []string
 	annotations   []string
 	addHosts      []string
@@ -58,7 +58,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "type=image|registry|oci|docker|local|tar|cacheonly with options (docs/COMPATIBILITY.md); DIR: files; -: tar on stdout")
 	fs.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the image, [TYPE[PLATFORM]:]KEY=VALUE")
 	fs.BoolVar(&f.push, "push", false, "push the image to its registry")
-	fs.BoolVar(&f.load, "load", false, "keep the image in the store (the default)")
+	fs.StringVar(&f.load, "load", "", "keep the image in the store (the default), or with =docker or =podman give it to that engine")
+	fs.Lookup("load").NoOptDefVal = loadStore
 	fs.StringSliceVar(&f.platforms, "platform", nil, "platforms of the image (linux/arm64, local, …); a list or repeated")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")

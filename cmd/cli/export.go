@@ -8,7 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,8 +47,11 @@ func checkNames(tags []string, outs []output) error {
 
 // product is what a build made.
 type product struct {
-	images []built
-	names  []string
+	results []executor.Result
+	images  []built // under the epoch of the first output that holds an image
+	// under are the images under the epochs that were asked for.
+	under map[string][]built
+	names []string
 	// manifest describes the manifest or index if one was made.
 	manifest ocispec.Descriptor
 	// index is that of the first output that has one.
@@ -56,12 +63,13 @@ func (p *product) several() bool { return len(p.images) > 1 }
 
 // export makes the images and writes them where the outputs say.
 func (j *job) export(ctx context.Context, results []executor.Result) (*product, error) {
-	p := &product{}
+	p := &product{results: results, under: map[string][]built{}}
 	err := j.task("exporting to image", func(t *task) error {
-		var err error
-		if p.images, err = j.assemble(ctx, results); err != nil {
+		first, err := j.imagesUnder(ctx, p, j.firstEpoch())
+		if err != nil {
 			return err
 		}
+		p.images = slices.Clone(first)
 		if _, err := j.record(ctx, j.plan.Stages); err != nil {
 			return err
 		}
@@ -72,7 +80,7 @@ func (j *job) export(ctx context.Context, results []executor.Result) (*product, 
 		}
 		if p.several() && p.manifest.Digest == "" && (j.flags.quiet || j.flags.iidfile != "" || j.flags.metadataFile != "") {
 			if p.index == nil {
-				p.index = j.index(&output{}, p.members())
+				p.index = j.index(&output{}, members(p.images))
 			}
 			p.manifest, _, _, err = j.engine.client.CompleteIndex(ctx, p.index)
 		}
@@ -81,10 +89,53 @@ func (j *job) export(ctx context.Context, results []executor.Result) (*product, 
 	return p, err
 }
 
-// members are the product's images.
-func (p *product) members() []*registry.Image {
+// imagesUnder returns the images under an epoch.
+func (j *job) imagesUnder(ctx context.Context, p *product, epoch *time.Time) ([]built, error) {
+	key := ""
+	if epoch != nil {
+		key = strconv.FormatInt(epoch.Unix(), 10)
+	}
+	if made, ok := p.under[key]; ok {
+		return made, nil
+	}
+	made, err := j.assemble(ctx, p.results, epoch)
+	if err == nil {
+		p.under[key] = made
+	}
+	return made, err
+}
+
+// epochOf is the epoch of an output: its own or the build's.
+func (j *job) epochOf(o output) *time.Time {
+	if o.epoch != nil {
+		return o.epoch.time
+	}
+	return j.plan.Epoch
+}
+
+// firstEpoch is the epoch of the image that the build's id is that of.
+func (j *job) firstEpoch() *time.Time {
+	for _, o := range j.outputs {
+		if o.holdsImage() || o.kind == outDocker || o.kind == outLoad {
+			return j.epochOf(o)
+		}
+	}
+	return j.plan.Epoch
+}
+
+// checkEpochs refuses not to limit times under an epoch.
+func (j *job) checkEpochs() error {
+	for _, o := range j.outputs {
+		if o.keepTime && j.epochOf(o) != nil {
+			return unsupported("--output rewrite-timestamp=false under an epoch", "the times of new layers are always limited to SOURCE_DATE_EPOCH; source-date-epoch= with no value takes it away")
+		}
+	}
+	return nil
+}
+
+func members(images []built) []*registry.Image {
 	var out []*registry.Image
-	for _, b := range p.images {
+	for _, b := range images {
 		out = append(out, b.image)
 	}
 	return out
@@ -93,40 +144,44 @@ func (p *product) members() []*registry.Image {
 // write does one output.
 func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 	names := normalised(append(append([]string(nil), j.flags.tags...), o.names...))
+	images, err := j.imagesUnder(ctx, p, j.epochOf(o))
+	if err != nil {
+		return err
+	}
 	switch o.kind {
 	case outCacheOnly:
 		return nil
 	case outTar:
 		t.item("writing files to " + o.dest)
-		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error { return j.writeTar(ctx, w, o, p) })
+		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error { return j.writeTar(ctx, t.sized(w, o.dest), o, images) })
 	case outLocal:
 		t.item("writing files to " + o.dest)
-		return j.writeLocal(ctx, o, p)
+		return j.writeLocal(ctx, o, images)
+	case outLoad:
+		return j.load(ctx, o, images[0].image, names)
 	case outDocker:
-		t.item("writing docker archive to " + o.dest)
-		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-			return export.WriteDocker(ctx, w, j.engine.client, export.Item{Image: p.images[0].image, Names: names})
-		})
+		if o.usualForm() && !o.layout {
+			t.item("writing docker archive to " + o.dest)
+			return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
+				return export.WriteDocker(ctx, t.sized(w, o.dest), j.engine.client, export.Item{Image: images[0].image, Names: names})
+			})
+		}
 	}
-	shaped, err := j.shape(ctx, o, p)
+	shaped, err := j.shape(ctx, t, o, members(images))
 	if err != nil {
 		return err
 	}
 	p.note(j.index(&o, shaped))
-	if o.kind == outOCI {
-		return j.writeOCI(ctx, t, o, p, shaped, names)
-	}
-	if o.byDigest { // its names are repositories, no names of the image
+	switch {
+	case o.kind == outOCI || o.kind == outDocker:
+		return j.writeOCI(ctx, t, o, shaped, names)
+	case o.byDigest: // its names are repositories, no names of the image
 		return j.push(ctx, o, p, shaped, names)
 	}
-	if err := j.store(ctx, o, p, shaped, names); err != nil {
-		return err
-	}
-	for _, img := range shaped {
-		t.item("writing image " + img.ID.String())
-	}
-	for _, n := range names {
-		t.item("naming to " + n)
+	if !o.unstored {
+		if err := j.store(ctx, t, o, shaped, names); err != nil {
+			return err
+		}
 	}
 	p.names = append(p.names, names...)
 	if o.push {
@@ -136,15 +191,15 @@ func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 }
 
 // shape gives the images the form that an output asks for.
-func (j *job) shape(ctx context.Context, o output, p *product) ([]*registry.Image, error) {
-	images := p.members()
+func (j *job) shape(ctx context.Context, t *task, o output, images []*registry.Image) ([]*registry.Image, error) {
 	if o.usualForm() {
 		return images, nil
 	}
+	ctx = registry.WithProgress(ctx, t.transfer)
 	for i, img := range images {
 		var err error
 		images[i], err = j.engine.client.Shape(ctx, img, registry.Form{
-			Compression: o.compression, DockerTypes: o.dockerTypes,
+			Compression: o.compression, DockerTypes: o.dockerTypes, Foreign: o.foreign,
 			Annotations: o.annotated("manifest", &img.Config.Platform),
 		})
 		if err != nil {
@@ -163,6 +218,9 @@ func (p *product) note(x *registry.Index) {
 	if m := x.Images[0].Manifest; !p.several() && m != nil {
 		p.manifest = *m
 	}
+	for i := range p.images {
+		p.images[i].image = x.Images[i] // another compression may be another image
+	}
 }
 
 // index is the index of images.
@@ -174,44 +232,103 @@ func (j *job) index(o *output, images []*registry.Image) *registry.Index {
 	return x
 }
 
-func (j *job) store(ctx context.Context, o output, p *product, images []*registry.Image, names []string) error {
-	if p.several() {
-		return j.engine.images.PutIndex(ctx, j.index(&o, images), names...)
+// store keeps the images under their names.
+func (j *job) store(ctx context.Context, t *task, o output, images []*registry.Image, names []string) error {
+	x := j.index(&o, images)
+	stored, err := j.digestNames(ctx, o, x, names)
+	if err != nil {
+		return err
 	}
-	return j.engine.images.Put(ctx, images[0], names...)
+	for _, img := range images {
+		t.item("writing image " + img.ID.String())
+		// Some compressions change the layers: then they are new ones.
+		if o.unpack || o.compression.ChangesLayers() {
+			if err := j.engine.client.Attach(img.Stack); err != nil {
+				return err
+			}
+			if err := j.engine.store.Materialize(registry.WithProgress(ctx, t.transfer), img.Stack); err != nil {
+				return fmt.Errorf("unpack image %s: %w", img.ID, err)
+			}
+		}
+	}
+	for _, n := range stored {
+		t.item("naming to " + n)
+	}
+	if len(images) > 1 {
+		return j.engine.images.PutIndex(ctx, x, stored...)
+	}
+	return j.engine.images.Put(ctx, x.Images[0], stored...)
 }
 
-func (j *job) writeOCI(ctx context.Context, t *task, o output, p *product, images []*registry.Image, names []string) error {
-	t.item("writing oci archive to " + o.dest)
-	item := export.Item{Image: images[0], Names: names, Annotations: o.annotated("manifest-descriptor", &images[0].Config.Platform)}
-	if p.several() {
+// digestNames adds the names that have the digest of the manifest or index.
+func (j *job) digestNames(ctx context.Context, o output, x *registry.Index, names []string) ([]string, error) {
+	var repos []string
+	if o.naming.canonical {
+		repos = append(repos, names...)
+	}
+	if o.naming.dangling != "" && (!o.naming.onlyUnnamed || len(names) == 0) {
+		repos = append(repos, o.naming.dangling)
+	}
+	if len(repos) == 0 {
+		return names, nil
+	}
+	desc, err := j.engine.client.Describe(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Clone(names)
+	for _, r := range repos {
+		ref, err := registry.ParseReference(r)
+		if err != nil {
+			return nil, usagef("--output dangling-name-prefix=%s: %w", r, err)
+		}
+		ref.Tag, ref.Digest = "", desc.Digest
+		out = append(out, ref.String())
+	}
+	return out, nil
+}
+
+func (j *job) writeOCI(ctx context.Context, t *task, o output, images []*registry.Image, names []string) error {
+	t.item("writing " + string(o.kind) + " archive to " + o.dest)
+	item := export.Item{
+		Image: images[0], Names: names, Annotations: o.annotated("manifest-descriptor", &images[0].Config.Platform),
+		Docker: o.kind == outDocker,
+	}
+	if len(images) > 1 {
 		item = export.Item{Index: j.index(&o, images), Names: names, Annotations: o.annotated("index-descriptor", nil)}
 	}
+	ctx = registry.WithProgress(ctx, t.transfer)
 	if o.layout {
 		return export.WriteOCIDir(ctx, o.dest, j.engine.client, item)
 	}
 	return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-		return export.WriteOCI(ctx, w, j.engine.client, item)
+		return export.WriteOCI(ctx, t.sized(w, o.dest), j.engine.client, item)
 	})
 }
 
-// push sends the images under all of their names.
+// push sends the images under all of their names, all at once.
 func (j *job) push(ctx context.Context, o output, p *product, images []*registry.Image, names []string) error {
-	for _, n := range names {
-		err := j.task("pushing "+n, func(t *task) error {
-			opts := registry.PushOptions{Progress: t.transfer, Insecure: o.insecure, ByDigest: o.byDigest}
-			desc, err := j.pushOne(ctx, o, n, images, opts)
-			if err != nil {
-				return err
-			}
-			p.manifest = desc
-			t.item("pushed " + n + "@" + desc.Digest.String())
-			return nil
+	descs, errs := make([]ocispec.Descriptor, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, n := range names {
+		wg.Go(func() { // a registry that fails does not keep the others from their image
+			errs[i] = j.task("pushing "+n, func(t *task) error {
+				opts := registry.PushOptions{Progress: t.transfer, Insecure: o.insecure, ByDigest: o.byDigest}
+				desc, err := j.pushOne(ctx, o, n, images, opts)
+				if err != nil {
+					return err
+				}
+				descs[i] = desc
+				t.item("pushed " + n + "@" + desc.Digest.String())
+				return nil
+			})
 		})
-		if err != nil {
-			return err
-		}
 	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	p.manifest = descs[len(descs)-1]
 	return nil
 }
 

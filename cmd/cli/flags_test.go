@@ -12,10 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
 )
 
 func parseFlags(t *testing.T, args ...string) *buildFlags {
@@ -136,7 +138,35 @@ func TestOutputs(t *testing.T) {
 		{args: "-o type=oci,dest=-,tar=false", err: "cannot go to stdout"},
 		{args: "-o type=docker", want: []output{{kind: outImage}}},
 		{args: "-o type=image,compression=zstd", want: []output{{kind: outImage, compression: registry.Compression{Type: "zstd"}}}},
-		{args: "-o type=image,compression=estargz", err: "compression=estargz is not supported"},
+		{args: "-o type=image,compression=estargz", want: []output{{kind: outImage, compression: registry.Compression{Type: "estargz"}}}},
+		{args: "-o type=oci,dest=x,compression=zstd:chunked", want: []output{{kind: outOCI, dest: "x", compression: registry.Compression{Type: "zstd:chunked"}}}},
+		{args: "-o type=image,compression=nydus", err: "compression=nydus is not supported"},
+		{args: "-o type=image,compression=estargz,oci-mediatypes=false", err: "estargz"},
+		{args: "-o type=image,store=false,unpack=false", want: []output{{kind: outImage, unstored: true}}},
+		{args: "-o type=image,store=false,unpack=true", err: "store=false"},
+		{args: "-o type=image,unpack=true", want: []output{{kind: outImage, unpack: true}}},
+		{args: "-o type=image,dangling-name-prefix=x,danging-name-empty-only,name-canonical=true", want: []output{{kind: outImage, naming: naming{dangling: "x", onlyUnnamed: true, canonical: true}}}},
+		{args: "-o type=image,prefer-nondist-layers=true,rewrite-timestamp=true", want: []output{{kind: outImage, foreign: true}}},
+		{args: "-o type=image,rewrite-timestamp=false", want: []output{{kind: outImage, keepTime: true}}},
+		{args: "-o type=local,dest=x,source-date-epoch=", want: []output{{kind: outLocal, dest: "x", epoch: &outputEpoch{}}}},
+		{args: "-o type=tar,dest=x,source-date-epoch=1.5", err: "source-date-epoch=1.5"},
+		{args: "-o type=image,compatibility-version=20", want: []output{{kind: outImage, compat: 20, dockerTypes: true}}},
+		{args: "-o type=image,compatibility-version=20,oci-mediatypes=true", want: []output{{kind: outImage, compat: 20}}},
+		{args: "-o type=oci,dest=x,compatibility-version=10", want: []output{{kind: outOCI, dest: "x", compat: 10}}},
+		{args: "-o type=image,compatibility-version=40", err: "compatibility-version=40"},
+		{args: "-o type=image,oci-artifact=true", err: "no"},
+		{args: "-o type=image,attestation-inline=true", err: "--output attestation-inline is not supported"},
+		{args: "-o type=local,dest=x,attestation-prefix=p", err: "--output attestation-prefix is not supported"},
+		{args: "-o type=docker,context=far", want: []output{{kind: outLoad, engine: engineDocker, context: "far"}}},
+		{args: "-o type=docker,context=far,dest=x", err: "no dest"},
+		{args: "-o type=docker,tar=false", err: "dest is missing"},
+		{args: "-o type=docker,dest=x,tar=false", want: []output{{kind: outDocker, dest: "x", layout: true}}},
+		{args: "--load=docker", want: []output{{kind: outLoad, engine: engineDocker}}},
+		{args: "--load=podman -o type=image", want: []output{{kind: outImage}, {kind: outLoad, engine: enginePodman}}},
+		{args: "--load=containerd", err: "--load=containerd is not supported"},
+		{args: "--load=other", err: "--load=other"},
+		{args: "--load=false", want: []output{{kind: outImage}}},
+		{args: "--platform linux/amd64,linux/arm64 --load=docker", err: "an image for one platform"},
 		{args: "-o type=image,compression=gzip,compression-level=10", err: "compression-level=10"},
 		{args: "-o type=image,compression=zstd,oci-mediatypes=false", err: "oci-mediatypes=false"},
 		{args: "-o type=image,push-by-digest=true", err: "push-by-digest"},
@@ -353,4 +383,49 @@ func TestStoreAuth(t *testing.T) {
 	if _, err := storeAuth("x", "me", "pw"); err == nil {
 		t.Error("a password is written beside a credential helper")
 	}
+}
+
+func TestDockerDaemon(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("DOCKER_CONTEXT", "")
+	t.Setenv("DOCKER_HOST", "")
+	t.Setenv("DOCKER_TLS_VERIFY", "")
+	add := func(name, host string) {
+		t.Helper()
+		meta := filepath.Join(dir, "contexts", "meta", digest.FromString(name).Encoded())
+		if err := os.MkdirAll(meta, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		doc := `{"Name":"` + name + `","Endpoints":{"docker":{"Host":"` + host + `","SkipTLSVerify":false}}}`
+		if err := os.WriteFile(filepath.Join(meta, "meta.json"), []byte(doc), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("near", "unix:///run/other.sock")
+	add("far", "ssh://me@far")
+	certs := filepath.Join(dir, "contexts", "tls", digest.FromString("tls").Encoded(), "docker")
+	add("tls", "tcp://10.0.0.1:2376")
+	if err := os.MkdirAll(certs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := func(name string, d export.Daemon, text string) {
+		t.Helper()
+		got, err := dockerDaemon(name)
+		if got != d || (text == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %+v, %v; want %+v, %q", name, got, err, d, text)
+		}
+	}
+	want("", export.Daemon{Host: "unix:///var/run/docker.sock"}, "")
+	want("near", export.Daemon{Host: "unix:///run/other.sock"}, "")
+	want("tls", export.Daemon{Host: "tcp://10.0.0.1:2376", CertDir: certs}, "")
+	want("far", export.Daemon{}, "ssh://me@far")
+	want("none", export.Daemon{}, `docker context "none"`)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"currentContext":"near"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want("", export.Daemon{Host: "unix:///run/other.sock"}, "")
+	want("default", export.Daemon{Host: "unix:///var/run/docker.sock"}, "")
+	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+	want("", export.Daemon{Host: "tcp://127.0.0.1:1"}, "")
 }

@@ -19,8 +19,8 @@ import (
 
 // writeLocal writes the file systems into a directory. The files belong to the
 // caller; modes and times are the image's. What is there stays, unless mode=delete.
-func (j *job) writeLocal(ctx context.Context, o output, p *product) error {
-	trees, err := j.trees(ctx, p)
+func (j *job) writeLocal(ctx context.Context, o output, images []built) error {
+	trees, err := j.trees(ctx, images)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (j *job) writeLocal(ctx context.Context, o output, p *product) error {
 	defer root.Close()
 	targets := map[string]snapshot.Tree{}
 	for _, t := range trees {
-		w := &dirWriter{root: root, tree: t, epoch: j.plan.Epoch, prefix: ".", fresh: map[string]bool{}}
+		w := &dirWriter{root: root, tree: t, epoch: j.epochOf(o), prefix: ".", fresh: map[string]bool{}}
 		if split {
 			w.prefix = folder(t.platform)
 			targets[w.prefix] = t

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"layered.build/builder/registry"
 )
@@ -18,6 +19,7 @@ const (
 	outDocker    outputKind = "docker"    // a docker archive
 	outTar       outputKind = "tar"       // the file system as a tar
 	outLocal     outputKind = "local"     // the file system in a directory
+	outLoad      outputKind = "load"      // into another engine
 	outCacheOnly outputKind = "cacheonly" // nowhere
 )
 
@@ -38,7 +40,35 @@ type output struct {
 	compression registry.Compression
 	dockerTypes bool
 	annotations []annotation
+	// foreign keeps layers that must not be distributed where they are.
+	foreign bool
+	naming  naming
+	// unstored leaves the image out of the store; unpack fetches and unpacks all of
+	// its layers.
+	unstored, unpack bool
+	// epoch takes the place of SOURCE_DATE_EPOCH.
+	epoch *outputEpoch
+	// engine is where the image is loaded; see loadTarget.
+	engine  string
+	context string // of docker
+
+	ociTypes *bool // oci-mediatypes, if it was given
+	compat   int   // compatibility-version, 0 if it was not given
+	keepTime bool  // rewrite-timestamp=false
 }
+
+// naming says what else the image is called.
+type naming struct {
+	// dangling, if set, gives the name dangling@DIGEST; with onlyUnnamed only where
+	// the image has no other name.
+	dangling    string
+	onlyUnnamed bool
+	// canonical gives a name with the digest for each name.
+	canonical bool
+}
+
+// outputEpoch is source-date-epoch: nil means that there is none.
+type outputEpoch struct{ time *time.Time }
 
 // holdsImage reports whether the output is an image with a manifest.
 func (o *output) holdsImage() bool { return o.kind == outImage || o.kind == outOCI }
@@ -46,7 +76,7 @@ func (o *output) holdsImage() bool { return o.kind == outImage || o.kind == outO
 // usualForm reports whether layers and manifests are what they are without
 // options.
 func (o *output) usualForm() bool {
-	return o.compression == (registry.Compression{}) && !o.dockerTypes && len(o.annotations) == 0
+	return o.compression == (registry.Compression{}) && !o.dockerTypes && len(o.annotations) == 0 && !o.foreign
 }
 
 // outputs reads --output, --push and --load. Without any, the image goes into
@@ -71,7 +101,14 @@ func (f *buildFlags) parseOutputs() ([]output, error) {
 			outs = append(outs, output{kind: outImage, push: true})
 		}
 	}
-	if f.load && !hasImage(outs) || len(outs) == 0 {
+	load, err := f.loadOutput()
+	if err != nil {
+		return nil, err
+	}
+	if load != nil && (load.kind != outImage || !hasImage(outs)) {
+		outs = append(outs, *load)
+	}
+	if len(outs) == 0 {
 		outs = append(outs, output{kind: outImage})
 	}
 	if err := f.annotate(outs); err != nil {
@@ -105,14 +142,17 @@ func (f *buildFlags) checkOutputs(outs []output) error {
 		if o.dest == "-" {
 			stdout++
 		}
+		if o.naming.dangling != "" && o.unstored || o.unpack && o.unstored {
+			return usagef("store=false leaves nothing that could be named or unpacked")
+		}
 		if o.push && len(o.names) == 0 && len(f.tags) == 0 {
 			return usagef("pushing needs a name for the image").hint("add -t NAME")
 		}
 		if o.byDigest && !o.push {
 			return usagef("push-by-digest without push=true does nothing")
 		}
-		if o.dockerTypes && (len(o.annotations) > 0 || o.compression.Type == "zstd") {
-			return usagef("oci-mediatypes=false knows neither annotations nor zstd")
+		if o.dockerTypes && (len(o.annotations) > 0 || o.compression.NeedsOCI()) {
+			return usagef("oci-mediatypes=false knows neither annotations nor zstd nor estargz")
 		}
 		if f.iidfile != "" && o.kind == outCacheOnly {
 			return usagef("--iidfile and type=cacheonly cannot be combined: no image is made")
@@ -131,7 +171,7 @@ func (f *buildFlags) checkPlatforms(outs []output) error {
 		return err
 	}
 	for _, o := range outs {
-		if o.kind == outDocker && len(ps) > 1 {
+		if (o.kind == outDocker || o.kind == outLoad) && len(ps) > 1 {
 			return usagef("--output type=docker holds an image for one platform, not for %d", len(ps)).hint("use type=oci, or build for one platform")
 		}
 		for _, n := range o.annotations {
@@ -188,7 +228,14 @@ func parseOutput(v string) (output, error) {
 
 // complete checks the destination.
 func (o output) complete(v string) (output, error) {
+	o.defaultTypes()
 	switch {
+	case o.context != "" && o.dest != "":
+		return o, usagef("--output %q: context is where the image is loaded, so that there is no dest", v)
+	case o.context != "":
+		o.kind, o.engine = outLoad, engineDocker
+	case o.kind == outDocker && o.layout && o.dest == "":
+		return o, usagef("--output %q: dest is missing", v).hint("tar=false writes a directory")
 	case o.kind == outDocker && o.dest == "": // into the engine, which is the store here
 		o.kind = outImage
 	case o.dest == "" && o.kind == outLocal:
@@ -205,6 +252,17 @@ func (o output) complete(v string) (output, error) {
 		return o, safeToEmpty(o.dest)
 	}
 	return o, nil
+}
+
+// defaultTypes chooses the media types that were not asked for.
+func (o *output) defaultTypes() {
+	switch {
+	case o.ociTypes != nil:
+		o.dockerTypes = !*o.ociTypes
+	case o.compat != 0 && o.compat < currentCompat && o.kind != outOCI:
+		o.dockerTypes = true
+	}
+	o.ociTypes = nil
 }
 
 // safeToEmpty refuses mode=delete for directories that may hold more than an

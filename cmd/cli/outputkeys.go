@@ -4,22 +4,27 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // keys are the options of a kind of output.
 func (k outputKind) keys() []string {
-	image := []string{"name", "oci-mediatypes", "compression", "compression-level", "force-compression", "annotation"}
+	image := []string{
+		"name", "oci-mediatypes", "compression", "compression-level", "force-compression", "annotation",
+		"prefer-nondist-layers", "rewrite-timestamp", "source-date-epoch", "compatibility-version",
+	}
 	switch k {
 	case outImage:
-		return append(image, "push", "push-by-digest", "registry.insecure")
+		return append(image, "push", "push-by-digest", "registry.insecure", "store", "unpack",
+			"dangling-name-prefix", "danging-name-empty-only", "name-canonical")
 	case outOCI:
 		return append(image, "dest", "tar")
 	case outDocker:
-		return []string{"dest", "name"}
+		return append(image, "dest", "tar", "context")
 	case outLocal:
-		return []string{"dest", "mode", "platform-split"}
+		return []string{"dest", "mode", "platform-split", "source-date-epoch"}
 	case outTar:
-		return []string{"dest", "platform-split"}
+		return []string{"dest", "platform-split", "source-date-epoch"}
 	}
 	return nil
 }
@@ -47,9 +52,8 @@ func (o *output) set(key, value string) (err error) {
 		o.byDigest, err = flagValue(key, value)
 	case "registry.insecure":
 		o.insecure, err = flagValue(key, value)
-	case "oci-mediatypes":
-		o.dockerTypes, err = flagValue(key, value)
-		o.dockerTypes = !o.dockerTypes
+	case "context":
+		o.context = value
 	case "tar":
 		o.layout, err = flagValue(key, value)
 		o.layout = !o.layout
@@ -65,6 +69,28 @@ func (o *output) set(key, value string) (err error) {
 		default:
 			return usagef("--output mode=%s: want copy or delete", value)
 		}
+	case "source-date-epoch":
+		return o.setEpoch(value)
+	default:
+		return o.setForm(key, value)
+	}
+	return err
+}
+
+// setForm reads an option that says what an image looks like.
+func (o *output) setForm(key, value string) (err error) {
+	switch key {
+	case "oci-mediatypes":
+		oci, err := flagValue(key, value)
+		o.ociTypes = &oci
+		return err
+	case "compatibility-version":
+		return o.setCompat(value)
+	case "prefer-nondist-layers":
+		o.foreign, err = flagValue(key, value)
+	case "rewrite-timestamp":
+		o.keepTime, err = flagValue(key, value)
+		o.keepTime = !o.keepTime
 	case "compression":
 		o.compression.Type = value
 	case "compression-level":
@@ -76,9 +102,68 @@ func (o *output) set(key, value string) (err error) {
 	case "force-compression":
 		o.compression.Force, err = flagValue(key, value)
 	default:
+		return o.setNaming(key, value)
+	}
+	return err
+}
+
+// setNaming reads an option that says what an image is called, or where it stays.
+func (o *output) setNaming(key, value string) (err error) {
+	switch key {
+	case "store":
+		o.unstored, err = flagValue(key, value)
+		o.unstored = !o.unstored
+	case "unpack":
+		o.unpack, err = flagValue(key, value)
+	case "dangling-name-prefix":
+		o.naming.dangling = value
+	case "danging-name-empty-only": // BuildKit's spelling
+		o.naming.onlyUnnamed, err = flagValue(key, value)
+	case "name-canonical":
+		o.naming.canonical, err = flagValue(key, value)
+	case "oci-artifact", "attestation-inline", "attestation-prefix":
+		return refuseAttestation(key, value)
+	default:
 		return o.setAnnotation(key, value)
 	}
 	return err
+}
+
+// refuseAttestation refuses what says how attestations are written: none are made.
+func refuseAttestation(key, value string) error {
+	if off, err := flagValue(key, value); err == nil && !off {
+		return usagef("--output %s: no attestations are made", key).hint("leave %s out", key)
+	}
+	return unsupported("--output "+key, "it is about attestations, and none are made")
+}
+
+// setEpoch reads source-date-epoch: seconds, or nothing for no epoch.
+func (o *output) setEpoch(value string) error {
+	o.epoch = &outputEpoch{}
+	if value == "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return usagef("--output source-date-epoch=%s: want seconds since 1970", value)
+	}
+	t := time.Unix(n, 0).UTC()
+	o.epoch.time = &t
+	return nil
+}
+
+// currentCompat is the compatibility version whose defaults are the program's.
+const currentCompat = 30
+
+// setCompat reads compatibility-version, BuildKit's name for a set of defaults. Of
+// what they say, the media types of images are the only ones that exist here.
+func (o *output) setCompat(value string) error {
+	switch value {
+	case "10", "20", "30":
+		o.compat, _ = strconv.Atoi(value)
+		return nil
+	}
+	return usagef("--output compatibility-version=%s: want 10, 20 or 30", value)
 }
 
 func (o *output) setKind(value string) error {

@@ -102,6 +102,10 @@ func hints(err error, step *executor.StepError) []string {
 	if errors.As(err, &usage) && usage.advice != "" {
 		out = append(out, usage.advice)
 	}
+	var advised *hinted
+	if errors.As(err, &advised) {
+		out = append(out, advised.hint)
+	}
 	var rerr *registry.Error
 	if errors.As(err, &rerr) && rerr.Hint != "" {
 		out = append(out, rerr.Hint)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/planner"
@@ -99,14 +100,14 @@ func (j *job) assembleInput(img *planner.Image) (in registry.AssembleInput, comp
 // clamp gives the layers of a stage above those of its base the times that they
 // have under the epoch: the cache may hold them as they were made under another.
 func (j *job) clamp(ctx context.Context, in *registry.AssembleInput) error {
-	if j.plan.Epoch == nil {
+	if in.Epoch == nil {
 		return nil
 	}
 	n := len(in.BaseStack)
 	if len(in.Stack) < n || !sameLayers(in.Stack[:n], in.BaseStack) {
 		return errors.New("the result does not stand on the layers of its base image")
 	}
-	own, err := j.engine.store.Clamp(ctx, in.BaseStack, in.Stack[n:], *j.plan.Epoch)
+	own, err := j.engine.store.Clamp(ctx, in.BaseStack, in.Stack[n:], *in.Epoch)
 	if err != nil {
 		return err
 	}
@@ -118,11 +119,12 @@ func (j *job) clamp(ctx context.Context, in *registry.AssembleInput) error {
 	return nil
 }
 
-// assemble makes the images of the targets.
-func (j *job) assemble(ctx context.Context, results []executor.Result) ([]built, error) {
+// assemble makes the images of the targets under an epoch, which may be nil.
+func (j *job) assemble(ctx context.Context, results []executor.Result, epoch *time.Time) ([]built, error) {
 	var out []built
 	for i, t := range j.plan.Targets {
 		in, complete, err := j.assembleInput(t)
+		in.Epoch = epoch
 		if err == nil && (!complete || !sameLayers(in.Stack, results[i].Stack)) {
 			err = fmt.Errorf("stage %s: the results of its instructions are not known", t.Stage)
 		}

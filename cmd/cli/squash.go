@@ -18,7 +18,7 @@ func (j *job) squash(ctx context.Context, in *registry.AssembleInput) error {
 	if !sameLayers(in.Stack[:n], in.BaseStack) {
 		return errors.New("the result does not stand on the layers of its base image")
 	}
-	l, err := j.engine.store.Squash(ctx, in.BaseStack, in.Stack[n:], j.plan.Epoch)
+	l, err := j.engine.store.Squash(ctx, in.BaseStack, in.Stack[n:], in.Epoch)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"io"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,30 @@ func (t *task) transfer(item string, current, total int64) {
 		return
 	}
 	t.emit(executor.Event{Type: executor.EventProgress, Item: item, Current: current, Total: total})
+}
+
+// sized shows how much is written into a file.
+func (t *task) sized(w io.Writer, dest string) io.Writer {
+	if dest == "-" {
+		return w
+	}
+	return &sizedWriter{w: w, t: t, name: filepath.Base(dest)}
+}
+
+// sizedWriter tells how much passes.
+type sizedWriter struct {
+	w    io.Writer
+	t    *task
+	name string
+	n    int64
+}
+
+// Write implements io.Writer.
+func (s *sizedWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.n += int64(n)
+	s.t.transfer(s.name, s.n, -1)
+	return n, err
 }
 
 // fetchTask shows the layers that steps need and that are fetched for them. It

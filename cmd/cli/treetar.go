@@ -24,10 +24,10 @@ type platformTree struct {
 // folder is the name of a platform's folder: linux_arm_v7.
 func folder(p ocispec.Platform) string { return strings.ReplaceAll(platforms.FormatAll(p), "/", "_") }
 
-// trees are the file systems of the product.
-func (j *job) trees(ctx context.Context, p *product) ([]platformTree, error) {
+// trees are the file systems of what was built.
+func (j *job) trees(ctx context.Context, images []built) ([]platformTree, error) {
 	var out []platformTree
-	for _, b := range p.images {
+	for _, b := range images {
 		tree, err := j.engine.store.Tree(ctx, b.files)
 		if err != nil {
 			return nil, err
@@ -64,8 +64,8 @@ func checkOverlaps(trees []platformTree) error {
 }
 
 // writeTar writes the file systems as one tar.
-func (j *job) writeTar(ctx context.Context, w io.Writer, o output, p *product) error {
-	trees, err := j.trees(ctx, p)
+func (j *job) writeTar(ctx context.Context, w io.Writer, o output, images []built) error {
+	trees, err := j.trees(ctx, images)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (j *job) writeTar(ctx context.Context, w io.Writer, o output, p *product) e
 			return err
 		}
 	}
-	tw := &treeWriter{Writer: tar.NewWriter(w), epoch: j.plan.Epoch, seen: map[string]bool{}}
+	tw := &treeWriter{Writer: tar.NewWriter(w), epoch: j.epochOf(o), seen: map[string]bool{}}
 	for _, t := range trees {
 		tw.prefix = ""
 		if split {

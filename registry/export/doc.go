@@ -1,5 +1,5 @@
-// Package export writes images as OCI image layouts and as docker archives, and
-// loads both. Layers are streamed; what is held in memory is metadata.
+// Package export writes images as OCI image layouts and as docker archives, gives
+// them to other engines, and loads archives. Layers are streamed; what is held in memory is metadata.
 package export
 
 import (
@@ -16,4 +16,7 @@ type Item struct {
 	Names []string
 	// Annotations are added to the entries of an OCI layout's index.json.
 	Annotations map[string]string
+	// Docker adds docker's manifest.json to an OCI layout of one image, so that
+	// docker load takes it.
+	Docker bool
 }

@@ -24,8 +24,13 @@ type dockerImage struct {
 // WriteDocker writes what docker save does: manifest.json, repositories,
 // configurations, and uncompressed layers in folders of their own.
 func WriteDocker(ctx context.Context, w io.Writer, c *registry.Client, items ...Item) error {
+	return writeDocker(ctx, w, c, func(snapshot.ChainID) bool { return false }, items...)
+}
+
+// writeDocker leaves out the layers that skip wants to have left out.
+func writeDocker(ctx context.Context, w io.Writer, c *registry.Client, skip func(snapshot.ChainID) bool, items ...Item) error {
 	tw := tar.NewWriter(w)
-	d := &dockerWriter{c: c, s: tarSink{tw}, seen: map[string]bool{}, repos: map[string]map[string]string{}}
+	d := &dockerWriter{c: c, s: tarSink{tw}, skip: skip, seen: map[string]bool{}, repos: map[string]map[string]string{}}
 	if err := d.write(ctx, items); err != nil {
 		return fmt.Errorf("write docker archive: %w", err)
 	}
@@ -35,6 +40,7 @@ func WriteDocker(ctx context.Context, w io.Writer, c *registry.Client, items ...
 type dockerWriter struct {
 	c     *registry.Client
 	s     sink
+	skip  func(snapshot.ChainID) bool
 	seen  map[string]bool
 	repos map[string]map[string]string
 }
@@ -72,13 +78,19 @@ func (d *dockerWriter) image(ctx context.Context, it Item) (*dockerImage, error)
 	if err := d.c.Attach(img.Stack); err != nil {
 		return nil, err
 	}
-	if err := d.c.Store().Materialize(ctx, img.Stack); err != nil {
-		return nil, err
+	if len(img.Stack) > 0 && !d.skip(img.Stack[:1].ChainID()) { // otherwise the layers below may never be needed
+		if err := d.c.Store().Materialize(ctx, img.Stack); err != nil {
+			return nil, err
+		}
 	}
 	out := &dockerImage{Config: img.ID.Encoded() + ".json", Layers: []string{}}
 	parent := ""
 	for i := range img.Stack {
 		id := layerFolder(img.Stack[:i+1])
+		if d.skip(img.Stack[:i+1].ChainID()) {
+			out.Layers, parent = append(out.Layers, id+"/layer.tar"), id
+			continue
+		}
 		if err := d.layer(ctx, id, parent, img.Stack[i], img); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", img.Stack[i].DiffID, err)
 		}
@@ -138,7 +150,7 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 	if err := small(d.s, id+"/json", v1); err != nil {
 		return err
 	}
-	size, err := d.size(ctx, l)
+	size, err := layerSize(ctx, d.c, l)
 	if err != nil {
 		return err
 	}
@@ -150,13 +162,13 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 	return d.s.file(id+"/layer.tar", size, ctxReader{ctx, r})
 }
 
-// size returns the length of a layer's tar. A stack from a record may be older
+// layerSize returns the length of a layer's tar. A stack from a record may be older
 // than what the store knows; a layer of unknown length is read to count it.
-func (d *dockerWriter) size(ctx context.Context, l snapshot.Layer) (int64, error) {
-	if known, err := d.c.Store().Layer(l.ID); err == nil && known.DiffID == l.DiffID && known.Size > 0 {
+func layerSize(ctx context.Context, c *registry.Client, l snapshot.Layer) (int64, error) {
+	if known, err := c.Store().Layer(l.ID); err == nil && known.DiffID == l.DiffID && known.Size > 0 {
 		return known.Size, nil
 	}
-	r, err := d.c.Store().Tar(ctx, l)
+	r, err := c.Store().Tar(ctx, l)
 	if err != nil {
 		return 0, err
 	}

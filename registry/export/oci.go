@@ -46,6 +46,7 @@ func WriteOCIDir(ctx context.Context, dir string, c *registry.Client, items ...I
 }
 
 func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) error {
+	var docker []dockerImage
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	blobs := map[digest.Digest]ocispec.Descriptor{}
 	for _, it := range items {
@@ -58,6 +59,13 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 			return err
 		}
 		index.Manifests = append(index.Manifests, entries...)
+		if it.Docker {
+			d, err := dockerEntry(c, it, desc)
+			if err != nil {
+				return err
+			}
+			docker = append(docker, d)
+		}
 	}
 	for _, d := range []string{"blobs", "blobs/sha256"} {
 		if err := s.dir(d); err != nil {
@@ -66,6 +74,15 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 	}
 	for _, d := range slices.Sorted(maps.Keys(blobs)) {
 		if err := copyBlob(ctx, s, c, blobs[d]); err != nil {
+			return err
+		}
+	}
+	if docker != nil {
+		raw, err := json.Marshal(docker)
+		if err == nil {
+			err = small(s, "manifest.json", raw)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -81,6 +98,33 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 		return err
 	}
 	return small(s, ocispec.ImageLayoutFile, raw)
+}
+
+// dockerEntry describes an image of the layout as docker does.
+func dockerEntry(c *registry.Client, it Item, desc ocispec.Descriptor) (dockerImage, error) {
+	raw, err := c.Store().Blobs().ReadAll(desc.Digest)
+	if err != nil {
+		return dockerImage{}, err
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return dockerImage{}, fmt.Errorf("manifest %s: %w: %w", desc.Digest, registry.ErrInvalid, err)
+	}
+	out := dockerImage{Config: blobPath(m.Config.Digest), Layers: []string{}}
+	for _, l := range m.Layers {
+		out.Layers = append(out.Layers, blobPath(l.Digest))
+	}
+	for _, n := range it.Names {
+		ref, err := registry.ParseReference(n)
+		if err != nil {
+			return out, err
+		}
+		if ref.Tag != "" {
+			ref.Digest = ""
+			out.RepoTags = append(out.RepoTags, ref.Familiar())
+		}
+	}
+	return out, nil
 }
 
 // addItem collects the blobs of an image or an index and returns its descriptor.

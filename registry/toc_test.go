@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/containerd/stargz-snapshotter/estargz"
+	"github.com/containerd/stargz-snapshotter/estargz/zstdchunked"
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot"
+)
+
+// TestTableOfContents makes blobs with a table of contents, reads single files of
+// them by it, and pulls them like any other image.
+func TestTableOfContents(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give the files of layers to 0:0")
+	}
+	isolate(t)
+	for _, kind := range []string{estargzType, chunkedType} {
+		t.Run(kind, func(t *testing.T) {
+			reg := newTestRegistry(t)
+			maker := newTestClient(t, quick)
+			plain := madeImage(t, maker)
+			img, err := maker.Shape(t.Context(), plain, Form{Compression: Compression{Type: kind}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if same := img.ID == plain.ID; same != (kind == chunkedType) {
+				t.Errorf("the image is %s, without a table of contents %s", img.ID, plain.ID)
+			}
+			again, err := maker.Shape(t.Context(), plain, Form{Compression: Compression{Type: kind}})
+			if err != nil || again.Manifest.Digest != img.Manifest.Digest {
+				t.Errorf("another time it is %+v, %v", again.Manifest, err)
+			}
+			kept, err := keptLayers(img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, desc := range kept {
+				f, err := maker.store.Blobs().Open(desc.Digest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				r, err := estargz.Open(io.NewSectionReader(f.(io.ReaderAt), 0, desc.Size), estargz.WithDecompressors(new(zstdchunked.Decompressor)))
+				if err != nil {
+					t.Fatalf("%+v: %v", desc, err)
+				}
+				if _, err := r.VerifyTOC(digest.Digest(desc.Annotations[estargz.TOCJSONDigestAnnotation])); err != nil {
+					t.Errorf("%+v: %v", desc, err)
+				}
+			}
+			mustPush(t, maker, reg.host+"/app", img)
+			b := newTestClient(t, quick)
+			got := mustPull(t, b, reg.host+"/app")
+			if got.ID != img.ID || got.Manifest.Digest != img.Manifest.Digest {
+				t.Errorf("pulled %s, pushed %s", got.ID, img.ID)
+			}
+			for i, l := range got.Stack { // the layers hold what they held without
+				have, want := listing(t, b, l), listing(t, maker, plain.Stack[i])
+				if have != want {
+					t.Errorf("layer %d holds\n%s, want\n%s", i, have, want)
+				}
+			}
+			to := newTestRegistry(t)
+			if desc := mustPush(t, b, to.host+"/app", got); desc.Digest != img.Manifest.Digest {
+				t.Errorf("pushed on as %s, not as %s", desc.Digest, img.Manifest.Digest)
+			}
+			// The maker's store can take the image in, too.
+			if err := maker.store.Materialize(t.Context(), img.Stack); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// listing is a layer's files with their contents' digests.
+func listing(t *testing.T, c *Client, l snapshot.Layer) string {
+	t.Helper()
+	tree, err := c.store.Tree(t.Context(), snapshot.Stack{l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	err = snapshot.Walk(tree, ".", func(e *snapshot.Entry) error {
+		b.WriteString(e.Path + " " + string(e.Type) + " " + e.Digest.String() + "\n")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
