@@ -36,8 +36,8 @@ run: build ## a Debian base image, a real application on it, its history, its ou
 test: deps-test build ## all tests
 	$(GO) test $(TESTFLAGS) ./...
 
-test-rootless: deps-test build ## all tests as an unprivileged user
-	@fixtures/rootless
+test-rootless: deps-test build ## all tests, or W=packages, as an ordinary user
+	@fixtures/rootless $(W)
 
 lint: deps ## gofmt, vet, staticcheck
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }

@@ -16,7 +16,7 @@ const isolationFlag = "isolation"
 // registerIsolation adds --isolation. Its value is read before the command runs,
 // by enter.
 func registerIsolation(fs *pflag.FlagSet) {
-	fs.String(isolationFlag, "", "how RUN is kept from this machine: auto, root, subuid, single or chroot ($BUILDER_ISOLATION; `builder doctor` tells what works)")
+	fs.String(isolationFlag, "", "how RUN is kept from this machine: auto, root, subuid, single or chroot ($BUILDER_ISOLATION; builder doctor tells what works)")
 }
 
 // outside is the annotation of commands that do not open the store.

@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -95,7 +96,7 @@ func shmSize(spec *sandbox.Spec) int64 {
 // rlimits clamps to the hard limits of this process where it has no
 // CAP_SYS_RESOURCE, since raising them would fail.
 func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
-	mayRaise := hasCapability(unix.CAP_SYS_RESOURCE)
+	mayRaise := hasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace() // the kernel asks for the machine's
 	var out []configs.Rlimit
 	for _, u := range ulimits {
 		id, ok := rlimitNumbers()[u.Name]

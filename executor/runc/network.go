@@ -51,7 +51,7 @@ func (r *run) setupNetwork() error {
 	}
 	tap, err := openTAP()
 	if errors.Is(err, errNoTUN) {
-		tap, err = openVeth(h)
+		tap, err = openVeth()
 	}
 	if err != nil {
 		return err

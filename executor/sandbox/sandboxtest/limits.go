@@ -1,10 +1,13 @@
 package sandboxtest
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/planner/dag"
 )
 
@@ -23,7 +26,31 @@ func testUlimits(t *testing.T, e *Env) {
 	}
 }
 
+// limitsRefused is why resources cannot be limited here, which is so in a user
+// namespace without cgroups that its user may write to; nil if they can be.
+func limitsRefused(t *testing.T, e *Env) error {
+	t.Helper()
+	if !rootless.InUserNamespace() {
+		return nil
+	}
+	spec := e.Shell("true")
+	spec.Limits.Pids = 100
+	if _, err := e.Sandbox.Run(t.Context(), spec); errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+// needLimits skips a test where resources cannot be limited.
+func needLimits(t *testing.T, e *Env) {
+	t.Helper()
+	if err := limitsRefused(t, e); err != nil {
+		t.Skipf("needs cgroups that this user may write to: %v", err)
+	}
+}
+
 func testMemoryLimit(t *testing.T, e *Env) {
+	needLimits(t, e)
 	spec := e.Shell("x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}")
 	spec.Limits = dag.Limits{Memory: 64 << 20, MemorySwap: 64 << 20}
 	r := e.Run(t, spec)
@@ -41,6 +68,7 @@ func testMemoryLimit(t *testing.T, e *Env) {
 }
 
 func testPidsLimit(t *testing.T, e *Env) {
+	needLimits(t, e)
 	spec := e.Shell("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 & done; echo all")
 	spec.Limits.Pids = 8
 	if r := e.Run(t, spec); strings.Contains(r.Out, "all") && !strings.Contains(r.Err, "fork") {
@@ -54,6 +82,7 @@ func testPidsLimit(t *testing.T, e *Env) {
 }
 
 func testCPULimit(t *testing.T, e *Env) {
+	needLimits(t, e)
 	spec := e.Shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
 	spec.Limits.CPUs = 0.2
 	start := time.Now()
@@ -70,6 +99,7 @@ func testCPULimit(t *testing.T, e *Env) {
 }
 
 func testCpuset(t *testing.T, e *Env) {
+	needLimits(t, e)
 	spec := e.Shell("grep Cpus_allowed_list /proc/self/status | cut -f2; cat /dev/null")
 	spec.Limits.CpusetCPUs = "0"
 	if got := e.Must(t, spec); got != "0" {
