@@ -218,7 +218,6 @@ func refusals() []refusal {
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
 		{name: "cache-from", hint: "the store's own cache is used"},
 		{name: "cache-to", hint: "the store's own cache is used"},
-		{name: "cgroup-parent", hint: "limits are set with --memory, --cpus, --pids-limit"},
 		{name: "cpp-flag", hint: "Dockerfiles are not preprocessed"},
 		{name: "decryption-key", hint: "encrypted images are not read"},
 		{name: "group-add", hint: "write USER user:group, or add the user to the group in a RUN"},
