@@ -241,6 +241,7 @@ func (j *job) newSolver() {
 		Epoch:       j.plan.Epoch,
 		Insecure:    j.flags.allowed("security.insecure"),
 		HostNetwork: j.flags.allowed("network.host"),
+		JoinNetwork: j.flags.allowed("network.ns"),
 	})
 	j.solver = executor.New(executor.Options{
 		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.observe,
