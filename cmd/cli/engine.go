@@ -68,8 +68,12 @@ func (a *app) openEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	driver, err := a.snapshotDriver(root)
+	if err != nil {
+		return nil, err
+	}
 	e := &engine{root: root}
-	if e.store, err = snapshot.Open(root, snapshot.Options{}); err != nil {
+	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driver}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := e.open(a); err != nil {
