@@ -110,6 +110,9 @@ type PushOptions struct {
 	DockerTypes bool
 	// Insecure treats this registry as an insecure one, for this push.
 	Insecure bool
+	// Compression is that of layers which PushLayers sends for an image of another
+	// form; an image that Shape made has it already.
+	Compression Compression
 	// ByDigest gives the image no tag.
 	ByDigest bool
 	Progress Progress

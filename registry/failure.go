@@ -42,8 +42,11 @@ func responseError(resp *http.Response) error {
 	e := &statusError{status: resp.StatusCode}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
 	e.text = errorText(body)
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+	after := resp.Header.Get("Retry-After") // RFC 9110, section 10.2.3: seconds or a date
+	if s, err := strconv.Atoi(after); err == nil && s > 0 {
 		e.retryAfter = time.Duration(s) * time.Second
+	} else if t, err := http.ParseTime(after); err == nil {
+		e.retryAfter = max(0, time.Until(t))
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -60,6 +61,18 @@ func (o Compression) usual() bool {
 	return (o.Type == "" || o.Type == "gzip") && o.Level == nil
 }
 
+// String names the compression, its level and whether it is forced.
+func (o Compression) String() string {
+	s := cmp.Or(o.Type, "gzip")
+	if o.Level != nil {
+		s += fmt.Sprintf("-%d", *o.Level)
+	}
+	if o.Force {
+		s += " forced"
+	}
+	return s
+}
+
 // NeedsOCI reports whether Docker's media types have no name for the form.
 func (o Compression) NeedsOCI() bool {
 	return o.Type == "zstd" || o.Type == chunkedType || o.Type == estargzType
@@ -93,21 +106,11 @@ func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, erro
 	if err := form.Compression.Check(); err != nil {
 		return nil, err
 	}
-	layers := make([]ocispec.Descriptor, len(img.Stack))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.opts.Parallel)
-	for i := range img.Stack {
-		group.Go(func() error {
-			var err error
-			layers[i], err = c.shapeLayer(gctx, img.Stack[:i+1], form)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	layers, err := c.shapeLayers(ctx, img.Stack, form)
+	if err != nil {
 		return nil, fmt.Errorf("compress the layers of image %s: %w", img.ID, err)
 	}
-	img, err := c.withDiffIDs(img, layers)
-	if err != nil {
+	if img, err = c.withDiffIDs(img, layers); err != nil {
 		return nil, err
 	}
 	config := ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}
@@ -118,6 +121,21 @@ func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, erro
 	out := *img
 	out.Manifest, out.RawManifest = &desc, raw
 	return &out, nil
+}
+
+// shapeLayers compresses the layers of a stack as the form asks for.
+func (c *Client) shapeLayers(ctx context.Context, stack snapshot.Stack, form Form) ([]ocispec.Descriptor, error) {
+	layers := make([]ocispec.Descriptor, len(stack))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.Parallel)
+	for i := range stack {
+		group.Go(func() error {
+			var err error
+			layers[i], err = c.shapeLayer(ctx, stack[:i+1], form)
+			return err
+		})
+	}
+	return layers, group.Wait()
 }
 
 func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form) (ocispec.Descriptor, error) {

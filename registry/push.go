@@ -50,8 +50,12 @@ func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOpti
 // them, while the rest of it is still being made.
 func (c *Client) PushLayers(ctx context.Context, ref string, stack snapshot.Stack, opts PushOptions) error {
 	p, err := c.pusher(ctx, ref, stack, opts)
+	var keep []ocispec.Descriptor
+	if err == nil && opts.Compression != (Compression{}) {
+		keep, err = c.shapeLayers(ctx, stack, Form{Compression: opts.Compression})
+	}
 	if err == nil {
-		_, err = p.layers(ctx, stack, nil)
+		_, err = p.layers(ctx, stack, keep)
 	}
 	if err != nil {
 		return fmt.Errorf("push layers to %s: %w", ref, err)
@@ -208,7 +212,18 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 		known, ok = *want, true
 	}
 	if !ok {
-		return p.stream(ctx, l)
+		made := false
+		desc, err := p.c.once(ctx, "blob "+string(l.DiffID), func() (ocispec.Descriptor, error) {
+			made = true
+			return p.stream(ctx, l)
+		})
+		if made {
+			return desc, err
+		}
+		if err != nil { // of another registry
+			return p.stream(ctx, l)
+		}
+		known = desc
 	}
 	if want != nil && isForeign(known) { // its manifest says where it is
 		return known, nil
@@ -229,7 +244,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 		}
 		return p.stream(ctx, l)
 	}
-	return known, p.upload(ctx, known)
+	return known, p.uploading(known).run(ctx)
 }
 
 func (p *pusher) report(desc ocispec.Descriptor, done bool) {
@@ -242,11 +257,14 @@ func (p *pusher) report(desc ocispec.Descriptor, done bool) {
 // so that a broken connection does not cost the compression again.
 func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descriptor, error) {
 	pr, pw := io.Pipe()
+	var up begun
 	var location string
 	var sendErr error
 	var group errgroup.Group
 	group.Go(func() error {
-		location, sendErr = p.patch(ctx, pr)
+		if up, sendErr = p.start(ctx, ""); sendErr == nil {
+			location, sendErr = p.patch(ctx, up.location, pr, 0, -1)
+		}
 		pr.CloseWithError(errors.Join(sendErr, io.ErrClosedPipe))
 		return nil
 	})
@@ -261,7 +279,9 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 		sendErr = p.finish(ctx, location, desc)
 	}
 	if sendErr != nil && ctx.Err() == nil && passing(sendErr) {
-		sendErr = p.upload(ctx, desc)
+		u := p.uploading(desc)
+		u.location, u.least, u.unsure = up.location, up.least, true
+		sendErr = u.run(ctx)
 	}
 	if sendErr == nil && p.opts.Progress != nil {
 		p.opts.Progress(tee.item, desc.Size, desc.Size) // only now is the total known
@@ -289,10 +309,17 @@ func (m *meter) Write(b []byte) (int, error) {
 }
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
-	if there, err := p.has(ctx, desc); err != nil || there {
-		return err
-	}
-	return p.sendBlob(ctx, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+	name := "push " + p.ep.host + "/" + p.ep.repo + " " + desc.Digest.String()
+	_, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) {
+		if there, err := p.has(ctx, desc); err != nil || there {
+			return desc, err
+		}
+		u := &uploading{p: p, desc: desc, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(raw[offset:])), nil
+		}}
+		return desc, u.run(ctx)
+	})
+	return err
 }
 
 // manifest sends a manifest or an index under a tag or its digest.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -51,38 +52,45 @@ func (p *pusher) has(ctx context.Context, desc ocispec.Descriptor) (bool, error)
 func (p *pusher) mount(ctx context.Context, l snapshot.Layer, desc ocispec.Descriptor) (bool, error) {
 	for _, from := range p.mountable(l) {
 		query := url.Values{"mount": {desc.Digest.String()}, "from": {from}}
-		location, created, err := p.start(ctx, "?"+query.Encode())
+		b, err := p.start(ctx, "?"+query.Encode())
 		if err != nil {
 			if ctx.Err() != nil {
 				return false, err
 			}
 			continue
 		}
-		if created {
+		if b.mounted {
 			return true, nil
 		}
-		p.abandon(ctx, location)
+		p.abandon(ctx, b.location)
 	}
 	return false, nil
 }
 
-// start begins an upload and returns where to send it, or reports that the blob
-// has been mounted.
-func (p *pusher) start(ctx context.Context, query string) (location string, created bool, err error) {
+// begun is an upload that a registry has agreed to.
+type begun struct {
+	location string // where the blob goes
+	mounted  bool   // nothing is to be sent
+	least    int64  // the least size of a part, 0 if the registry wants none
+}
+
+// start begins an upload; the query asks for a mount instead.
+func (p *pusher) start(ctx context.Context, query string) (b begun, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.s.url("/blobs/uploads/"+query), http.NoBody)
 	if err != nil {
-		return "", false, err
+		return b, err
 	}
 	resp, err := p.do(req, http.StatusAccepted, http.StatusCreated)
 	if err != nil {
-		return "", false, err
+		return b, err
 	}
 	drain(resp)
 	if resp.StatusCode == http.StatusCreated {
-		return "", true, nil
+		return begun{mounted: true}, nil
 	}
-	location, err = locationOf(resp)
-	return location, false, err
+	b.least, _ = strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
+	b.location, err = locationOf(resp)
+	return b, err
 }
 
 func locationOf(resp *http.Response) (string, error) {
@@ -105,19 +113,11 @@ func (p *pusher) abandon(ctx context.Context, location string) {
 	}
 }
 
-// patch begins an upload and sends a body whose length is not known.
-func (p *pusher) patch(ctx context.Context, body io.Reader) (string, error) {
-	location, _, err := p.start(ctx, "")
+// patch sends a part of a blob: size bytes from an offset on, or all that there are
+// if size is negative. It returns where the next part goes.
+func (p *pusher) patch(ctx context.Context, location string, body io.Reader, offset, size int64) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, location, io.NopCloser(body))
 	if err != nil {
-		return "", err
-	}
-	return p.patchTo(ctx, location, io.NopCloser(body), -1)
-}
-
-func (p *pusher) patchTo(ctx context.Context, location string, body io.ReadCloser, size int64) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, location, body)
-	if err != nil {
-		body.Close()
 		return "", err
 	}
 	req.ContentLength = size
@@ -125,6 +125,9 @@ func (p *pusher) patchTo(ctx context.Context, location string, body io.ReadClose
 		req.Body = http.NoBody
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
+	if offset > 0 && size > 0 {
+		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", offset, offset+size-1))
+	}
 	resp, err := p.do(req, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
 	if err != nil {
 		return "", err
@@ -158,32 +161,4 @@ func (p *pusher) finish(ctx context.Context, location string, desc ocispec.Descr
 		return fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest)
 	}
 	return nil
-}
-
-// upload sends a blob of the store.
-func (p *pusher) upload(ctx context.Context, desc ocispec.Descriptor) error {
-	return p.sendBlob(ctx, desc, func() (io.ReadCloser, error) { return p.c.store.Blobs().Open(desc.Digest) })
-}
-
-// sendBlob sends a blob, from the beginning each time it has to be tried again.
-func (p *pusher) sendBlob(ctx context.Context, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	return p.c.again(ctx, func() error {
-		location, _, err := p.start(ctx, "")
-		if err != nil {
-			return p.s.fail("push blob", desc.Digest.String(), err)
-		}
-		body, err := open()
-		if err != nil {
-			return fmt.Errorf("push blob %s: %w", desc.Digest, err)
-		}
-		metered := &meter{w: io.Discard, report: p.opts.Progress, item: shortDigest(desc.Digest), total: desc.Size}
-		tee := struct {
-			io.Reader
-			io.Closer
-		}{io.TeeReader(body, metered), body}
-		if location, err = p.patchTo(ctx, location, tee, desc.Size); err == nil {
-			err = p.finish(ctx, location, desc)
-		}
-		return p.s.fail("push blob", desc.Digest.String(), err)
-	})
 }

@@ -13,27 +13,46 @@ import (
 // after the last step only its own layer is left to send.
 type ahead struct {
 	job   *job
-	ref   string
+	to    []aheadTarget
 	wants map[*dag.Step]bool // the steps whose layers the image will have
 	queue chan *dag.Step
 	wg    sync.WaitGroup
 }
 
+// aheadTarget is one name that will be pushed.
+type aheadTarget struct {
+	ref  string
+	opts registry.PushOptions
+}
+
+// aheadTargets are the repositories that will get the image, one name of each.
+func (j *job) aheadTargets() []aheadTarget {
+	var out []aheadTarget
+	seen := map[string]bool{}
+	for _, o := range j.outputs {
+		if !o.push || j.flags.lang.squash || o.epoch != nil {
+			continue
+		}
+		for _, n := range normalised(append(append([]string(nil), j.flags.tags...), o.names...)) {
+			ref, err := registry.ParseReference(n)
+			key := ref.Repository() + " " + o.compression.String()
+			if err == nil && !seen[key] {
+				seen[key] = true
+				out = append(out, aheadTarget{n, registry.PushOptions{Insecure: o.insecure, Compression: o.compression}})
+			}
+		}
+	}
+	return out
+}
+
 // startAhead begins to send what observe tells it. It is nil, which observes and
 // stops as well, if nothing will be pushed.
 func (j *job) startAhead(ctx context.Context) *ahead {
-	ref := ""
-	for _, o := range j.outputs {
-		names := normalised(append(append([]string(nil), j.flags.tags...), o.names...))
-		if o.push && o.usualForm() && !o.insecure && !j.flags.lang.squash && len(names) > 0 {
-			ref = names[0]
-			break
-		}
-	}
-	if ref == "" {
+	to := j.aheadTargets()
+	if len(to) == 0 {
 		return nil
 	}
-	a := &ahead{job: j, ref: ref, wants: map[*dag.Step]bool{}}
+	a := &ahead{job: j, to: to, wants: map[*dag.Step]bool{}}
 	for _, t := range j.plan.Targets {
 		if t.Platform.OS == "windows" { // its layers are changed at the end
 			continue
@@ -55,8 +74,14 @@ func (a *ahead) run(ctx context.Context) {
 		if !ok || ctx.Err() != nil {
 			continue
 		}
-		// An error is not lost: the push at the end meets it again and reports it.
-		_ = a.job.engine.client.PushLayers(ctx, a.ref, res.Stack, registry.PushOptions{})
+		var wg sync.WaitGroup
+		for _, to := range a.to {
+			wg.Go(func() {
+				// An error is not lost: the push at the end meets it again and reports it.
+				_ = a.job.engine.client.PushLayers(ctx, to.ref, res.Stack, to.opts)
+			})
+		}
+		wg.Wait()
 	}
 }
 

@@ -1,0 +1,150 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// uploading is a blob on its way to a registry. What breaks goes on where the
+// registry says that it is (distribution-spec, "Pushing a blob in chunks"), or from
+// the beginning where the registry does not say.
+type uploading struct {
+	p    *pusher
+	desc ocispec.Descriptor
+	// open reads the blob from an offset on.
+	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+
+	location string // "" before it has begun
+	offset   int64  // what the registry has
+	unsure   bool   // whether offset is right
+	chunk    int64  // how much is sent at once; 0 is all
+	least    int64  // of a chunk, as the registry wants it
+	fails    int
+}
+
+// smallChunk is how much is sent at once where more does not get through.
+const smallChunk = 16 << 20
+
+// uploading sends a blob of the store.
+func (p *pusher) uploading(desc ocispec.Descriptor) *uploading {
+	return &uploading{p: p, desc: desc, open: p.c.kept(desc)}
+}
+
+// run sends the blob. It tries again what fails for a passing reason, as long as the
+// registry gets more of it than before.
+func (u *uploading) run(ctx context.Context) error {
+	for {
+		had := u.offset
+		err := u.p.c.again(ctx, func() error { return u.once(ctx) })
+		if err == nil || !passing(err) || u.offset <= had || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (u *uploading) once(ctx context.Context) error {
+	err := u.attempt(ctx)
+	if asStatus(err) == http.StatusRequestEntityTooLarge && u.chunk == 0 {
+		u.chunk, u.location = max(smallChunk, u.least), ""
+		err = u.attempt(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if u.fails++; u.fails > 1 {
+		u.chunk = max(smallChunk, u.least)
+	}
+	return u.p.s.fail("push blob", u.desc.Digest.String(), err)
+}
+
+// attempt sends what is lacking. An upload that cannot be taken up again is begun
+// anew.
+func (u *uploading) attempt(ctx context.Context) error {
+	resumed := u.location != "" && (!u.unsure || u.ask(ctx))
+	err := u.rest(ctx, resumed)
+	if err != nil && resumed && !passing(err) && ctx.Err() == nil {
+		return u.rest(ctx, false)
+	}
+	return err
+}
+
+// rest sends what is lacking, or all.
+func (u *uploading) rest(ctx context.Context, resumed bool) error {
+	if !resumed {
+		if err := u.begin(ctx); err != nil {
+			return err
+		}
+	}
+	for first := !resumed; first || u.offset < u.desc.Size; first = false {
+		if err := u.part(ctx); err != nil {
+			u.unsure = true
+			return err
+		}
+	}
+	err := u.p.finish(ctx, u.location, u.desc)
+	if err != nil && !passing(err) {
+		u.location = "" // what is there is not the blob
+	}
+	u.unsure = true
+	return err
+}
+
+func (u *uploading) begin(ctx context.Context) error {
+	b, err := u.p.start(ctx, "")
+	u.location, u.least, u.offset, u.unsure = b.location, b.least, 0, false
+	return err
+}
+
+// part sends some of the blob.
+func (u *uploading) part(ctx context.Context) error {
+	n := u.desc.Size - u.offset
+	if u.chunk > 0 {
+		n = min(n, u.chunk)
+	}
+	body, err := u.open(ctx, u.offset)
+	if err != nil {
+		return fmt.Errorf("read blob: %w", err)
+	}
+	defer body.Close()
+	m := &meter{w: io.Discard, report: u.p.opts.Progress, item: shortDigest(u.desc.Digest), sent: u.offset, total: u.desc.Size}
+	location, err := u.p.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
+	if err != nil {
+		return err
+	}
+	u.location, u.offset = location, u.offset+n
+	return nil
+}
+
+// ask asks the registry how much it has. It is false if that is not to be known.
+func (u *uploading) ask(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.location, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := u.p.do(req, http.StatusNoContent, http.StatusOK)
+	if err != nil {
+		return false
+	}
+	drain(resp)
+	_, last, ok := strings.Cut(strings.TrimPrefix(resp.Header.Get("Range"), "bytes="), "-")
+	n, err := strconv.ParseInt(last, 10, 64)
+	if !ok || err != nil || n < 0 || n >= u.desc.Size {
+		return false
+	}
+	if u.offset = n + 1; n == 0 { // nothing, or one byte
+		return false
+	}
+	if resp.Header.Get("Location") != "" {
+		if u.location, err = locationOf(resp); err != nil {
+			return false
+		}
+	}
+	u.unsure = false
+	return true
+}
