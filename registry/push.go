@@ -64,6 +64,18 @@ func (c *Client) PushLayers(ctx context.Context, ref string, stack snapshot.Stac
 }
 
 func (c *Client) pusher(ctx context.Context, name string, stack snapshot.Stack, opts PushOptions) (*pusher, error) {
+	p, err := c.newPusher(name, opts)
+	if err != nil {
+		return nil, err
+	}
+	var scopes []string
+	for _, repo := range p.mountable(stack...) {
+		scopes = append(scopes, "repository:"+repo+":pull")
+	}
+	return p, p.open(ctx, scopes)
+}
+
+func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 	ref, err := ParseReference(name)
 	if err != nil {
 		return nil, err
@@ -78,13 +90,13 @@ func (c *Client) pusher(ctx context.Context, name string, stack snapshot.Stack, 
 	if opts.Insecure {
 		ep.skipVerify, ep.schemes = true, []string{"https", "http"}
 	}
-	p := &pusher{c: c, ref: ref, ep: ep, opts: opts}
-	var scopes []string
-	for _, repo := range p.mountable(stack...) {
-		scopes = append(scopes, "repository:"+repo+":pull")
-	}
-	return p, c.again(ctx, func() error {
-		p.s, err = c.open(ctx, ep, "push,pull", scopes...)
+	return &pusher{c: c, ref: ref, ep: ep, opts: opts}, nil
+}
+
+// open logs in; scopes are what else is to be used.
+func (p *pusher) open(ctx context.Context, scopes []string) error {
+	return p.c.again(ctx, func() (err error) {
+		p.s, err = p.c.open(ctx, p.ep, "push,pull", scopes...)
 		return err
 	})
 }

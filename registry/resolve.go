@@ -238,6 +238,12 @@ func checkBytes(raw []byte, want ocispec.Descriptor) error {
 	return nil
 }
 
+// DescribeManifest completes the descriptor of a manifest or index. Errors match
+// ErrInvalid.
+func DescribeManifest(raw []byte, want ocispec.Descriptor) (ocispec.Descriptor, error) {
+	return describe(raw, want.MediaType, want)
+}
+
 // describe makes the descriptor of a manifest. What the document says of its
 // type counts more than what the server does.
 func describe(raw []byte, served string, want ocispec.Descriptor) (ocispec.Descriptor, error) {

@@ -100,6 +100,20 @@ func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it Item, prog
 	return sent, nil
 }
 
+// SaveDaemon reads an image of a docker engine as a docker archive. The caller closes
+// it.
+func SaveDaemon(ctx context.Context, d Daemon, name string) (io.ReadCloser, error) {
+	dc, err := d.client()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := dc.do(ctx, http.MethodGet, "/images/"+url.PathEscape(name)+"/get", nil)
+	if err != nil {
+		return nil, fmt.Errorf("read %s from docker at %s: %w", name, d.Host, err)
+	}
+	return resp.Body, nil
+}
+
 func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item, progress registry.Progress) (int, error) {
 	there, err := d.has(ctx, it.Image.ID)
 	if err != nil {

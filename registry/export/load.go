@@ -28,7 +28,17 @@ const maxEntries = 100_000
 // from an OCI layout has the same manifest as before. Of an image for several
 // platforms the one for this machine is taken.
 func Load(ctx context.Context, r io.Reader, c *registry.Client) ([]*registry.Image, error) {
-	l := &loader{c: c, files: map[string]digest.Digest{}, links: map[string]string{}, keep: map[digest.Digest]bool{}}
+	return load(ctx, r, c, true)
+}
+
+// LoadUnnamed is Load that gives the images no names in the store; they are in what
+// is returned.
+func LoadUnnamed(ctx context.Context, r io.Reader, c *registry.Client) ([]*registry.Image, error) {
+	return load(ctx, r, c, false)
+}
+
+func load(ctx context.Context, r io.Reader, c *registry.Client, named bool) ([]*registry.Image, error) {
+	l := &loader{c: c, named: named, files: map[string]digest.Digest{}, links: map[string]string{}, keep: map[digest.Digest]bool{}}
 	images, err := l.load(ctx, r)
 	if cerr := l.clean(); err == nil {
 		err = cerr
@@ -43,6 +53,7 @@ func Load(ctx context.Context, r io.Reader, c *registry.Client) ([]*registry.Ima
 // archive may say at its end what its beginning means.
 type loader struct {
 	c     *registry.Client
+	named bool
 	files map[string]digest.Digest
 	links map[string]string
 	// added are blobs that were not there before; those not in keep go again.
@@ -203,6 +214,9 @@ func (l *loader) put(ctx context.Context, img *registry.Image, names []string) (
 		if full := ref.String(); !slices.Contains(img.Names, full) {
 			img.Names = append(img.Names, full)
 		}
+	}
+	if !l.named {
+		return img, l.c.Images().Put(ctx, img)
 	}
 	return img, l.c.Images().Put(ctx, img, img.Names...)
 }

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/spf13/cobra"
+
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+// importFlags are the flags of `builder import`.
+type importFlags struct {
+	changes  []string
+	message  string
+	platform string
+}
+
+func (a *app) importCommand() *cobra.Command {
+	f := &importFlags{}
+	cmd := &cobra.Command{
+		Use:   "import [OPTIONS] FILE|- [NAME]",
+		Short: "Make an image of a file system's tar",
+		Long: `Make an image with one layer of a tar of a file system, plain or compressed (gzip,
+bzip2, zstd), as docker import does.`,
+		Args: rangeArgs(1, 2, "a file and perhaps a name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.importTar(cmd.Context(), f, args)
+		},
+	}
+	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction that sets the configuration; may be repeated")
+	cmd.Flags().StringVarP(&f.message, "message", "m", "", "comment in the history")
+	cmd.Flags().StringVar(&f.platform, "platform", "", "platform of the image (default: this machine's)")
+	return cmd
+}
+
+func (a *app) importTar(ctx context.Context, f *importFlags, args []string) (err error) {
+	if err := checkNames(args[1:], nil); err != nil {
+		return err
+	}
+	ps, err := parsePlatforms([]string{f.platform})
+	if err != nil {
+		return err
+	}
+	if len(ps) > 1 {
+		return usagef("--platform %s: one platform is wanted", f.platform)
+	}
+	var config registry.ImageConfig
+	config.Platform = machine()
+	if len(ps) == 1 {
+		config.Platform = platforms.Normalize(ps[0])
+	}
+	if config, err = changeConfig(ctx, config, f.changes); err != nil {
+		return err
+	}
+	in := a.std.In
+	switch {
+	case strings.Contains(args[0], "://"):
+		return unsupported("import of a URL", "use curl URL | builder import -")
+	case args[0] != "-":
+		file, err := os.Open(args[0])
+		if err != nil {
+			return usagef("import: %w", err)
+		}
+		defer file.Close()
+		in = file
+	case isTerminal(in):
+		return usagef("import reads a tar from stdin").hint("name a FILE")
+	}
+	return a.withEngine(func(e *engine) error {
+		img, err := e.importImage(ctx, in, config, f.message, args[0])
+		if err == nil {
+			err = e.images.Put(ctx, img, args[1:]...)
+		}
+		if err == nil {
+			_, err = fmt.Fprintln(a.std.Out, img.ID)
+		}
+		return err
+	})
+}
+
+// importImage makes an image of a tar. Its history names where the tar came from.
+func (e *engine) importImage(ctx context.Context, r io.Reader, config registry.ImageConfig, message, from string) (*registry.Image, error) {
+	l, err := e.store.Import(ctx, nil, "", r)
+	if err != nil {
+		return nil, err
+	}
+	if message == "" {
+		message = "Imported from " + from
+	}
+	in := registry.AssembleInput{
+		Config: config, Stack: snapshot.Stack{l},
+		Steps: []registry.AssembleStep{{Comment: message, Stack: snapshot.Stack{l}, Config: config}},
+	}
+	img, err := registry.Assemble(in)
+	if err != nil {
+		return nil, err
+	}
+	recs, err := registry.V1Records(in)
+	if err == nil {
+		err = e.images.PutV1(recs...)
+	}
+	if n := len(recs); n > 0 {
+		img.V1 = recs[n-1].ID
+	}
+	return img, err
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	var dest string
+	platform := &platformFlag{}
+	cmd := &cobra.Command{
+		Use:   "export [OPTIONS] RUN|IMAGE",
+		Short: "Write the file system of a kept run or of an image as a tar",
+		Args:  exactArgs(1, "a run or an image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dest == "" {
+				if isTerminal(a.std.Out) {
+					return usagef("a tar is not written to a terminal").hint("use -o FILE")
+				}
+				dest = "-"
+			}
+			return a.withEngine(func(e *engine) error {
+				return a.exportTar(cmd.Context(), e, args[0], dest, platform)
+			})
+		},
+	}
+	platform.register(cmd)
+	cmd.Flags().StringVarP(&dest, "output", "o", "", "file to write (default stdout)")
+	return cmd
+}
+
+func (a *app) exportTar(ctx context.Context, e *engine, name, dest string, platform *platformFlag) error {
+	stack, err := e.fileSystem(name, platform)
+	if err != nil {
+		return err
+	}
+	tree, err := e.store.Tree(ctx, stack)
+	if err != nil {
+		return err
+	}
+	return toFile(dest, a.std.Out, func(w io.Writer) error {
+		tw := &treeWriter{Writer: tar.NewWriter(w)}
+		if err := tw.tree(ctx, tree, false); err != nil {
+			return err
+		}
+		return tw.Close()
+	})
+}
+
+// fileSystem is what a run left, or else what an image holds.
+func (e *engine) fileSystem(name string, platform *platformFlag) (snapshot.Stack, error) {
+	r, err := e.findRun(name)
+	if err == nil {
+		if r.record.Finished == nil {
+			return nil, usagef("run %s has not ended", name).hint("only what an ended run left can be exported")
+		}
+		return r.record.Stack, e.client.Attach(r.record.Stack)
+	}
+	img, ierr := platform.find(e, name)
+	if ierr != nil {
+		return nil, errors.Join(ierr, err)
+	}
+	return img.Stack, e.completeStack(img)
+}
