@@ -61,7 +61,7 @@ func lstat(path string, st *unix.Stat_t) error {
 
 // isOverlayXattr recognises the attributes that overlay keeps its own state in.
 func isOverlayXattr(name string) bool {
-	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") || strings.HasPrefix(name, "user.fuseoverlayfs.")
+	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
 }
 
 // IsLayerXattr says which extended attributes belong to a layer's content: file
@@ -71,7 +71,7 @@ func IsLayerXattr(name string) bool {
 	switch name {
 	case "security.capability":
 		return true
-	case owner.Xattr:
+	case owner.Xattr, owner.ModeXattr:
 		return false
 	}
 	return !strings.HasPrefix(name, "security.") && !strings.HasPrefix(name, "system.") && !isOverlayXattr(name)
@@ -95,7 +95,8 @@ func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) 
 	}
 	for _, name := range strings.Split(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
 		isMark := name == "trusted.overlay.opaque" || name == "user.overlay.opaque"
-		if !isMark && !IsLayerXattr(name) {
+		shown, ok := owner.ShownXattr(name)
+		if !isMark && (!ok || !IsLayerXattr(shown)) {
 			continue
 		}
 		v, err := readXattr(path, name)
@@ -112,7 +113,7 @@ func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) 
 		if xattrs == nil {
 			xattrs = map[string]string{}
 		}
-		xattrs[name] = v
+		xattrs[shown] = v
 	}
 	return xattrs, opaque, nil
 }
@@ -136,7 +137,10 @@ func readLink(path string) (string, error) { return os.Readlink(path) }
 // lstat says what an object is, with the owner and mode that a layer has for it.
 func (m *maker) lstat(path string) (*unix.Stat_t, error) {
 	st := new(unix.Stat_t)
-	return st, lstat(path, st)
+	if err := lstat(path, st); err != nil || !m.recorded || isWhiteout(st) {
+		return st, err
+	}
+	return st, m.applyRecord(path, st)
 }
 
 // maker creates objects and sets their metadata as the calling user can.
@@ -149,6 +153,9 @@ type maker struct {
 	// recorded: owners and devices are recorded in attributes (package owner), since
 	// this process cannot set them.
 	recorded bool
+	// confined: modes let the owner in, and attributes that need privileges are
+	// kept under other names, since this process is not root (owner.Confined).
+	confined bool
 }
 
 // create makes any object but a regular file or hard link, without metadata.
@@ -162,7 +169,9 @@ func (m *maker) create(path string, e *Entry) error {
 	case TypeFifo:
 		err = unix.Mkfifo(path, 0o600)
 	case TypeWhiteout:
-		err = unix.Mknod(path, unix.S_IFCHR, 0)
+		if err = unix.Mknod(path, unix.S_IFCHR, 0); err != nil && m.recorded {
+			err = makeWhiteoutFile(path)
+		}
 	case TypeChar, TypeBlock:
 		if e.Type == TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
 			return fmt.Errorf("make %s: a character device 0/0 is overlay's whiteout", path)
@@ -203,7 +212,7 @@ func (m *maker) setMeta(path string, e *Entry) error {
 		}
 	}
 	if e.Type != TypeSymlink {
-		if err := unix.Fchmodat(unix.AT_FDCWD, path, e.Mode&0o7777, 0); err != nil {
+		if err := m.chmod(path, e); err != nil {
 			return fmt.Errorf("chmod %s: %w", path, err)
 		}
 	}
@@ -217,6 +226,9 @@ func (m *maker) setXattrs(path string, e *Entry) error {
 	for k, v := range e.Xattrs {
 		if !IsLayerXattr(k) {
 			continue
+		}
+		if m.confined {
+			k = owner.HiddenXattr(k)
 		}
 		err := unix.Lsetxattr(path, k, []byte(v), 0)
 		// File systems without user attributes, attributes on symlinks, and
@@ -257,7 +269,7 @@ func (m *maker) setFileMeta(f *os.File, e *Entry) error {
 			return fmt.Errorf("chown %s to %d:%d: %w", f.Name(), e.UID, e.GID, err)
 		}
 	}
-	if err := unix.Fchmod(fd, e.Mode&0o7777); err != nil {
+	if err := m.fchmod(fd, f.Name(), e); err != nil {
 		return fmt.Errorf("chmod %s: %w", f.Name(), err)
 	}
 	if len(e.Xattrs) > 0 {

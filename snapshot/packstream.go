@@ -155,7 +155,7 @@ func (m *maker) writeFile(path string, e *Entry, data []byte) error {
 		err = m.fchown(fd, e)
 	}
 	if err == nil {
-		err = unix.Fchmod(fd, e.Mode&0o7777)
+		err = m.fchmod(fd, path, e)
 	}
 	err = errors.Join(err, unix.Close(fd))
 	if err != nil {

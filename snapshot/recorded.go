@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"errors"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -62,9 +63,50 @@ func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return nil
 	}
+	if m.confined {
+		owner.ApplyMode(path, st)
+	}
 	rec, ok, err := owner.Read(path)
 	if ok {
 		rec.Apply(st)
 	}
 	return err
+}
+
+// forProcesses is the maker of files that emulated processes work on (package
+// executor/chroot): all is recorded, whatever this process may do.
+func (m maker) forProcesses() *maker {
+	m.recorded, m.confined, m.uid, m.gid = true, true, 0, 0
+	return &m
+}
+
+// chmod gives an object that is no symlink its mode.
+func (m *maker) chmod(path string, e *Entry) error {
+	if !m.confined || e.Type != TypeFile && e.Type != TypeDir {
+		return unix.Fchmodat(unix.AT_FDCWD, path, e.Mode&0o7777, 0)
+	}
+	kind := uint32(unix.S_IFREG)
+	if e.Type == TypeDir {
+		kind = unix.S_IFDIR
+	}
+	return owner.Chmod(path, kind|e.Mode&0o7777)
+}
+
+// fchmod is chmod of an open regular file.
+func (m *maker) fchmod(fd int, path string, e *Entry) error {
+	if m.confined && owner.Widen(unix.S_IFREG|e.Mode)&0o7777 != e.Mode&0o7777 {
+		return m.chmod(path, e)
+	}
+	return unix.Fchmod(fd, e.Mode&0o7777)
+}
+
+// makeWhiteoutFile makes overlay's other form of a whiteout (Linux 6.7), where no
+// character device 0/0 can be made, as on an overlay.
+func makeWhiteoutFile(path string) error {
+	if err := unix.Mknod(path, unix.S_IFREG|0o600, 0); err != nil {
+		return err
+	}
+	return errors.Join(
+		unix.Setxattr(path, "user.overlay.whiteout", []byte("y"), 0),
+		unix.Setxattr(filepath.Dir(path), "user.overlay.opaque", []byte("x"), 0))
 }

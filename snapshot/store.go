@@ -31,22 +31,28 @@ type Options struct {
 	// Driver is how stacks become root file systems; "" means DriverOverlay. Stores
 	// that were used with one driver can be used with another.
 	Driver Driver
+	// Emulated says that processes on snapshots do not have the ids that they
+	// believe to have: owners of what is in copies are records (package owner), even
+	// if this process could set them. It matters to DriverCopy only.
+	Emulated bool
 }
 
 // Store is a folder of layers. It is safe for concurrent use, also by several
 // processes at once. Every method that takes a Layer or a Stack accepts values
 // that another process, or an earlier one, got from a store on the same folder.
 type Store struct {
-	root    string
-	driver  Driver
-	maker   maker
-	blobs   *Blobs
-	slots   *semaphore.Weighted // of fetching and unpacking
-	owner   *flock              // held while this Store is open; see Reclaim
-	name    string              // of owner; begins the names of temporary entries
-	seq     atomic.Int64        // numbers temporary entries
-	pins    pins                // what this process uses
-	records sync.Map            // knownRecord by LayerID: what need not be read again
+	root   string
+	driver Driver
+	// emulated is Options.Emulated.
+	emulated bool
+	maker    maker
+	blobs    *Blobs
+	slots    *semaphore.Weighted // of fetching and unpacking
+	owner    *flock              // held while this Store is open; see Reclaim
+	name     string              // of owner; begins the names of temporary entries
+	seq      atomic.Int64        // numbers temporary entries
+	pins     pins                // what this process uses
+	records  sync.Map            // knownRecord by LayerID: what need not be read again
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -89,8 +95,8 @@ func Open(root string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &Store{
-		root:    root,
-		driver:  opts.Driver,
+		root:   root,
+		driver: opts.Driver, emulated: opts.Emulated,
 		slots:   semaphore.NewWeighted(int64(opts.Fetches)),
 		maker:   newMaker(),
 		lazy:    map[LayerID]lazyLayer{},
@@ -111,7 +117,7 @@ func Open(root string, opts Options) (*Store, error) {
 func newMaker() maker {
 	m := maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
 	if owner.Emulated() {
-		m.recorded, m.uid, m.gid = true, 0, 0
+		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
 	}
 	if m.inUserns || m.uid != 0 {
 		m.opaqueXattr = "user.overlay.opaque"

@@ -140,7 +140,7 @@ func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 		d.note(raw, 1)
 		return nil
 	}
-	st, err := d.w.s.maker.lstat(host)
+	st, err := d.w.m.lstat(host)
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}

@@ -21,6 +21,7 @@ const keptDirs = 2
 // and what it changed is what differs from what is known.
 type workDir struct {
 	s     *Store
+	m     *maker // of what is in it
 	dir   string // holds the tree, and belongs to this process
 	stack Stack  // what the tree is equal to, but for what ran since
 	root  rootMeta
@@ -66,7 +67,7 @@ func (w *workDir) host(rel string) string {
 
 // remember reads what an object is now.
 func (w *workDir) remember(rel string) error {
-	st, err := w.s.maker.lstat(w.host(rel))
+	st, err := w.m.lstat(w.host(rel))
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", w.host(rel), err)
 	}
@@ -77,7 +78,7 @@ func (w *workDir) remember(rel string) error {
 // settled gives the root directory its metadata and notes the time.
 func (w *workDir) settled() error {
 	w.since = time.Now()
-	return w.s.setRoot(w.tree(), w.root)
+	return w.m.setMeta(w.tree(), &Entry{Type: TypeDir, Mode: w.root.Mode, UID: w.root.UID, GID: w.root.GID, ModTime: time.Unix(0, 0)})
 }
 
 // remove deletes the tree.
@@ -99,7 +100,10 @@ func (s *Store) workDir(ctx context.Context, stack Stack) (*workDir, error) {
 		if err != nil {
 			return nil, err
 		}
-		w = &workDir{s: s, dir: dir, known: map[string]objectState{}}
+		w = &workDir{s: s, m: &s.maker, dir: dir, known: map[string]objectState{}}
+		if s.emulated {
+			w.m = s.maker.forProcesses()
+		}
 		if err := os.Mkdir(w.tree(), 0o755); err != nil {
 			return nil, errors.Join(err, w.remove())
 		}

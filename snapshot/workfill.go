@@ -51,7 +51,7 @@ func (w *workDir) fill(ctx context.Context, have int) error {
 	})
 	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
 		g.Go(func() error {
-			c := copier{m: &w.s.maker}
+			c := copier{m: w.m}
 			for p := range f.jobs {
 				if err := c.copy(p, w.host(p.Path)); err != nil {
 					return fmt.Errorf("copy /%s: %w", p.Path, err)
@@ -75,7 +75,7 @@ func (f *filler) finish() error {
 	}
 	for i := len(f.dirs) - 1; i >= 0; i-- {
 		d := f.dirs[i]
-		if err := f.w.s.maker.setMeta(f.w.host(d.Path), &d.Entry); err != nil {
+		if err := f.w.m.setMeta(f.w.host(d.Path), &d.Entry); err != nil {
 			return err
 		}
 	}
@@ -131,13 +131,13 @@ func (f *filler) object(ctx context.Context, p placed) error {
 		}
 	case TypeDir:
 		f.dirs = append(f.dirs, p.record)
-		return f.w.s.maker.create(f.w.host(p.Path), &p.Entry)
+		return f.w.m.create(f.w.host(p.Path), &p.Entry)
 	}
 	host := f.w.host(p.Path)
-	if err := f.w.s.maker.create(host, &p.Entry); err != nil {
+	if err := f.w.m.create(host, &p.Entry); err != nil {
 		return err
 	}
-	return f.w.s.maker.setMeta(host, &p.Entry)
+	return f.w.m.setMeta(host, &p.Entry)
 }
 
 // above applies the topmost layers of the stack to a tree that has the others.

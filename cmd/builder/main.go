@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"layered.build/builder/cmd/cli"
+	"layered.build/builder/executor/chroot"
 	"layered.build/builder/executor/runc"
 )
 
@@ -14,7 +15,8 @@ import (
 var version string
 
 func main() {
-	runc.Init() // the first process of a container is this same binary
+	chroot.Init() // so are those of a step
+	runc.Init()   // the first process of a container is this same binary
 	os.Exit(run())
 }
 

@@ -11,9 +11,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/cache/disk"
+	"layered.build/builder/executor/chroot"
 	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc"
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -54,12 +56,22 @@ func (a *app) storeRoot() (string, error) {
 
 // engine is one store and what works on it.
 type engine struct {
-	root    string
-	store   *snapshot.Store
-	images  *registry.Images
-	client  *registry.Client
-	cache   *disk.Cache
-	sandbox *runc.Sandbox // nil until openSandbox
+	root   string
+	store  *snapshot.Store
+	images *registry.Images
+	client *registry.Client
+	cache  *disk.Cache
+	// isolation is how processes are run.
+	isolation rootless.Isolation
+	sandbox   processes // nil until openSandbox
+}
+
+// processes is a sandbox that cleans up.
+type processes interface {
+	sandbox.Sandbox
+	// Reclaim removes what killed processes left.
+	Reclaim(context.Context) error
+	Close() error
 }
 
 // openEngine opens the store and what needs no privileges.
@@ -68,12 +80,8 @@ func (a *app) openEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	driver, err := a.snapshotDriver(root)
-	if err != nil {
-		return nil, err
-	}
-	e := &engine{root: root}
-	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driver}); err != nil {
+	e := &engine{root: root, isolation: a.isolation}
+	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driverFor(a.isolation), Emulated: a.isolation == rootless.Chroot}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := e.open(a); err != nil {
@@ -105,12 +113,28 @@ func (e *engine) openSandbox(ctx context.Context) error {
 	if err := os.MkdirAll(e.path("sandbox"), 0o700); err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
-	sb, err := runc.New(runc.Options{StateDir: e.path("sandbox")})
+	open := openRunc
+	if e.isolation == rootless.Chroot {
+		open = openChroot
+	}
+	sb, err := open(e.path("sandbox"))
 	if err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
 	e.sandbox = sb
 	return nil
+}
+
+func openRunc(dir string) (processes, error) { return runc.New(runc.Options{StateDir: dir}) }
+
+func openChroot(dir string) (processes, error) { return chroot.New(chroot.Options{StateDir: dir}) }
+
+// driverFor is how stacks are laid out on a rung.
+func driverFor(i rootless.Isolation) snapshot.Driver {
+	if i == rootless.Chroot {
+		return snapshot.DriverCopy
+	}
+	return snapshot.DriverOverlay
 }
 
 // reclaim removes what killed processes left. What cannot be removed is told and

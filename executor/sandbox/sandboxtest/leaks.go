@@ -22,6 +22,9 @@ func testConcurrent(t *testing.T, e *Env) {
 		spec := e.Shell(fmt.Sprintf("echo %d", i))
 		spec.Root.Upper, spec.Root.Work = "", ""
 		spec.Root.Lower = []string{overlayStubs(t), lower}
+		if e.plain {
+			spec.Root.Lower = []string{lower}
+		}
 		var out bytes.Buffer
 		spec.Stdout = &out
 		if i%2 == 0 {

@@ -25,10 +25,16 @@ type Env struct {
 	Lower, Upper string
 	work         string
 	ids          atomic.Int64
+	// plain is Promises.Plain: the root file system is a copy of Lower, in Upper.
+	plain bool
+	laid  bool // the copy is made
 }
 
 // Root is the root file system.
 func (e *Env) Root() snapshot.Mount {
+	if e.plain {
+		return snapshot.Mount{Upper: e.Upper}
+	}
 	return snapshot.Mount{Lower: []string{e.Lower}, Upper: e.Upper, Work: e.work}
 }
 
@@ -83,6 +89,9 @@ func NewEnv(tb testing.TB, sb sandbox.Sandbox) *Env {
 
 // Spec is a process in the Env's root file system without a network.
 func (e *Env) Spec(args ...string) *sandbox.Spec {
+	if e.plain && !e.laid {
+		e.layOut()
+	}
 	return &sandbox.Spec{
 		ID:      "test-" + itoa(e.ids.Add(1)),
 		Root:    e.Root(),
@@ -127,6 +136,9 @@ func (e *Env) Must(t *testing.T, spec *sandbox.Spec) string {
 // Changes lists what the runs left in the upper directory.
 func (e *Env) Changes(t *testing.T) []string {
 	t.Helper()
+	if e.plain {
+		return e.differences(t)
+	}
 	var out []string
 	err := filepath.WalkDir(e.Upper, func(path string, _ os.DirEntry, err error) error {
 		if err == nil && path != e.Upper {

@@ -1,0 +1,387 @@
+package chroot
+
+import (
+	"path"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// atCwd is the directory of calls that have no other.
+const atCwd = unix.AT_FDCWD
+
+// changeable is place for calls that change it.
+func (c *call) changeable(dirfd, i int, follow bool) (place, error) {
+	p, err := c.place(dirfd, i, follow)
+	if err == nil && p.readOnly {
+		err = unix.EROFS
+	}
+	return p, err
+}
+
+// isPoint reports whether something is mounted exactly there.
+func (v *view) isPoint(guest string) bool {
+	for _, b := range v.bindings {
+		if b.Guest == guest {
+			return true
+		}
+	}
+	return guest == "/"
+}
+
+func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
+	flags := c.flags(flagsAt)
+	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL
+	p, err := c.place(dirfd, at, flags&unix.O_NOFOLLOW == 0 && !exclusive)
+	if err != nil {
+		return 0, err
+	}
+	created := false
+	if flags&unix.O_CREAT != 0 {
+		var st unix.Stat_t
+		created = unix.Lstat(p.host, &st) == unix.ENOENT
+	}
+	if p.readOnly && flags&unix.O_PATH == 0 && (flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 || created) {
+		return 0, unix.EROFS
+	}
+	temporary := flags&unix.O_TMPFILE == unix.O_TMPFILE
+	if err := c.setPath(at, p.host); err != nil {
+		return 0, err
+	}
+	if created || temporary {
+		dir := path.Dir(p.host)
+		if temporary {
+			dir = p.host
+		}
+		c.k.after = c.k.madeFile(dir)
+	}
+	return 0, errChanged
+}
+
+// madeFile gives a file that open(2) makes its owner, and its reader access.
+func (k *task) madeFile(dir string) func(*call) {
+	uid, gid := k.newOwner(dir)
+	return func(c *call) {
+		if fd := c.reg.result(); fd >= 0 {
+			k.t.made(descriptorPath(k.pid, int(fd)), uid, gid)
+		}
+	}
+}
+
+func (c *call) doMkdir(dirfd, at int) (int64, error) {
+	p, err := c.changeable(dirfd, at, false)
+	if err != nil {
+		return 0, err
+	}
+	if c.k.t.view.isPoint(p.guest) {
+		return 0, unix.EEXIST
+	}
+	host := trimSlash(p.host)
+	return c.makes(at, host)
+}
+
+func trimSlash(p string) string {
+	for len(p) > 1 && p[len(p)-1] == '/' {
+		p = p[:len(p)-1]
+	}
+	return p
+}
+
+// makes lets the thread make an object, which then gets its owner.
+func (c *call) makes(at int, host string) (int64, error) {
+	if err := c.setPath(at, host); err != nil {
+		return 0, err
+	}
+	k := c.k
+	uid, gid := k.newOwner(path.Dir(host))
+	k.after = func(c *call) {
+		if c.reg.result() == 0 {
+			k.t.made(host, uid, gid)
+		}
+	}
+	return 0, errChanged
+}
+
+func (c *call) doMknod(dirfd, at int) (int64, error) {
+	p, err := c.changeable(dirfd, at, false)
+	if err != nil {
+		return 0, err
+	}
+	mode := uint32(c.reg.arg(at + 1))
+	if kind := mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		return 0, c.k.makeDevice(p.host, mode, c.reg.arg(at+2))
+	}
+	return c.makes(at, p.host)
+}
+
+func (c *call) doUnlink(dirfd, at, flags int) (int64, error) {
+	p, err := c.changeable(dirfd, at, false)
+	if err != nil {
+		return 0, err
+	}
+	if c.k.t.view.isPoint(p.guest) {
+		return 0, unix.EBUSY
+	}
+	return 0, unix.Unlinkat(unix.AT_FDCWD, p.host, flags)
+}
+
+func (c *call) doRename(fromDir, from, toDir, to int, flags uint) (int64, error) {
+	p, err := c.changeable(fromDir, from, false)
+	if err != nil {
+		return 0, err
+	}
+	q, err := c.changeable(toDir, to, false)
+	if err != nil {
+		return 0, err
+	}
+	if v := &c.k.t.view; v.isPoint(p.guest) || v.isPoint(q.guest) {
+		return 0, unix.EBUSY
+	}
+	return 0, unix.Renameat2(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, flags)
+}
+
+func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
+	var p place
+	var err error
+	if flags&unix.AT_EMPTY_PATH != 0 {
+		p, err = c.object(fromDir, from, flags)
+	} else {
+		p, err = c.place(fromDir, from, flags&unix.AT_SYMLINK_FOLLOW != 0)
+	}
+	if err != nil {
+		return 0, err
+	}
+	q, err := c.changeable(toDir, to, false)
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EXDEV
+	}
+	return 0, unix.Linkat(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, unix.AT_SYMLINK_FOLLOW*follows(p.host))
+}
+
+// follows is 1 for names that only lead to their object by being followed.
+func follows(host string) int {
+	if isDescriptor(host) {
+		return 1
+	}
+	return 0
+}
+
+func isDescriptor(host string) bool {
+	return len(host) > 6 && host[:6] == "/proc/" && path.Base(path.Dir(host)) == "fd"
+}
+
+func (c *call) doSymlink(target, toDir, to int) (int64, error) {
+	text, err := c.path(target)
+	if err != nil {
+		return 0, err
+	}
+	q, err := c.changeable(toDir, to, false)
+	if err != nil {
+		return 0, err
+	}
+	if c.k.t.view.isPoint(q.guest) {
+		return 0, unix.EEXIST
+	}
+	return 0, unix.Symlink(text, q.host)
+}
+
+func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
+	n := int(int32(c.reg.arg(size)))
+	if n <= 0 {
+		return 0, unix.EINVAL
+	}
+	name, err := c.path(at)
+	if err != nil {
+		return 0, err
+	}
+	var text string
+	if name == "" { // of a descriptor that O_PATH|O_NOFOLLOW opened
+		p, err := c.k.viewer().descriptor(dirfd)
+		if err != nil {
+			return 0, err
+		}
+		if text, err = readlink(p.host); err != nil {
+			return 0, err
+		}
+	} else if text, err = c.linkText(dirfd, name); err != nil {
+		return 0, err
+	}
+	text = text[:min(len(text), n)]
+	return int64(len(text)), writeMemory(c.k.tid, c.reg.arg(buf), []byte(text))
+}
+
+func (c *call) linkText(dirfd int, name string) (string, error) {
+	p, err := c.resolve(dirfd, name, false)
+	if err != nil {
+		return "", err
+	}
+	w := c.k.viewer()
+	text, magic, err := w.link(p.guest)
+	if err != nil {
+		return "", err
+	}
+	if magic != "" {
+		if seen, ok := w.v.named(text); ok {
+			text = seen.guest
+		}
+	}
+	return text, nil
+}
+
+func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
+	p, err := c.object(dirfd, at, flags)
+	if err != nil {
+		return 0, err
+	}
+	mode := uint32(c.reg.arg(modeAt))
+	st, err := c.k.t.stat(p.host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host))
+	if err != nil {
+		return 0, err
+	}
+	kind := st.Mode & unix.S_IFMT
+	if mode&unix.W_OK != 0 && p.readOnly && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) {
+		return 0, unix.EROFS
+	}
+	uid, gid := c.k.creds.UID.Real, c.k.creds.GID.Real
+	if flags&unix.AT_EACCESS != 0 {
+		uid, gid = c.k.creds.UID.Effective, c.k.creds.GID.Effective
+	}
+	bits := st.Mode & 7
+	switch {
+	case uid == 0:
+		bits = 6
+		if kind == unix.S_IFDIR || st.Mode&0o111 != 0 {
+			bits = 7
+		}
+	case uid == st.Uid:
+		bits = st.Mode >> 6 & 7
+	case gid == st.Gid || c.k.creds.In(st.Gid):
+		bits = st.Mode >> 3 & 7
+	}
+	if mode&^bits&7 != 0 {
+		return 0, unix.EACCES
+	}
+	// Of what is not in the root, such as devices, this process decides.
+	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return 0, unix.Access(p.host, mode)
+	}
+	return 0, nil
+}
+
+// rewrite lets the thread make a call with a path that is resolved.
+func (c *call) rewrite(dirfd, at int, follow bool) (int64, error) {
+	p, err := c.place(dirfd, at, follow)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.setPath(at, p.host); err != nil {
+		return 0, err
+	}
+	return 0, errChanged
+}
+
+func (c *call) doGetcwd() (int64, error) {
+	dir, err := c.k.viewer().directory(atCwd)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case dir == c.k.root:
+		dir = "/"
+	case c.k.root != "/" && under(dir, c.k.root):
+		dir = dir[len(c.k.root):]
+	}
+	if uint64(len(dir)) >= c.reg.arg(1) {
+		return 0, unix.ERANGE
+	}
+	return int64(len(dir) + 1), writeMemory(c.k.tid, c.reg.arg(0), append([]byte(dir), 0))
+}
+
+func (c *call) doChroot() (int64, error) {
+	if !c.k.creds.IsRoot() {
+		return 0, unix.EPERM
+	}
+	p, err := c.place(atCwd, 0, true)
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(p.host, &st); err != nil {
+		return 0, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return 0, unix.ENOTDIR
+	}
+	c.k.root = p.guest
+	return 0, nil
+}
+
+func (c *call) doTruncate() (int64, error) {
+	p, err := c.changeable(atCwd, 0, true)
+	if err != nil {
+		return 0, err
+	}
+	return 0, unix.Truncate(p.host, int64(c.reg.arg(1)))
+}
+
+func (c *call) doStatfs() (int64, error) {
+	p, err := c.place(atCwd, 0, true)
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(p.host, &st); err != nil {
+		return 0, err
+	}
+	return 0, writeMemory(c.k.tid, c.reg.arg(1), structBytes(&st))
+}
+
+func structBytes[T any](v *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+}
+
+// doTimes sets the times of an object; ts is nil for now.
+func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, error) {
+	var p place
+	var err error
+	if c.reg.arg(at) == 0 {
+		p, err = c.open(dirfd)
+	} else {
+		p, err = c.object(dirfd, at, flags)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EROFS
+	}
+	if ts == nil {
+		ts = []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	}
+	flags &= unix.AT_SYMLINK_NOFOLLOW
+	if isDescriptor(p.host) {
+		flags = 0
+	}
+	return 0, unix.UtimesNanoAt(unix.AT_FDCWD, p.host, ts, flags)
+}
+
+// timespecs reads two times; nil for a null pointer.
+func (c *call) timespecs(i int) ([]unix.Timespec, error) {
+	if c.reg.arg(i) == 0 {
+		return nil, nil
+	}
+	ts := make([]unix.Timespec, 2)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&ts[0])), 2*unsafe.Sizeof(ts[0]))
+	return ts, readMemory(c.k.tid, c.reg.arg(i), b)
+}
+
+func (c *call) doUtimensat() (int64, error) {
+	ts, err := c.timespecs(2)
+	if err != nil {
+		return 0, err
+	}
+	return c.doTimes(c.fd(0), 1, ts, c.flags(3))
+}

@@ -1,0 +1,215 @@
+package chroot
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/fakeid"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// id is an argument that is a user or group id.
+func (c *call) id(i int) uint32 { return uint32(c.reg.arg(i)) }
+
+// become makes the result of a change of credentials the thread's.
+func (c *call) become(n fakeid.Creds, err error) (int64, error) {
+	if err == nil {
+		c.k.creds = n
+	}
+	return 0, err
+}
+
+// giveIDs writes ids to where the first arguments point.
+func (c *call) giveIDs(ids ...uint32) (int64, error) {
+	for i, id := range ids {
+		var b [4]byte
+		binary.NativeEndian.PutUint32(b[:], id)
+		if err := writeMemory(c.k.tid, c.reg.arg(i), b[:]); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+func (c *call) doGetgroups() (int64, error) {
+	groups := c.k.creds.Groups
+	size := c.fd(0)
+	switch {
+	case size == 0:
+		return int64(len(groups)), nil
+	case size < len(groups):
+		return 0, unix.EINVAL
+	}
+	var b []byte
+	for _, g := range groups {
+		b = binary.NativeEndian.AppendUint32(b, g)
+	}
+	return int64(len(groups)), writeMemory(c.k.tid, c.reg.arg(1), b)
+}
+
+func (c *call) doSetgroups() (int64, error) {
+	n := c.reg.arg(0)
+	if n > 65536 {
+		return 0, unix.EINVAL
+	}
+	b := make([]byte, 4*n)
+	if err := readMemory(c.k.tid, c.reg.arg(1), b); err != nil {
+		return 0, err
+	}
+	groups := make([]uint32, n)
+	for i := range groups {
+		groups[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return c.become(c.k.creds.Setgroups(groups))
+}
+
+// idCalls are the calls about the thread's own ids.
+func idCalls() map[int]handler {
+	get := func(f func(fakeid.Creds) uint32) handler {
+		return func(c *call) (int64, error) { return int64(f(c.k.creds)), nil }
+	}
+	return map[int]handler{
+		unix.SYS_GETUID:  get(func(c fakeid.Creds) uint32 { return c.UID.Real }),
+		unix.SYS_GETEUID: get(func(c fakeid.Creds) uint32 { return c.UID.Effective }),
+		unix.SYS_GETGID:  get(func(c fakeid.Creds) uint32 { return c.GID.Real }),
+		unix.SYS_GETEGID: get(func(c fakeid.Creds) uint32 { return c.GID.Effective }),
+		unix.SYS_GETRESUID: func(c *call) (int64, error) {
+			i := c.k.creds.UID
+			return c.giveIDs(i.Real, i.Effective, i.Saved)
+		},
+		unix.SYS_GETRESGID: func(c *call) (int64, error) {
+			i := c.k.creds.GID
+			return c.giveIDs(i.Real, i.Effective, i.Saved)
+		},
+		unix.SYS_GETGROUPS: (*call).doGetgroups,
+		unix.SYS_SETGROUPS: (*call).doSetgroups,
+		unix.SYS_SETUID:    func(c *call) (int64, error) { return c.become(c.k.creds.Setuid(c.id(0))) },
+		unix.SYS_SETGID:    func(c *call) (int64, error) { return c.become(c.k.creds.Setgid(c.id(0))) },
+		unix.SYS_SETREUID:  func(c *call) (int64, error) { return c.become(c.k.creds.Setreuid(c.id(0), c.id(1))) },
+		unix.SYS_SETREGID:  func(c *call) (int64, error) { return c.become(c.k.creds.Setregid(c.id(0), c.id(1))) },
+		unix.SYS_SETRESUID: func(c *call) (int64, error) {
+			return c.become(c.k.creds.Setresuid(c.id(0), c.id(1), c.id(2)))
+		},
+		unix.SYS_SETRESGID: func(c *call) (int64, error) {
+			return c.become(c.k.creds.Setresgid(c.id(0), c.id(1), c.id(2)))
+		},
+		unix.SYS_SETFSUID: func(c *call) (int64, error) {
+			n, old := c.k.creds.Setfsuid(c.id(0))
+			c.k.creds = n
+			return int64(old), nil
+		},
+		unix.SYS_SETFSGID: func(c *call) (int64, error) {
+			n, old := c.k.creds.Setfsgid(c.id(0))
+			c.k.creds = n
+			return int64(old), nil
+		},
+		unix.SYS_CAPGET: (*call).doCapget,
+		unix.SYS_CAPSET: func(*call) (int64, error) { return 0, nil },
+	}
+}
+
+// dockerCaps are the capabilities that root has in a container of docker's.
+const dockerCaps = 0xa80425fb
+
+// doCapget says that root has what it usually has.
+func (c *call) doCapget() (int64, error) {
+	var hdr [8]byte
+	if err := readMemory(c.k.tid, c.reg.arg(0), hdr[:]); err != nil {
+		return 0, err
+	}
+	words := 2
+	switch binary.NativeEndian.Uint32(hdr[:]) {
+	case unix.LINUX_CAPABILITY_VERSION_1:
+		words = 1
+	case unix.LINUX_CAPABILITY_VERSION_2, unix.LINUX_CAPABILITY_VERSION_3:
+	default:
+		return 0, errAsIs // which says what is supported
+	}
+	if c.reg.arg(1) == 0 {
+		return 0, nil
+	}
+	data := make([]byte, 12*words)
+	if c.k.creds.IsRoot() {
+		binary.NativeEndian.PutUint32(data, dockerCaps)     // effective
+		binary.NativeEndian.PutUint32(data[4:], dockerCaps) // permitted
+	}
+	return 0, writeMemory(c.k.tid, c.reg.arg(1), data)
+}
+
+// tracedOptions are those of prctl(2) that the tracer answers.
+func tracedOptions() []int {
+	return []int{unix.PR_SET_DUMPABLE, unix.PR_CAPBSET_DROP, unix.PR_CAP_AMBIENT, unix.PR_SET_SECUREBITS, unix.PR_SET_MM}
+}
+
+func (c *call) doPrctl() (int64, error) {
+	switch int(c.reg.arg(0)) {
+	case unix.PR_SET_MM:
+		return 0, unix.EPERM
+	case unix.PR_SET_DUMPABLE:
+		return 0, nil // the tracer could not read its memory any more
+	case unix.PR_CAP_AMBIENT:
+		if int(c.reg.arg(1)) == unix.PR_CAP_AMBIENT_IS_SET {
+			return 0, nil
+		}
+	}
+	if !c.k.creds.IsRoot() {
+		return 0, unix.EPERM
+	}
+	return 0, nil
+}
+
+// doKill lets a thread signal the step's own processes only.
+func (c *call) doKill() (int64, error) {
+	pid := c.fd(0)
+	switch {
+	case pid == 0, pid > 0 && c.k.t.knows(pid):
+		return 0, errAsIs
+	case pid == -1:
+		return 0, c.k.t.signalAll(c.k.pid, unix.Signal(c.reg.arg(1)))
+	case pid < -1 && c.k.t.hasGroup(-pid):
+		return 0, errAsIs
+	}
+	return 0, unix.ESRCH
+}
+
+func (t *tracer) signalAll(but int, sig unix.Signal) error {
+	for tid, k := range t.tasks {
+		if tid == k.pid && tid != but && tid != t.first {
+			_ = unix.Kill(tid, sig)
+		}
+	}
+	return nil
+}
+
+func (t *tracer) hasGroup(pgid int) bool {
+	for tid, k := range t.tasks {
+		if tid != k.pid {
+			continue
+		}
+		if g, err := unix.Getpgid(tid); err == nil && g == pgid {
+			return true
+		}
+	}
+	return false
+}
+
+// ownProcess is for calls on the process in argument 0.
+func ownProcess(c *call) (int64, error) {
+	if pid := c.fd(0); pid != 0 && !c.k.t.knows(pid) {
+		return 0, unix.ESRCH
+	}
+	return 0, errAsIs
+}
+
+func (c *call) doUname() (int64, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return 0, err
+	}
+	clear(u.Nodename[:])
+	copy(u.Nodename[:len(u.Nodename)-1], c.k.t.hostname)
+	return 0, writeMemory(c.k.tid, c.reg.arg(0), structBytes(&u))
+}

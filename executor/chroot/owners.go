@@ -1,0 +1,263 @@
+package chroot
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
+)
+
+// stat describes an object with the owner and the mode that it is meant to have.
+func (t *tracer) stat(host string, follow bool) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	var err error
+	if follow {
+		err = unix.Stat(host, &st)
+	} else {
+		err = unix.Lstat(host, &st)
+	}
+	if err != nil {
+		return st, err
+	}
+	return st, t.apply(&st, host)
+}
+
+// apply makes st, of what following host leads to if it is no symlink, say what is
+// recorded. What belongs to this process is root's.
+func (t *tracer) apply(st *unix.Stat_t, host string) error {
+	if int(st.Uid) == t.uid {
+		st.Uid = 0
+	}
+	if int(st.Gid) == t.gid {
+		st.Gid = 0
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil
+	}
+	owner.ApplyMode(host, st)
+	rec, ok, err := owner.ReadFollow(host)
+	if ok {
+		rec.Apply(st)
+	}
+	return err
+}
+
+// newOwner is what an object gets that the thread makes in a directory.
+func (k *task) newOwner(dir string) (uid, gid uint32) {
+	uid, gid = k.creds.UID.FS, k.creds.GID.FS
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_ISGID != 0 {
+		if k.t.apply(&st, dir) == nil {
+			gid = st.Gid
+		}
+	}
+	return uid, gid
+}
+
+// made completes a new object: it is recorded whose it is, and its owner on disk,
+// who is this process, is let in.
+func (t *tracer) made(host string, uid, gid uint32) {
+	var st unix.Stat_t
+	if unix.Stat(host, &st) != nil {
+		return
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return
+	}
+	if owner.Widen(st.Mode) != st.Mode {
+		_ = owner.Chmod(host, st.Mode)
+	}
+	if uid != 0 || gid != 0 {
+		_ = owner.WriteFollow(host, owner.Stat{UID: uid, GID: gid, Mode: st.Mode})
+	}
+}
+
+// makeDevice makes what stands for a device.
+func (k *task) makeDevice(host string, mode uint32, dev uint64) error {
+	if !k.creds.IsRoot() {
+		return unix.EPERM
+	}
+	perm := mode & 0o7777 &^ k.umask()
+	if err := unix.Mknod(host, unix.S_IFREG|perm|0o600, 0); err != nil {
+		return err
+	}
+	if err := owner.Chmod(host, unix.S_IFREG|perm); err != nil {
+		return err
+	}
+	uid, gid := k.newOwner(parentOf(host))
+	return owner.WriteFollow(host, owner.Stat{UID: uid, GID: gid, Mode: mode&unix.S_IFMT | perm, Dev: dev})
+}
+
+func parentOf(host string) string { return host[:max(strings.LastIndexByte(host, '/'), 1)] }
+
+// umask reads what the thread's file mode creation mask is.
+func (k *task) umask() uint32 {
+	b, _ := os.ReadFile("/proc/" + itoa(k.tid) + "/status")
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Umask:\t"); ok {
+			return parseOctal(strings.TrimSpace(v))
+		}
+	}
+	return 0o022
+}
+
+func parseOctal(s string) (n uint32) {
+	for _, c := range s {
+		n = n<<3 | uint32(c-'0')&7
+	}
+	return n
+}
+
+func (c *call) doStat(dirfd, at, buf, flags int) (int64, error) {
+	p, err := c.object(dirfd, at, flags)
+	if err != nil {
+		return 0, err
+	}
+	return c.giveStat(p.host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host), buf)
+}
+
+func (c *call) giveStat(host string, follow bool, buf int) (int64, error) {
+	st, err := c.k.t.stat(host, follow)
+	if err != nil {
+		return 0, err
+	}
+	return 0, writeMemory(c.k.tid, c.reg.arg(buf), structBytes(&st))
+}
+
+func (c *call) doFstat() (int64, error) {
+	v, err := c.giveStat(descriptorPath(c.k.pid, c.fd(0)), true, 1)
+	if err == unix.ENOENT {
+		err = unix.EBADF
+	}
+	return v, err
+}
+
+func (c *call) doStatx() (int64, error) {
+	flags := c.flags(2)
+	if c.reg.arg(1) == 0 {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	p, err := c.object(c.fd(0), 1, flags)
+	if err != nil {
+		return 0, err
+	}
+	host := flags &^ unix.AT_EMPTY_PATH
+	if isDescriptor(p.host) {
+		host &^= unix.AT_SYMLINK_NOFOLLOW
+	}
+	var stx unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, p.host, host, c.flags(3), &stx); err != nil {
+		return 0, err
+	}
+	st := unix.Stat_t{Uid: stx.Uid, Gid: stx.Gid, Mode: uint32(stx.Mode), Rdev: unix.Mkdev(stx.Rdev_major, stx.Rdev_minor)}
+	if err := c.k.t.apply(&st, p.host); err != nil {
+		return 0, err
+	}
+	if uint32(stx.Mode)&unix.S_IFMT != st.Mode&unix.S_IFMT {
+		stx.Size, stx.Blocks = 0, 0
+	}
+	stx.Uid, stx.Gid, stx.Mode = st.Uid, st.Gid, uint16(st.Mode)
+	stx.Rdev_major, stx.Rdev_minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	return 0, writeMemory(c.k.tid, c.reg.arg(4), structBytes(&stx))
+}
+
+// changeOwner is chown(2) of what host names.
+func (c *call) changeOwner(p place, follow bool, uid, gid uint32) error {
+	if p.readOnly {
+		return unix.EROFS
+	}
+	var raw unix.Stat_t
+	var err error
+	if follow {
+		err = unix.Stat(p.host, &raw)
+	} else {
+		err = unix.Lstat(p.host, &raw)
+	}
+	if err != nil {
+		return err
+	}
+	st := raw
+	if err := c.k.t.apply(&st, p.host); err != nil {
+		return err
+	}
+	newUID, newGID, err := c.k.creds.Chown(st.Uid, st.Gid, uid, gid)
+	if err != nil {
+		return err
+	}
+	kind := raw.Mode & unix.S_IFMT
+	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil // cannot carry a record
+	}
+	if kind == unix.S_IFREG && st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&0o111 != 0 {
+		if err := owner.Chmod(p.host, st.Mode&^(unix.S_ISUID|unix.S_ISGID)|unix.S_IFREG); err != nil {
+			return err
+		}
+	}
+	rec := owner.Stat{UID: newUID, GID: newGID, Mode: st.Mode, Dev: st.Rdev}
+	if newUID == 0 && newGID == 0 && !rec.IsDevice() {
+		return owner.RemoveFollow(p.host)
+	}
+	return owner.WriteFollow(p.host, rec)
+}
+
+func (c *call) doChown(dirfd, at, uid, flags int) (int64, error) {
+	p, err := c.object(dirfd, at, flags)
+	if err != nil {
+		return 0, err
+	}
+	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host)
+	return 0, c.changeOwner(p, follow, uint32(c.reg.arg(uid)), uint32(c.reg.arg(uid+1)))
+}
+
+func (c *call) doFchown() (int64, error) {
+	p, err := c.open(c.fd(0))
+	if err != nil {
+		return 0, err
+	}
+	p.readOnly = false // it is open
+	return 0, c.changeOwner(p, true, uint32(c.reg.arg(1)), uint32(c.reg.arg(2)))
+}
+
+func (c *call) changeMode(p place, mode uint32) error {
+	if p.readOnly {
+		return unix.EROFS
+	}
+	st, err := c.k.t.stat(p.host, true)
+	if err != nil {
+		return err
+	}
+	if fs := c.k.creds.UID.FS; fs != 0 && fs != st.Uid {
+		return unix.EPERM
+	}
+	var raw unix.Stat_t
+	if err := unix.Stat(p.host, &raw); err != nil {
+		return err
+	}
+	return owner.Chmod(p.host, raw.Mode&unix.S_IFMT|mode&0o7777)
+}
+
+func (c *call) doChmod(dirfd, at int, mode uint32, flags int) (int64, error) {
+	p, err := c.object(dirfd, at, flags)
+	if err != nil {
+		return 0, err
+	}
+	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 && !isDescriptor(p.host) {
+		var st unix.Stat_t
+		if unix.Lstat(p.host, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return 0, unix.EOPNOTSUPP
+		}
+	}
+	return 0, c.changeMode(p, mode)
+}
+
+func (c *call) doFchmod() (int64, error) {
+	p, err := c.open(c.fd(0))
+	if err != nil {
+		return 0, err
+	}
+	p.readOnly = false // it is open
+	return 0, c.changeMode(p, uint32(c.reg.arg(1)))
+}

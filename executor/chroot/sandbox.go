@@ -1,0 +1,214 @@
+package chroot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+)
+
+// Options configure a Sandbox.
+type Options struct {
+	// StateDir is a directory for what runs need; programs must be executable there.
+	StateDir string
+	// ResolvConf is this machine's resolv.conf; "" is /etc/resolv.conf.
+	ResolvConf string
+}
+
+// Sandbox runs processes without namespaces and mounts. It is safe for concurrent
+// use. The root and the mounts of a Spec must be directories (snapshot.Mount.Dir).
+type Sandbox struct {
+	opts    Options
+	scratch *scratch // of this process
+}
+
+var _ sandbox.Sandbox = (*Sandbox)(nil)
+
+// New returns a sandbox.
+func New(opts Options) (*Sandbox, error) {
+	if opts.ResolvConf == "" {
+		opts.ResolvConf = "/etc/resolv.conf"
+	}
+	dir, err := filepath.Abs(opts.StateDir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sandbox state directory: %w", err)
+	}
+	opts.StateDir = dir
+	sc, err := newScratch(dir)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox state directory: %w", err)
+	}
+	s := &Sandbox{opts: opts, scratch: sc}
+	if err := os.Mkdir(s.programs(), 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("sandbox state directory: %w", err), sc.remove())
+	}
+	return s, nil
+}
+
+// programs is where copies of executed programs are.
+func (s *Sandbox) programs() string { return filepath.Join(s.scratch.dir, "programs") }
+
+// Reclaim removes what killed processes left.
+func (s *Sandbox) Reclaim(context.Context) error { return sweep(s.opts.StateDir) }
+
+// Close removes what the sandbox kept between runs. No run may be in progress.
+func (s *Sandbox) Close() error { return s.scratch.remove() }
+
+// Run implements sandbox.Sandbox.
+func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
+	if err := check(spec); err != nil {
+		return sandbox.Exit{}, err
+	}
+	if ctx.Err() != nil {
+		return sandbox.Exit{}, context.Cause(ctx)
+	}
+	dir, err := os.MkdirTemp(s.scratch.dir, "run-")
+	if err != nil {
+		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
+	}
+	l := &layout{s: s, spec: spec, dir: dir}
+	exit, err := l.run(ctx)
+	err = errors.Join(err, l.close())
+	if ctx.Err() != nil {
+		return exit, context.Cause(ctx)
+	}
+	return exit, err
+}
+
+// check refuses specs that make no sense here, before anything is done.
+func check(spec *sandbox.Spec) error {
+	if len(spec.Args) == 0 || spec.Args[0] == "" {
+		return errors.New("run step: no command")
+	}
+	if _, ok := spec.Root.Dir(); !ok {
+		return errors.New("run step: its root file system has to be mounted, which is not possible without privileges")
+	}
+	for _, m := range spec.Mounts {
+		if !filepath.IsAbs(m.Dest) || filepath.Clean(m.Dest) == "/" {
+			return fmt.Errorf("run step: mount destination %q is not an absolute path below /", m.Dest)
+		}
+	}
+	switch {
+	case spec.Security == dag.SecurityInsecure:
+		return errors.New("run step: security.insecure needs privileges, of which --isolation=chroot has none")
+	case len(spec.Devices) > 0:
+		return errors.New("run step: devices cannot be given to steps with --isolation=chroot")
+	}
+	switch spec.Network {
+	case dag.NetDefault, dag.NetNone, dag.NetHost:
+	default:
+		return fmt.Errorf("run step: unknown network %q", spec.Network)
+	}
+	return nil
+}
+
+// start runs the supervisor and waits for it.
+func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
+	config, configIn, err1 := os.Pipe()
+	life, lifeIn, err2 := os.Pipe()
+	resultOut, result, err3 := os.Pipe()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return sandbox.Exit{}, fmt.Errorf("start step: %w", err)
+	}
+	defer closeAll(configIn, lifeIn, resultOut)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"builder"}
+	cmd.Env = []string{roleEnv + "=" + roleSupervisor, "GOMAXPROCS=2"}
+	cmd.ExtraFiles = []*os.File{config, life, result}
+	std, err := newStdio(l.spec, cmd)
+	if err == nil {
+		err = cmd.Start()
+		std.started()
+	}
+	closeAll(config, life, result)
+	if err != nil {
+		return sandbox.Exit{}, errors.Join(fmt.Errorf("start step: %w", err), std.abort())
+	}
+	std.forward()
+	stop := context.AfterFunc(ctx, func() { lifeIn.Close() })
+	defer stop()
+	err = json.NewEncoder(configIn).Encode(cfg)
+	configIn.Close()
+	text, rerr := io.ReadAll(resultOut)
+	werr := cmd.Wait()
+	ioErr := std.finish()
+	var out outcome
+	if jerr := json.Unmarshal(text, &out); jerr != nil {
+		return sandbox.Exit{}, fmt.Errorf("run step: the supervisor failed: %w", errors.Join(err, rerr, werr, jerr))
+	}
+	if out.Error != "" {
+		return sandbox.Exit{}, fmt.Errorf("run step: %s", out.Error)
+	}
+	return sandbox.Exit{Code: out.Code, CPUNanos: out.CPUNanos, PeakMemory: out.Memory}, ioErr
+}
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// scratch is a directory of this process, locked while it lives.
+type scratch struct {
+	dir  string
+	lock *os.File
+}
+
+func newScratch(parent string) (*scratch, error) {
+	if err := sweep(parent); err != nil {
+		return nil, err
+	}
+	for {
+		dir, err := os.MkdirTemp(parent, "chroot-")
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			continue // another process swept it away
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			if _, err := os.Lstat(dir); err == nil {
+				return &scratch{dir, f}, nil
+			}
+		}
+		f.Close()
+	}
+}
+
+func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
+
+// sweep removes the directories of processes that are gone.
+func sweep(parent string) error {
+	all, err := filepath.Glob(filepath.Join(parent, "chroot-*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range all {
+		f, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		f.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,150 @@
+package chroot
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
+)
+
+// maxAttribute is the size that an attribute's value can have (XATTR_SIZE_MAX).
+const maxAttribute = 64 << 10
+
+// target finds the object of a call on attributes: where is its first argument.
+func (c *call) target(how attrTarget) (place, error) {
+	if how == attrDescriptor {
+		p, err := c.open(c.fd(0))
+		p.readOnly = false
+		return p, err
+	}
+	return c.place(atCwd, 0, how == attrFollow)
+}
+
+type attrTarget int
+
+const (
+	attrFollow attrTarget = iota
+	attrNoFollow
+	attrDescriptor
+)
+
+// attribute is the name that stands for another one on disk: what this process may
+// not set is kept as an attribute of users.
+func (c *call) attribute(i int) (string, error) {
+	name, err := readString(c.k.tid, c.reg.arg(i), 256)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case name == owner.Xattr, strings.HasPrefix(name, owner.HiddenPrefix):
+		return "", unix.EPERM
+	}
+	return owner.HiddenXattr(name), nil
+}
+
+func (c *call) doSetxattr(how attrTarget) (int64, error) {
+	p, err := c.target(how)
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EROFS
+	}
+	name, err := c.attribute(1)
+	if err != nil {
+		return 0, err
+	}
+	if strings.HasPrefix(name, owner.HiddenPrefix) && !c.k.creds.IsRoot() {
+		return 0, unix.EPERM
+	}
+	size := c.reg.arg(3)
+	if size > maxAttribute {
+		return 0, unix.E2BIG
+	}
+	value := make([]byte, size)
+	if err := readMemory(c.k.tid, c.reg.arg(2), value); err != nil {
+		return 0, err
+	}
+	if how == attrNoFollow && !isDescriptor(p.host) {
+		return 0, unix.Lsetxattr(p.host, name, value, c.flags(4))
+	}
+	return 0, unix.Setxattr(p.host, name, value, c.flags(4))
+}
+
+func (c *call) doGetxattr(how attrTarget) (int64, error) {
+	p, err := c.target(how)
+	if err != nil {
+		return 0, err
+	}
+	name, err := c.attribute(1)
+	if err == unix.EPERM {
+		err = unix.ENODATA
+	}
+	if err != nil {
+		return 0, err
+	}
+	value := make([]byte, min(c.reg.arg(3), maxAttribute))
+	var n int
+	if how == attrNoFollow && !isDescriptor(p.host) {
+		n, err = unix.Lgetxattr(p.host, name, value)
+	} else {
+		n, err = unix.Getxattr(p.host, name, value)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(value) == 0 {
+		return int64(n), nil
+	}
+	return int64(n), writeMemory(c.k.tid, c.reg.arg(2), value[:n])
+}
+
+func (c *call) doListxattr(how attrTarget) (int64, error) {
+	p, err := c.target(how)
+	if err != nil {
+		return 0, err
+	}
+	all := make([]byte, maxAttribute)
+	var n int
+	if how == attrNoFollow && !isDescriptor(p.host) {
+		n, err = unix.Llistxattr(p.host, all)
+	} else {
+		n, err = unix.Listxattr(p.host, all)
+	}
+	if err != nil {
+		return 0, err
+	}
+	var out []byte
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(all[:n]), "\x00"), "\x00") {
+		if shown, ok := owner.ShownXattr(name); ok && name != "" {
+			out = append(append(out, shown...), 0)
+		}
+	}
+	size := c.reg.arg(2)
+	switch {
+	case size == 0:
+		return int64(len(out)), nil
+	case size < uint64(len(out)):
+		return 0, unix.ERANGE
+	}
+	return int64(len(out)), writeMemory(c.k.tid, c.reg.arg(1), out)
+}
+
+func (c *call) doRemovexattr(how attrTarget) (int64, error) {
+	p, err := c.target(how)
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EROFS
+	}
+	name, err := c.attribute(1)
+	if err != nil {
+		return 0, err
+	}
+	if how == attrNoFollow && !isDescriptor(p.host) {
+		return 0, unix.Lremovexattr(p.host, name)
+	}
+	return 0, unix.Removexattr(p.host, name)
+}
