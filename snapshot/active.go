@@ -42,7 +42,7 @@ func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, erro
 		return nil, err
 	}
 	a := &Active{s: s, parent: slices.Clone(parent), dir: dir, root: root}
-	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Fuse: s.driver == DriverFuse}
 	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
 	if err != nil {
 		return nil, errors.Join(err, removeAll(dir))
@@ -79,7 +79,7 @@ func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) {
 	if len(lowers) == 1 && s.hasWhiteouts(stack) {
 		lowers = append(lowers, s.path(emptyDir))
 	}
-	return Mount{Lower: lowers}, nil
+	return Mount{Lower: lowers, Fuse: s.driver == DriverFuse}, nil
 }
 
 func (s *Store) hasWhiteouts(stack Stack) bool {
@@ -198,7 +198,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 	if err := os.Rename(a.mount.Upper, dir); err != nil {
 		return Layer{}, err
 	}
-	d := &differ{m: &a.s.maker, upper: dir, epoch: opts.Epoch}
+	d := &differ{m: &a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
 	if a.s.anyLimited(a.parent) {
 		below, err := a.s.Tree(ctx, a.parent)
 		if err != nil {
@@ -233,6 +233,9 @@ func removeStubs(upper string, paths []string) error {
 		st, err := root.Lstat(p)
 		if err != nil || p == "" || (!st.IsDir() && (!st.Mode().IsRegular() || st.Size() > 0)) {
 			continue
+		}
+		if st.IsDir() {
+			root.Remove(p + "/" + fuseOpaque) // the attribute says the same
 		}
 		root.Remove(p) // a directory that is not empty stays
 	}

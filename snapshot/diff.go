@@ -23,6 +23,7 @@ type differ struct {
 	upper  string
 	emit   func(packItem) error
 	epoch  *time.Time
+	fuse   bool             // fuse-overlayfs made upper
 	below  Tree             // the layers below; nil if none of them has real times
 	inodes map[inode]string // first path of files with several names
 	// prune are objects of upper that are in no entry, in the order in which
@@ -30,6 +31,10 @@ type differ struct {
 	prune []string
 	times []timedPath
 }
+
+// fuseOpaque is a file by which fuse-overlayfs marks an opaque directory, beside
+// the attribute.
+const fuseOpaque = ".wh..wh..opq"
 
 type inode struct{ dev, ino uint64 }
 
@@ -74,6 +79,10 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 		}
 	}
 	for _, name := range names {
+		if d.fuse && name == fuseOpaque {
+			d.remove(f, filepath.Join(d.upper, f.rel, name))
+			continue
+		}
 		rel := name
 		if f.rel != "." {
 			rel = f.rel + "/" + name

@@ -9,6 +9,8 @@ type Mount struct {
 	Lower []string
 	// Upper and Work receive changes; both are on one file system.
 	Upper, Work string
+	// Fuse has the program fuse-overlayfs mount what is more than one directory.
+	Fuse bool
 }
 
 // Attach mounts m at target (a directory) in the calling thread's mount
@@ -23,5 +25,9 @@ func (m Mount) Attach(target string) error {
 	case len(m.Lower) == 0:
 		return overlay.Bind(m.Upper, target, false)
 	}
-	return overlay.Mount(overlay.Spec{Lower: m.Lower, Upper: m.Upper, Work: m.Work}, target)
+	spec := overlay.Spec{Lower: m.Lower, Upper: m.Upper, Work: m.Work}
+	if m.Fuse {
+		return overlay.MountFuse(spec, target)
+	}
+	return overlay.Mount(spec, target)
 }

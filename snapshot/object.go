@@ -61,7 +61,7 @@ func lstat(path string, st *unix.Stat_t) error {
 
 // isOverlayXattr recognises the attributes that overlay keeps its own state in.
 func isOverlayXattr(name string) bool {
-	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
+	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") || strings.HasPrefix(name, "user.fuseoverlayfs.")
 }
 
 // IsLayerXattr says which extended attributes belong to a layer's content: file

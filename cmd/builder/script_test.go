@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,11 +39,28 @@ func TestScripts(t *testing.T) {
 	registry := fixtures.StartRegistry(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		// [realroot]: root outside of user namespaces. [limits]: resources can be limited.
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "realroot", "limits":
+				return fixtures.RealRoot(), nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BUILDER_ROOT", filepath.Join(env.WorkDir, "store"))
 			env.Setenv("BUILDER_PROGRESS", "plain")
 			env.Setenv("REGISTRY", registry.Host)
 			env.Setenv("HOME", env.WorkDir)
+			// skopeo's folder of signatures, which root's may not be writable.
+			registries := filepath.Join(env.WorkDir, ".config", "containers", "registries.d")
+			if err := os.MkdirAll(registries, 0o755); err != nil {
+				return err
+			}
+			lookaside := "default-docker: {lookaside: file://" + env.WorkDir + "/sigstore}\n"
+			if err := os.WriteFile(filepath.Join(registries, "default.yaml"), []byte(lookaside), 0o644); err != nil {
+				return err
+			}
 			base := filepath.Join(env.WorkDir, "base")
 			if err := os.MkdirAll(base, 0o755); err != nil {
 				return err

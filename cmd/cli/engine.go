@@ -80,8 +80,12 @@ func (a *app) openEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	driver, err := a.snapshotDriver(root)
+	if err != nil {
+		return nil, err
+	}
 	e := &engine{root: root, isolation: a.isolation}
-	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driverFor(a.isolation), Emulated: a.isolation == rootless.Chroot}); err != nil {
+	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driver, Emulated: a.isolation == rootless.Chroot}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := e.open(a); err != nil {
@@ -128,14 +132,6 @@ func (e *engine) openSandbox(ctx context.Context) error {
 func openRunc(dir string) (processes, error) { return runc.New(runc.Options{StateDir: dir}) }
 
 func openChroot(dir string) (processes, error) { return chroot.New(chroot.Options{StateDir: dir}) }
-
-// driverFor is how stacks are laid out on a rung.
-func driverFor(i rootless.Isolation) snapshot.Driver {
-	if i == rootless.Chroot {
-		return snapshot.DriverCopy
-	}
-	return snapshot.DriverOverlay
-}
 
 // reclaim removes what killed processes left. What cannot be removed is told and
 // does not stop the work: the next start tries again.

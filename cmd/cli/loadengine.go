@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 )
@@ -199,6 +200,7 @@ func authFile(s *export.Served) (string, error) {
 // podman runs podman; what it says is the error.
 func podman(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, enginePodman, args...)
+	cmd.Env = append(os.Environ(), rootless.PodmanEnv()...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	if err := cmd.Run(); err != nil {

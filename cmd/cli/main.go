@@ -44,7 +44,7 @@ func Main(ctx context.Context, args []string, std Program) (code int) {
 	}()
 	ctx, stop := withSignals(ctx)
 	defer stop()
-	root := newRoot(std, args)
+	root := newRoot(std)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -66,9 +66,7 @@ type app struct {
 	isolation rootless.Isolation
 }
 
-// newRoot makes the program's commands: all of them, or for a build only that one,
-// since the flags of all take a while.
-func newRoot(std Program, args []string) *cobra.Command {
+func newRoot(std Program) *cobra.Command {
 	a := &app{std: std.Streams, version: std.Version}
 	if a.version == "" {
 		a.version = recordedVersion()
@@ -94,10 +92,6 @@ func newRoot(std Program, args []string) *cobra.Command {
 		return usagef("%v", err).hint("see %q", cmd.CommandPath()+" --help")
 	})
 	root.PersistentFlags().StringVar(&a.root, "root", "", "folder of the store (default $BUILDER_ROOT, /var/lib/builder or $XDG_DATA_HOME/builder)")
-	if len(args) > 1 && args[0] == "build" {
-		root.AddCommand(a.buildCommand())
-		return root
-	}
 	root.AddCommand(
 		a.buildCommand(), a.planCommand(),
 		a.runCommand(), a.psCommand(), a.rmCommand(), a.commitCommand(),

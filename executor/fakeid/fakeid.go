@@ -28,6 +28,9 @@ type Creds struct {
 	UID, GID IDs
 	// Groups are the supplementary groups.
 	Groups []uint32
+	// KeepCaps says that the process keeps its capabilities when it ceases to be
+	// root (PR_SET_KEEPCAPS), and Kept that it did so.
+	KeepCaps, Kept bool
 }
 
 // New returns the credentials of a process that starts as a user.
@@ -37,19 +40,30 @@ func New(uid, gid uint32, groups []uint32) Creds {
 
 // Equal reports whether two processes with these credentials behave alike.
 func (c Creds) Equal(o Creds) bool {
-	return c.UID == o.UID && c.GID == o.GID && slices.Equal(c.Groups, o.Groups)
+	return c.UID == o.UID && c.GID == o.GID && c.KeepCaps == o.KeepCaps && c.Kept == o.Kept && slices.Equal(c.Groups, o.Groups)
 }
 
 // IsRoot reports whether the process may change ids at will. The capabilities
 // CAP_SETUID, CAP_SETGID and CAP_CHOWN are taken to come and go with an effective
-// user id of 0.
-func (c Creds) IsRoot() bool { return c.UID.Effective == 0 }
+// user id of 0, unless they were kept.
+func (c Creds) IsRoot() bool { return c.UID.Effective == 0 || c.Kept }
+
+// withUID has other user ids, and what that does to capabilities.
+func (c Creds) withUID(ids IDs) Creds {
+	zero := func(i IDs) bool { return i.Real == 0 || i.Effective == 0 || i.Saved == 0 }
+	if zero(c.UID) && !zero(ids) {
+		c.Kept = c.KeepCaps
+	}
+	c.UID = ids
+	return c
+}
 
 // In reports whether the process belongs to a group, as permission checks see it.
 func (c Creds) In(gid uint32) bool { return c.GID.FS == gid || slices.Contains(c.Groups, gid) }
 
 // Exec returns the credentials after execve(2) of a file with this mode and owner.
 func (c Creds) Exec(mode, uid, gid uint32) Creds {
+	c.KeepCaps, c.Kept = false, false
 	if mode&unix.S_ISUID != 0 {
 		c.UID.Effective = uid
 	}
@@ -63,9 +77,8 @@ func (c Creds) Exec(mode, uid, gid uint32) Creds {
 
 // Setuid is setuid(2).
 func (c Creds) Setuid(id uint32) (Creds, error) {
-	var err error
-	c.UID, err = c.UID.set(id, c.IsRoot())
-	return c, err
+	ids, err := c.UID.set(id, c.IsRoot())
+	return c.withUID(ids), err
 }
 
 // Setgid is setgid(2).
@@ -77,9 +90,8 @@ func (c Creds) Setgid(id uint32) (Creds, error) {
 
 // Setreuid is setreuid(2).
 func (c Creds) Setreuid(r, e uint32) (Creds, error) {
-	var err error
-	c.UID, err = c.UID.setre(r, e, c.IsRoot())
-	return c, err
+	ids, err := c.UID.setre(r, e, c.IsRoot())
+	return c.withUID(ids), err
 }
 
 // Setregid is setregid(2).
@@ -91,9 +103,8 @@ func (c Creds) Setregid(r, e uint32) (Creds, error) {
 
 // Setresuid is setresuid(2).
 func (c Creds) Setresuid(r, e, s uint32) (Creds, error) {
-	var err error
-	c.UID, err = c.UID.setres(r, e, s, c.IsRoot())
-	return c, err
+	ids, err := c.UID.setres(r, e, s, c.IsRoot())
+	return c.withUID(ids), err
 }
 
 // Setresgid is setresgid(2).
@@ -140,7 +151,7 @@ func (c Creds) Chown(fileUID, fileGID, uid, gid uint32) (newUID, newGID uint32, 
 	if gid != Keep {
 		newGID = gid
 	}
-	if c.UID.FS == 0 {
+	if c.UID.FS == 0 || c.Kept {
 		return newUID, newGID, nil
 	}
 	owns := c.UID.FS == fileUID

@@ -133,6 +133,30 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// setpriv(1) changes the user first and the group after that.
+func TestKeptCapabilities(t *testing.T) {
+	c := New(0, 0, nil)
+	c.KeepCaps = true
+	c, err := c.Setresuid(7, 7, 7)
+	if err != nil || !c.IsRoot() || !c.Kept {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if c, err = c.Setresgid(8, 8, 8); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = c.Setgroups(nil); err != nil {
+		t.Fatal(err)
+	}
+	if c = c.Exec(0o755, 0, 0); c.IsRoot() || c.KeepCaps || c.UID != All(7) || c.GID != All(8) {
+		t.Errorf("%+v", c)
+	}
+	user := New(7, 8, nil)
+	user.KeepCaps = true // to no avail: there is nothing to keep
+	if n, err := user.Setuid(7); err != nil || n.IsRoot() {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
 func TestExec(t *testing.T) {
 	user := New(1000, 1000, []uint32{4})
 	for _, c := range []struct {

@@ -83,6 +83,16 @@ func HostUID() int {
 	return os.Geteuid()
 }
 
+// PodmanEnv are the variables by which podman and its kin know that they run in
+// the user namespace of an ordinary user, and use that user's folders; none if this
+// process has not entered one.
+func PodmanEnv() []string {
+	if !Entered() {
+		return nil
+	}
+	return []string{"_CONTAINERS_USERNS_CONFIGURED=done", fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", HostUID()), fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", HostUID())}
+}
+
 // idRange is a line of a user namespace's map.
 type idRange struct{ inside, outside, size uint32 }
 

@@ -2,14 +2,16 @@ package runc
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// loader gives a prepared container its seccomp program. At that moment the
+// loader gives a prepared container its seccomp programs. At that moment the
 // container's main thread has nothing left to do but to execute the user's
 // program; it waits to open a fifo.
 type loader struct{ parent, child *os.File }
@@ -30,19 +32,64 @@ func newLoader() (*loader, error) {
 
 // load returns when the program is in force.
 func (l *loader) load(prog []byte) error {
+	_, err := l.put(prog, 0)
+	return err
+}
+
+// listen loads a program whose notifications come from the file that it returns.
+func (l *loader) listen(prog []byte) (*os.File, error) {
+	f, err := l.put(prog, 1)
+	if err == nil && f == nil {
+		err = errors.New("load seccomp program: no listener")
+	}
+	return f, err
+}
+
+func (l *loader) put(prog []byte, notify uint32) (*os.File, error) {
 	_ = l.parent.SetDeadline(time.Now().Add(time.Minute))
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(len(prog)))
+	msg = binary.NativeEndian.AppendUint32(msg, notify)
 	if _, err := l.parent.Write(append(msg, prog...)); err != nil {
-		return fmt.Errorf("send seccomp program: %w", err)
+		return nil, fmt.Errorf("send seccomp program: %w", err)
 	}
 	var result [4]byte
-	if _, err := l.parent.Read(result[:]); err != nil {
-		return fmt.Errorf("load seccomp program: %w", err)
+	oob := make([]byte, unix.CmsgSpace(4))
+	size, oobSize, err := l.receive(result[:], oob)
+	if err == nil && size < len(result) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load seccomp program: %w", err)
 	}
 	if errno := binary.NativeEndian.Uint32(result[:]); errno != 0 {
-		return fmt.Errorf("load seccomp program: %w", unix.Errno(errno))
+		return nil, fmt.Errorf("load seccomp program: %w", unix.Errno(errno))
 	}
-	return nil
+	return received(oob[:oobSize])
+}
+
+func (l *loader) receive(buf, oob []byte) (n, oobn int, err error) {
+	rc, err := l.parent.SyscallConn()
+	if err != nil {
+		return 0, 0, err
+	}
+	rerr := rc.Read(func(fd uintptr) bool {
+		n, oobn, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	return n, oobn, errors.Join(rerr, err)
+}
+
+// received returns the file that came with a message, nil if there is none.
+func received(oob []byte) (*os.File, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(msgs) == 0 {
+		return nil, err
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) != 1 {
+		return nil, fmt.Errorf("load seccomp program: %d files, %w", len(fds), err)
+	}
+	return os.NewFile(uintptr(fds[0]), "seccomp-listener"), nil
 }
 
 func (l *loader) close() {

@@ -24,6 +24,8 @@ type rootfs struct {
 	over  []string // mountpoints so far, resolved
 	// userns: no device nodes can be made.
 	userns bool
+	// singleID: the only group that exists is root's.
+	singleID bool
 }
 
 // mountpoint resolves dest in the root and makes it if it is missing. What lies
@@ -148,7 +150,11 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 	if err := r.populateDev(devices); err != nil {
 		return err
 	}
-	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"); err != nil {
+	pts := "newinstance,ptmxmode=0666,mode=0620"
+	if !r.singleID {
+		pts += ",gid=5" // tty
+	}
+	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, pts); err != nil {
 		return err
 	}
 	if err := r.fs("/dev/shm", "tmpfs", sealed, fmt.Sprintf("mode=1777,size=%d", shm)); err != nil {

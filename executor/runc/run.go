@@ -16,6 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -31,6 +32,7 @@ type run struct {
 	net       *network
 	cgroup    *cgroup
 	loader    *loader
+	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
 	closers   []*os.File
 }
@@ -67,7 +69,7 @@ func (r *run) prepareRoot() error {
 	if err := r.spec.Root.Attach(dir); err != nil {
 		return fmt.Errorf("attach root file system: %w", err)
 	}
-	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper), userns: r.s.userns}
+	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper), userns: r.s.userns, singleID: r.s.emulated}
 	insecure := r.spec.Security == dag.SecurityInsecure
 	var devices []specs.LinuxDevice
 	if insecure {
@@ -107,16 +109,16 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.Signal(unix.SIGKILL) })
 	defer stop()
-	if err = r.release(); err == nil {
+	if err = r.release(p); err == nil {
 		err = streams.forward()
 	}
 	if err != nil {
 		kill(p)
 		streams.abort()
-		return sandbox.Exit{}, err
+		return sandbox.Exit{}, errors.Join(err, r.endEmulation())
 	}
 	state, err := p.Wait()
-	ioErr := streams.finish()
+	ioErr := errors.Join(streams.finish(), r.endEmulation())
 	if state == nil {
 		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
 	}
@@ -153,10 +155,14 @@ func kill(p *libcontainer.Process) {
 }
 
 func (r *run) process(streams *stdio) *libcontainer.Process {
-	u := r.spec.User
+	u, env := r.spec.User, r.spec.Env
+	if r.s.emulated {
+		u = sandbox.User{} // the emulation knows better
+		env = r.withHome(env)
+	}
 	p := &libcontainer.Process{
 		ExtraFiles: []*os.File{r.loader.child},
-		Args:       r.spec.Args, Env: r.spec.Env, Cwd: cwd(r.spec),
+		Args:       r.spec.Args, Env: env, Cwd: cwd(r.spec),
 		UID: int(u.UID), GID: int(u.GID), Init: true,
 		LogLevel: "2", // errors; the first stages would tell every step otherwise
 	}
@@ -170,9 +176,14 @@ func (r *run) process(streams *stdio) *libcontainer.Process {
 // release puts the seccomp filter on and lets the prepared container execute its
 // process: it waits to open the other end of a fifo. This is Container.Exec
 // without its goroutine, which would look for the fifo in another mount namespace.
-func (r *run) release() error {
+func (r *run) release(p *libcontainer.Process) error {
 	if err := r.cgroup.enforce(); err != nil {
 		return err
+	}
+	if r.s.emulated {
+		if err := r.emulate(p); err != nil {
+			return err
+		}
 	}
 	if r.spec.Security != dag.SecurityInsecure {
 		prog, err := r.seccomp()
@@ -208,6 +219,9 @@ func (r *run) makeCwd() error {
 		return fmt.Errorf("resolve working directory: %w", err)
 	}
 	u := r.spec.User
+	if r.s.emulated {
+		return mkdirAllRecorded(path, u)
+	}
 	if err := user.MkdirAllAndChown(path, 0o755, int(u.UID), int(u.GID), user.WithOnlyNew); err != nil {
 		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/emulate"
 )
 
 // evaluate interprets the subset of BPF that seccomp programs use.
@@ -38,6 +40,8 @@ func evaluate(t *testing.T, prog []byte, arch, nr uint32, args ...uint64) uint32
 			pc += int(k)
 		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
 			jump(acc == k)
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			jump(acc&k != 0)
 		case unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
 			jump(acc > k)
 		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
@@ -50,6 +54,47 @@ func evaluate(t *testing.T, prog []byte, arch, nr uint32, args ...uint64) uint32
 	}
 	t.Fatal("program has no end")
 	return 0
+}
+
+// What costs a process a notification is decided by the filter alone.
+func TestEmulationProgram(t *testing.T) {
+	prog := emulate.Filter()
+	const (
+		allow  = uint32(unix.SECCOMP_RET_ALLOW)
+		notify = uint32(unix.SECCOMP_RET_USER_NOTIF)
+		amd64  = unix.AUDIT_ARCH_X86_64
+	)
+	for _, test := range []struct {
+		name string
+		nr   uint32
+		args []uint64
+		want uint32
+	}{
+		{"read", unix.SYS_READ, nil, allow},
+		{"chown", unix.SYS_CHOWN, nil, notify},
+		{"chmod", unix.SYS_CHMOD, nil, allow},
+		{"getuid", unix.SYS_GETUID, nil, notify},
+		{"newfstatat", unix.SYS_NEWFSTATAT, nil, notify},
+		{"open", unix.SYS_OPEN, []uint64{0, unix.O_RDWR | unix.O_TRUNC | unix.O_DIRECTORY}, allow},
+		{"open that makes", unix.SYS_OPEN, []uint64{0, unix.O_WRONLY | unix.O_CREAT}, notify},
+		{"openat", unix.SYS_OPENAT, []uint64{unix.O_CREAT, unix.O_CREAT, unix.O_CLOEXEC, unix.O_CREAT}, allow},
+		{"openat that makes", unix.SYS_OPENAT, []uint64{0, 0, unix.O_CREAT}, notify},
+		{"openat without a name", unix.SYS_OPENAT, []uint64{0, 0, unix.O_TMPFILE | unix.O_RDWR}, notify},
+		{"prctl", unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, allow},
+		{"prctl that keeps capabilities", unix.SYS_PRCTL, []uint64{unix.PR_SET_KEEPCAPS, 1}, notify},
+		{"prctl of bits", unix.SYS_PRCTL, []uint64{unix.PR_SET_SECUREBITS}, notify},
+		{"limit of files", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_NOFILE}, allow},
+		{"limit of locks", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_LOCKS}, notify},
+		{"the last call of the list", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_PEERCRED}, notify},
+		{"another option", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_ERROR}, allow},
+	} {
+		if got := evaluate(t, prog, amd64, test.nr, test.args...); got != test.want {
+			t.Errorf("%s: %#x, want %#x", test.name, got, test.want)
+		}
+	}
+	if got := evaluate(t, prog, unix.AUDIT_ARCH_I386, unix.SYS_CHOWN); got != allow {
+		t.Errorf("another architecture: %#x", got)
+	}
 }
 
 func TestSeccompProgram(t *testing.T) {

@@ -84,17 +84,25 @@ func Record(path string, uid, gid uint32) error {
 	if err != nil {
 		return err
 	}
-	s := Stat{UID: uid, GID: gid, Mode: st.Mode}
-	if had && old.IsDevice() {
-		s.Mode, s.Dev = old.Mode&unix.S_IFMT|st.Mode&0o7777, old.Dev
-	}
-	if uid == 0 && gid == 0 && !s.IsDevice() {
-		if !had {
-			return nil
-		}
+	s, needed := old.Owned(&st, uid, gid)
+	switch {
+	case needed:
+		return Write(path, s)
+	case had:
 		return Remove(path)
 	}
-	return Write(path, s)
+	return nil
+}
+
+// Owned returns the record that a file, which has the record s (or none) and of
+// which stat(2) says st, needs to belong to somebody; false if it needs none. A
+// recorded device stays one.
+func (s Stat) Owned(st *unix.Stat_t, uid, gid uint32) (Stat, bool) {
+	n := Stat{UID: uid, GID: gid, Mode: st.Mode}
+	if s.IsDevice() && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		n.Mode, n.Dev = s.Mode&unix.S_IFMT|st.Mode&0o7777, s.Dev
+	}
+	return n, uid != 0 || gid != 0 || n.IsDevice()
 }
 
 // IsDevice reports whether the record makes a regular file a device.

@@ -138,8 +138,8 @@ func (s *Stat) parseType(text string) (uint32, error) {
 	}
 	major, err1 := strconv.ParseUint(f[1], 10, 32)
 	minor, err2 := strconv.ParseUint(f[2], 10, 32)
-	if errors.Join(err1, err2) != nil {
-		return 0, errFormat
+	if errors.Join(err1, err2) != nil || f[0] == "char" && major+minor == 0 {
+		return 0, errFormat // 0:0 is overlay's whiteout
 	}
 	s.Dev = unix.Mkdev(uint32(major), uint32(minor))
 	if f[0] == "block" {

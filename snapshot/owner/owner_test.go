@@ -34,7 +34,7 @@ func TestFormat(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "0", "0:0", "a:0:0755", "0:-1:0755", "0:0:0855", "0:0:10000", "4294967295:0:0755", "0:4294967296:0755",
-		"0:0:0755:", "0:0:0755:door", "0:0:0755:char", "0:0:0755:char-1", "0:0:0755:char-1-x", "0:0:0755:link-1-2", "0:0:0755:file:x",
+		"0:0:0755:", "0:0:0755:door", "0:0:0755:char", "0:0:0755:char-1", "0:0:0755:char-1-x", "0:0:0755:link-1-2", "0:0:0755:file:x", "0:0:0000:char-0-0",
 	} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("%q: %+v", text, s)

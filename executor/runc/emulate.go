@@ -1,0 +1,80 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/moby/sys/user"
+	"github.com/opencontainers/runc/libcontainer"
+
+	"layered.build/builder/executor/emulate"
+	"layered.build/builder/executor/fakeid"
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/snapshot/owner"
+)
+
+// emulate puts the filter on whose calls are emulated, and begins to answer them. The
+// container's first process waits meanwhile.
+func (r *run) emulate(p *libcontainer.Process) error {
+	listener, err := r.loader.listen(emulate.Filter())
+	if err != nil {
+		return err
+	}
+	pid, err := p.Pid()
+	if err != nil {
+		return errors.Join(fmt.Errorf("find container's process: %w", err), listener.Close())
+	}
+	u := r.spec.User
+	r.emulation, err = emulate.Start(emulate.Process{Listener: listener, PID: pid, Creds: fakeid.New(u.UID, u.GID, u.Groups)})
+	return err
+}
+
+// endEmulation waits until nothing of the container can ask any more.
+func (r *run) endEmulation() error {
+	if r.emulation == nil {
+		return nil
+	}
+	return r.emulation.Wait()
+}
+
+// mkdirAllRecorded makes a directory and its missing parents for a user whose id
+// cannot be given to files.
+func mkdirAllRecorded(path string, u sandbox.User) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := mkdirAllRecorded(filepath.Dir(path), u); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return fmt.Errorf("make working directory: %w", err)
+	}
+	return owner.Lchown(path, u.UID, u.GID)
+}
+
+// withHome adds the home directory of the user that the process believes to be.
+// libcontainer would take root's.
+func (r *run) withHome(env []string) []string {
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
+		return env
+	}
+	home := "/"
+	if passwd, err := securejoin.SecureJoin(r.path("root"), "/etc/passwd"); err == nil {
+		f, err := os.Open(passwd)
+		if err == nil {
+			defer f.Close()
+			users, err := user.ParsePasswdFilter(io.LimitReader(f, 8<<20), func(u user.User) bool { return u.Uid == int(r.spec.User.UID) })
+			if err == nil && len(users) > 0 {
+				home = users[0].Home
+			}
+		}
+	}
+	return append(slices.Clone(env), "HOME="+home)
+}
