@@ -16,7 +16,7 @@ var version string
 
 func main() {
 	chroot.Init() // so are those of a step
-	runc.Init() // the first process of a container is this same binary
+	runc.Init()   // the first process of a container is this same binary
 	os.Exit(run())
 }
 
