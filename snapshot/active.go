@@ -15,6 +15,9 @@ import (
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
 func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
+	if err := s.grow(ctx, 0); err != nil {
+		return nil, fmt.Errorf("prepare snapshot: %w", err)
+	}
 	prepare := s.prepareOverlay
 	if s.driver == DriverCopy {
 		prepare = s.prepareCopy

@@ -113,7 +113,7 @@ func (b *Blobs) Writer(ctx context.Context) (*BlobWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write blob: %w", err)
 	}
-	return &BlobWriter{b: b, f: f, h: sha256.New()}, nil
+	return &BlobWriter{b: b, f: f, h: sha256.New(), grown: growth{s: b.s, ctx: ctx}}, nil
 }
 
 // Remove deletes a blob; it is no error if there is none.
@@ -148,12 +148,17 @@ type BlobWriter struct {
 	f *os.File // nil when committed or closed
 	h hash.Hash
 	n int64
+
+	grown growth
 }
 
 // Write implements io.Writer.
 func (w *BlobWriter) Write(p []byte) (int, error) {
 	if w.f == nil {
 		return 0, fmt.Errorf("write blob: %w", fs.ErrClosed)
+	}
+	if err := w.grown.add(len(p)); err != nil {
+		return 0, err
 	}
 	n, err := w.f.Write(p)
 	w.h.Write(p[:n])

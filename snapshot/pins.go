@@ -124,6 +124,12 @@ type Collection struct {
 // have not used yet wait, and then deletes what fn removed. Fn must be short, and
 // must not use this store in other ways than listing and through the Collection.
 func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
+	s.pins.mu.Lock()
+	all := s.pins.all
+	s.pins.mu.Unlock()
+	if all { // it would wait for itself
+		return errors.New("collect: the disk is too full to write down what this process uses")
+	}
 	f, err := os.OpenFile(s.path(collectLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)

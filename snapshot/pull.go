@@ -231,6 +231,9 @@ func (r *resumer) Close() error {
 // fetchLayer fetches a layer and unpacks it in one pass. The caller holds the
 // layer's lock.
 func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.Context) (Tree, error)) error {
+	if err := s.grow(ctx, max(l.layer.Size, unpackedRatio*l.Blob.Size)); err != nil {
+		return err
+	}
 	readCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	b, err := s.openBlob(readCtx, l.LazyLayer)
@@ -295,7 +298,11 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 		return Layer{}, fmt.Errorf("decompress: %w", err)
 	}
 	defer z.Close()
-	plain := newReadAhead(ctx, z)
+	var content io.Reader = z
+	if spec.blob == nil {
+		content = &growingReader{z, growth{s: s, ctx: ctx}}
+	}
+	plain := newReadAhead(ctx, content)
 	defer plain.Close()
 	// Decompressing takes longest, so nothing else is done by its goroutine.
 	hashed := newStreamHash()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type Store struct {
 	name     string              // of owner; begins the names of temporary entries
 	seq      atomic.Int64        // numbers temporary entries
 	pins     pins                // what this process uses
+	room     Room                // see SetRoom
 	records  sync.Map            // knownRecord by LayerID: what need not be read again
 
 	mu      sync.Mutex // guards what follows
@@ -149,10 +151,18 @@ func (s *Store) checkVersion() error {
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	if v := strings.TrimSpace(string(b)); v != storeVersion {
-		return fmt.Errorf("%w: %s has version %q, this program reads and writes version %s; move the folder away or name another", ErrVersion, s.root, v, storeVersion)
+	v := strings.TrimSpace(string(b))
+	if v == storeVersion {
+		return nil
 	}
-	return nil
+	what := "was made by something else"
+	if n, err := strconv.Atoi(v); err == nil {
+		what = "is older, and cannot be read any more"
+		if own, _ := strconv.Atoi(storeVersion); n > own {
+			what = "was made by a newer version of this program"
+		}
+	}
+	return fmt.Errorf("%w: %s has version %q, which %s (this one reads and writes version %s); name another folder with --root, or move this one away", ErrVersion, s.root, v, what, storeVersion)
 }
 
 // Close releases what the store holds in memory; unfinished Actives of this

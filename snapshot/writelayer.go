@@ -42,6 +42,9 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	if err := set.complete(ctx); err != nil {
 		return Layer{}, err
 	}
+	if err := s.grow(ctx, set.bytes()); err != nil {
+		return Layer{}, err
+	}
 	tmp, err := s.tempDir(tmpDir)
 	if err != nil {
 		return Layer{}, err
@@ -82,6 +85,15 @@ type changeSet struct {
 	index   map[string]int // path to position in changes
 	linked  map[string]bool
 	tree    Tree // of parent; made when needed
+}
+
+// bytes is the size of all files.
+func (c *changeSet) bytes() int64 {
+	var n int64
+	for i := range c.changes {
+		n += c.changes[i].Entry.Size
+	}
+	return n
 }
 
 // complete sorts and checks the changes, and adds what they imply.

@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 		"du-equals": program(duEquals),
 		"damage":    program(damage),
 		"churn":     program(churn),
+		"fresh":     program(fresh),
+		"under":     program(under),
 	})
 }
 

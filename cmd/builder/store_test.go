@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,6 +65,35 @@ func damage() error {
 		}
 	}
 	return nil
+}
+
+// fresh makes the context big, with a new file of 20 MB.
+func fresh() error {
+	data := make([]byte, 20_000_000)
+	if _, err := rand.Read(data); err != nil {
+		return err
+	}
+	if err := os.MkdirAll("big", 0o755); err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile("big/a", data, 0o644), os.WriteFile("big/Dockerfile", []byte("FROM scratch\nCOPY a /a\n"), 0o644))
+}
+
+// under fails if the store has more bytes than its argument says, save for 2 %.
+func under() error {
+	limit, err := strconv.ParseInt(os.Args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	out, err := output("du", "-s", "-B1", os.Getenv("BUILDER_ROOT"))
+	if err != nil {
+		return err
+	}
+	used, err := strconv.ParseInt(strings.Fields(out)[0], 10, 64)
+	if err == nil && used > limit+limit/50 {
+		err = fmt.Errorf("the store has %d bytes, its budget is %d", used, limit)
+	}
+	return err
 }
 
 // churn builds and runs images in several processes at once while others prune the

@@ -22,22 +22,23 @@ const (
 )
 
 // budget reads how large the store may become: from the environment, then from the
-// configuration. It returns false if the store is not to be collected by itself.
-func (e *engine) budget() (collect.Budget, bool, error) {
+// configuration. The store is collected by itself if on is true; it must not become
+// larger if hard is true, since somebody has said how large it may be.
+func (e *engine) budget() (b collect.Budget, on, hard bool, err error) {
 	disk, _, err := collect.Disk(e.root)
 	if err != nil {
-		return collect.Budget{}, false, err
+		return b, false, false, err
 	}
-	b := collect.Budget{
+	b = collect.Budget{
 		Reserved: int64(min(defaultReserved*float64(disk), maxReserved)),
 		MaxUsed:  int64(min(defaultMaxUsed*float64(disk), maxMaxUsed)),
 		MinFree:  int64(defaultMinFree * float64(disk)),
 	}
 	settings, err := registry.ReadGC()
 	if err != nil {
-		return b, false, err
+		return b, false, false, err
 	}
-	on := true
+	on = true
 	for _, s := range []struct {
 		env, name string
 		to        *int64
@@ -56,13 +57,14 @@ func (e *engine) budget() (collect.Budget, bool, error) {
 		}
 		if s.to == nil {
 			if on, err = strconv.ParseBool(value); err != nil {
-				return b, false, usagef("%s: %q is neither true nor false", name, value)
+				return b, false, false, usagef("%s: %q is neither true nor false", name, value)
 			}
 		} else if *s.to, err = parseSpace(value, disk); err != nil {
-			return b, false, usagef("%s: %w", name, err)
+			return b, false, false, usagef("%s: %w", name, err)
 		}
+		hard = hard || s.name == "max-used-space"
 	}
-	return b, on && b != (collect.Budget{}), nil
+	return b, on && b != (collect.Budget{}), hard, nil
 }
 
 // parseSpace reads a size, or a share of the disk such as 20%.
@@ -87,7 +89,7 @@ func (a *app) autoCollect(ctx context.Context, e *engine) {
 	if ctx.Err() != nil {
 		return
 	}
-	b, on, err := e.budget()
+	b, on, _, err := e.budget()
 	if err == nil && on {
 		_, err = e.collector().Auto(ctx, b)
 	}

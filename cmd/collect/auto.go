@@ -57,6 +57,13 @@ func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 	return pruned, s.writeState(state{Checked: time.Now(), Used: pruned.Left})
 }
 
+// Estimate is how large the store is, as far as that is known without measuring, and
+// whether it is known at all.
+func (s *Store) Estimate() (bytes int64, known bool) {
+	st := s.readState()
+	return st.Used + st.Written, !st.Checked.IsZero()
+}
+
 // isDue reports whether the store is to be measured.
 func (st state) isDue(b Budget, low bool, now time.Time) bool {
 	age := now.Sub(st.Checked)

@@ -73,6 +73,12 @@ func measure(ctx context.Context, root string) (map[string]part, int64, error) {
 	return parts, total, nil
 }
 
+// Size measures the store.
+func (s *Store) Size(ctx context.Context) (int64, error) {
+	_, total, err := measure(ctx, s.Layers.Root())
+	return total, err
+}
+
 // depths says how long the path of a part is in the folders that have many.
 var depths = [...]struct {
 	prefix string
