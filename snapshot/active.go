@@ -238,7 +238,9 @@ func removeStubs(upper string, paths []string) error {
 			continue
 		}
 		if st.IsDir() {
-			root.Remove(p + "/" + fuseOpaque) // the attribute says the same
+			for _, mark := range fuseMarks() {
+				root.Remove(p + "/" + mark) // the attribute says the same
+			}
 		}
 		root.Remove(p) // a directory that is not empty stays
 	}

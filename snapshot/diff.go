@@ -32,9 +32,9 @@ type differ struct {
 	times []timedPath
 }
 
-// fuseOpaque is a file by which fuse-overlayfs marks an opaque directory, beside
+// fuseMarks are objects by which fuse-overlayfs marks an opaque directory, beside
 // the attribute.
-const fuseOpaque = ".wh..wh..opq"
+func fuseMarks() [2]string { return [2]string{".wh..wh..opq", ".wh..opq"} }
 
 type inode struct{ dev, ino uint64 }
 
@@ -79,7 +79,7 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 		}
 	}
 	for _, name := range names {
-		if d.fuse && name == fuseOpaque {
+		if marks := fuseMarks(); d.fuse && (name == marks[0] || name == marks[1]) {
 			d.remove(f, filepath.Join(d.upper, f.rel, name))
 			continue
 		}
