@@ -22,6 +22,8 @@ type Error struct {
 	Start, End int // lines, 1-based; 0: no position
 	Source     []byte
 	Msg        string
+	// Part is the wrong part of the lines; where it is "", that is told from Msg.
+	Part string
 	// Hint says what to do ("did you mean …?"); may be empty.
 	Hint string
 	Err  error // cause, may be nil
@@ -49,9 +51,29 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Span is the wrong part of the file as far as it is known: else the whole
+// instruction, and nothing if there is no position.
+func (e *Error) Span() Span {
+	s, ok := e.part()
+	if !ok {
+		return WholeSpan(e.Source, e.Start, e.End)
+	}
+	return s
+}
+
+func (e *Error) part() (Span, bool) {
+	if e.Part != "" {
+		return FindSpan(e.Source, e.Start, e.End, e.Part)
+	}
+	return FindSpan(e.Source, e.Start, e.End, NamedParts(e.Msg)...)
+}
+
 // Excerpt returns the lines around the mistake, each with its number and the
-// wrong ones marked, "" if there is no position.
-func (e *Error) Excerpt() string { return Excerpt(e.Source, e.Start, e.End) }
+// wrong ones and the wrong part marked, "" if there is no position.
+func (e *Error) Excerpt() string {
+	s, _ := e.part()
+	return MarkedExcerpt(e.Source, e.Start, e.End, s)
+}
 
 // Excerpt shows lines start to end of src with two lines around them, in the
 // form that BuildKit's users know:
@@ -59,7 +81,13 @@ func (e *Error) Excerpt() string { return Excerpt(e.Source, e.Start, e.End) }
 //	2 |     FROM alpine
 //	3 | >>> RUN false
 //	4 |     CMD ["sh"]
-func Excerpt(src []byte, start, end int) string {
+func Excerpt(src []byte, start, end int) string { return MarkedExcerpt(src, start, end, Span{}) }
+
+// MarkedExcerpt is Excerpt with a line below that of part:
+//
+//	3 | >>> RUN --mont=type=bind true
+//	  |         ^^^^^^
+func MarkedExcerpt(src []byte, start, end int, part Span) string {
 	if start <= 0 || len(src) == 0 {
 		return ""
 	}
@@ -73,7 +101,28 @@ func Excerpt(src []byte, start, end int) string {
 		if n >= start && n <= end {
 			mark = ">>> "
 		}
-		fmt.Fprintf(&b, "%4d | %s%s\n", n, mark, strings.TrimRight(lines[n-1], "\r"))
+		line := strings.TrimRight(lines[n-1], "\r")
+		fmt.Fprintf(&b, "%4d | %s%s\n", n, mark, line)
+		if n == part.Line {
+			fmt.Fprintf(&b, "     |     %s\n", underline(line, part))
+		}
 	}
 	return b.String()
+}
+
+// underline marks the columns of part, which are one line's. Tabs before them stay
+// tabs, so that the marks are below what they mark.
+func underline(line string, part Span) string {
+	var b strings.Builder
+	col := 1
+	for _, r := range line {
+		if col++; col > part.Col {
+			break
+		}
+		if r != '\t' {
+			r = ' '
+		}
+		b.WriteRune(r)
+	}
+	return b.String() + strings.Repeat("^", part.EndCol-part.Col+1)
 }

@@ -3,6 +3,7 @@ package parser
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -51,6 +52,28 @@ func (f *File) Instance() ([]instructions.Stage, []instructions.ArgCommand, erro
 		return nil, nil, f.Wrap(err)
 	}
 	return stages, args, nil
+}
+
+// ArgNames are the names that the file's ARG instructions declare, sorted.
+func (f *File) ArgNames() []string {
+	var names []string
+	add := func(args []instructions.KeyValuePairOptional) {
+		for _, a := range args {
+			names = append(names, a.Key)
+		}
+	}
+	for _, c := range f.MetaArgs {
+		add(c.Args)
+	}
+	for _, s := range f.Stages {
+		for _, c := range s.Commands {
+			if arg, ok := c.(*instructions.ArgCommand); ok {
+				add(arg.Args)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Linter returns a linter with the file's "# check=" configuration that hands

@@ -38,7 +38,9 @@ func TestErrors(t *testing.T) {
 		{"syntax", "# syntax=example.org/mine:1\nFROM a\n", "Dockerfile:1: frontend example.org/mine:1 is not supported (this builder has the Dockerfile frontend (docker/dockerfile) built in and runs no other)", 0},
 		{"syntax after shebang", "#!/usr/bin/x\n# syntax=mine\nFROM a\n", "Dockerfile:2: frontend mine is not supported (this builder has the Dockerfile frontend (docker/dockerfile) built in and runs no other)", 0},
 		{"healthcheck", "FROM a\nHEALTHCHECK --retries=-1 CMD x", "Dockerfile:2: --retries cannot be negative (-1)", 0},
-		{"network", "FROM a\nRUN --network=nowhere x", "Dockerfile:2: invalid network mode \"nowhere\"", 0},
+		{"network", "FROM a\nRUN --network=nowhere x", "Dockerfile:2: invalid network mode \"nowhere\" (use default, none or host)", 0},
+		{"security", "FROM a\nRUN --security=none x", "Dockerfile:2: security \"none\" is not valid (use sandbox or insecure)", 0},
+		{"shell", "FROM a\nSHELL /bin/sh", "Dockerfile:2: SHELL requires the arguments to be in JSON form (write SHELL [\"/bin/sh\", \"-c\"])", 0},
 		{"long line", "FROM a\nRUN " + strings.Repeat("x", 70000), "Dockerfile:2: dockerfile line greater than max allowed size of 65535", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

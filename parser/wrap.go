@@ -53,6 +53,9 @@ func (f *File) Wrap(err error) *Error {
 	}
 	// The end of the text is reported as a character that stands for no character.
 	e.Msg = strings.Replace(e.Msg, "unsupported modifier (\uFFFD) in substitution", "syntax error: missing '}'", 1)
+	if e.Hint == "" {
+		e.Hint = valueHint(e.Msg)
+	}
 	if e.Hint == "" && e.Msg == "no build stage in current context" {
 		e.Hint = "only ARG may stand before the first FROM"
 	}
@@ -67,8 +70,26 @@ func nearestInstruction(name string) string {
 		all = append(all, strings.ToUpper(known))
 	}
 	slices.Sort(all)
-	if m, ok := suggest.Search(name, all, false); ok {
-		return "did you mean " + m + "?"
+	if near, ok := Nearest(name, all); ok {
+		return "did you mean " + near + "?"
+	}
+	return ""
+}
+
+// Nearest is the name that may have been meant, whatever the case.
+func Nearest(name string, known []string) (string, bool) { return suggest.Search(name, known, false) }
+
+// valueHint names the values that a flag takes, where BuildKit names the wrong one
+// only.
+func valueHint(msg string) string {
+	for _, v := range []struct{ prefix, suffix, hint string }{
+		{"invalid network mode ", "", "use default, none or host"},
+		{"security ", " is not valid", "use sandbox or insecure"},
+		{"SHELL requires the arguments", "", `write SHELL ["/bin/sh", "-c"]`},
+	} {
+		if strings.HasPrefix(msg, v.prefix) && strings.HasSuffix(msg, v.suffix) {
+			return v.hint
+		}
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -41,9 +40,9 @@ func (in *instruction) copy(c *instructions.CopyCommand) error {
 	for _, src := range c.SourcePaths {
 		switch {
 		case isGit(src):
-			return errors.New("source can't be a git ref for COPY")
+			return fmt.Errorf("source can't be a git ref for COPY: %s (did you mean ADD?)", src)
 		case isURL(src):
-			return errors.New("source can't be a URL for COPY")
+			return fmt.Errorf("source can't be a URL for COPY: %s (did you mean ADD?)", src)
 		}
 	}
 	return in.transfer(t)

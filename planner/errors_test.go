@@ -57,8 +57,8 @@ func TestErrors(t *testing.T) {
 		{"chmod range", "FROM alpine\nADD --chmod=10000 a b", Options{}, `Dockerfile:2: invalid chmod parameter: '10000'. it should be octal string and between 0 and 07777, or symbolic such as u=rwX,go=rX`},
 		{"chown with link", "FROM alpine\nCOPY --link --chown=me a b", Options{}, `Dockerfile:2: --chown=me: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead`},
 		{"checksum", "FROM alpine\nADD --checksum=sha256:00 a b", Options{}, `Dockerfile:2: checksum requires HTTP(S) or Git sources`},
-		{"URL in COPY", "FROM alpine\nCOPY https://example.org/x b", Options{}, `Dockerfile:2: source can't be a URL for COPY`},
-		{"git in COPY", "FROM alpine\nCOPY https://example.org/x.git b", Options{}, `Dockerfile:2: source can't be a git ref for COPY`},
+		{"URL in COPY", "FROM alpine\nCOPY https://example.org/x b", Options{}, `Dockerfile:2: source can't be a URL for COPY: https://example.org/x (did you mean ADD?)`},
+		{"git in COPY", "FROM alpine\nCOPY https://example.org/x.git b", Options{}, `Dockerfile:2: source can't be a git ref for COPY: https://example.org/x.git (did you mean ADD?)`},
 		{"no text", "FROM alpine\nRUN printf \xff", Options{}, `Dockerfile:2: "printf \xff" is not valid UTF-8`},
 		{"no text in an argument", "FROM alpine\nARG A\nRUN x", Options{BuildArgs: map[string]string{"A": "\xff"}}, `Dockerfile:3: "A=\xff" is not valid UTF-8`},
 		{"RUN []", "FROM alpine\nRUN []", Options{}, `Dockerfile:2: RUN requires a command`},
@@ -104,6 +104,9 @@ func TestErrors(t *testing.T) {
 			if e.Error() != c.want {
 				t.Errorf("got  %s\nwant %s", e, c.want)
 			}
+			if got := marked(e); got != marks[c.name] {
+				t.Errorf("marked %q, want %q", got, marks[c.name])
+			}
 			if e.Start > 0 && !strings.Contains(e.Excerpt(), ">>> ") {
 				t.Errorf("no excerpt: %q", e.Excerpt())
 			}
@@ -113,6 +116,66 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// marks are the parts of the lines that the errors of TestErrors are about, as far
+// as one can be told from the rest of the instruction.
+var marks = map[string]string{
+	"image":                       "alpin",
+	"stage as image":              "biuld",
+	"image of COPY":               "nothere",
+	"image of a mount":            "nothere",
+	"first failing FROM":          "nope1",
+	"variable in --from":          "--from",
+	"later stage":                 "late",
+	"mount of a later stage":      "late",
+	"own stage":                   "x",
+	"stage index":                 "7",
+	"global argument":             "${FOO:?\"custom-error\"}",
+	"argument default":            "${BAR:?missing}",
+	"blank base":                  "$X",
+	"platform variable":           "$BULIDPLATFORM",
+	"platform":                    "a/b/c/d/e",
+	"expansion":                   "${B",
+	"several sources":             "dest",
+	"several sources in ADD":      "/dest",
+	"chmod digits":                "64a",
+	"chmod range":                 "10000",
+	"chown with link":             "--chown=me",
+	"checksum":                    "--checksum",
+	"URL in COPY":                 "https://example.org/x",
+	"git in COPY":                 "https://example.org/x.git",
+	"no text":                     "printf \xff",
+	"mount type":                  "tmp",
+	"mount key":                   "typ",
+	"mount target":                "/",
+	"port":                        "80/icmp",
+	"port number":                 "70000",
+	"port range":                  "9-8",
+	"signal":                      "SIGNOTHING",
+	"epoch in the file":           "x",
+	"checksum of a directory":     "--checksum",
+	"checksum of another kind":    "md5:7e55db001d319a94b0b713529a756623",
+	"checksum of an unknown kind": "--checksum",
+	"checksum without a kind":     "7e55db001d319a94b0b713529a756623",
+	"checksum sha512":             "sha512:" + strings.Repeat("0", 128),
+	"git checksum":                "--checksum",
+	"git checksums":               "aa",
+	"git directory twice":         "--keep-git-dir",
+	"git directory":               "--keep-git-dir",
+	"git refs":                    "main",
+	"git query":                   "reff",
+}
+
+// marked is the text below which the excerpt has carets.
+func marked(e *parser.Error) string {
+	lines := strings.Split(e.Excerpt(), "\n")
+	for i, l := range lines {
+		if from := strings.Index(l, "^"); from > 0 && strings.HasPrefix(l, "     |") {
+			return lines[i-1][from : strings.LastIndex(l, "^")+1]
+		}
+	}
+	return ""
 }
 
 // TestUnneededStagesAreNotJudged: a stage that is pruned may be wrong.

@@ -144,10 +144,22 @@ func (l *lowering) imageError(ctx context.Context, r request, err error) error {
 		return own
 	}
 	e := l.at(r.location, "%s: %w", r.key.ref, err)
+	e.Part = l.written(e.Start, r.key.ref)
 	if m, ok := suggest.Search(r.key.ref, append(slices.Clone(l.names), commonImages[:]...), true); ok {
 		e.Hint = "did you mean " + m + "?"
 	}
 	return e
+}
+
+// written is the name of a base image as its FROM, at the line, has it: with its
+// variables. It is "" for what is no FROM.
+func (l *lowering) written(line int, ref string) string {
+	for _, def := range l.file.Stages {
+		if start, _ := parser.Lines(def.Location); start == line && def.BaseName != ref {
+			return def.BaseName
+		}
+	}
+	return ""
 }
 
 var commonImages = [...]string{"alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"}

@@ -53,7 +53,7 @@ func (j *job) checkAllowed() error {
 			}
 			e := &parser.Error{
 				File: j.file.Name, Source: j.file.Source, Msg: "entitlement " + need + " is not allowed",
-				Hint: "grant it with --allow " + need, Err: executor.ErrNotAllowed,
+				Hint: "grant it with --allow " + need, Err: executor.ErrNotAllowed, Part: askedBy[need],
 			}
 			if len(s.Meta.Locations) > 0 {
 				e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
@@ -62,6 +62,11 @@ func (j *job) checkAllowed() error {
 		}
 	}
 	return nil
+}
+
+// askedBy is how a Dockerfile asks for an entitlement.
+var askedBy = map[string]string{
+	"network.host": "--network=host", "security.insecure": "--security=insecure", "device": "--device",
 }
 
 // counts reports whether a device is there, or required: another one is ignored.

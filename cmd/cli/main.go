@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/parser"
 )
 
 // Streams are the program's standard streams.
@@ -89,7 +91,7 @@ func newRoot(std Program) *cobra.Command {
 	root.SetErr(std.Err)
 	root.SetVersionTemplate("builder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v", err).hint("see %q", cmd.CommandPath()+" --help")
+		return flagError(cmd, err)
 	})
 	root.PersistentFlags().StringVar(&a.root, "root", "", "folder of the store (default $BUILDER_ROOT, /var/lib/builder or $XDG_DATA_HOME/builder)")
 	root.AddCommand(
@@ -145,4 +147,23 @@ func rangeArgs(low, high int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// flagError names the flag that may have been meant.
+func flagError(cmd *cobra.Command, err error) error {
+	e := usagef("%v", err).hint("see %q", cmd.CommandPath()+" --help")
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return e
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			known = append(known, f.Name)
+		}
+	})
+	if near, ok := parser.Nearest(name, known); ok {
+		e.hint("did you mean --%s? See %q", near, cmd.CommandPath()+" --help")
+	}
+	return e
 }

@@ -77,7 +77,7 @@ func reportLog(w io.Writer, step *executor.StepError) {
 func reportLines(w io.Writer, err error, step *executor.StepError) {
 	var perr *parser.Error
 	if errors.As(err, &perr) {
-		printExcerpt(w, perr.File, perr.Start, perr.Excerpt())
+		printMarked(w, perr.File, perr.Span(), perr.Excerpt())
 		return
 	}
 	var src *sourceError
@@ -85,7 +85,40 @@ func reportLines(w io.Writer, err error, step *executor.StepError) {
 		return
 	}
 	loc := step.Step.Meta.Locations[0]
-	printExcerpt(w, src.file.Name, loc.Start, parser.Excerpt(src.file.Source, loc.Start, loc.End))
+	part, ok := parser.FindSpan(src.file.Source, loc.Start, loc.End, wrongParts(err)...)
+	excerpt := parser.MarkedExcerpt(src.file.Source, loc.Start, loc.End, part)
+	if !ok {
+		part = parser.WholeSpan(src.file.Source, loc.Start, loc.End)
+	}
+	printMarked(w, src.file.Name, part, excerpt)
+}
+
+// wrongParts are what an error of a step may be about, as a Dockerfile writes it.
+func wrongParts(err error) []string {
+	var missing *executor.MissingError
+	if errors.As(err, &missing) {
+		return []string{missing.Path, "/" + missing.Path, missing.Path + "/", "./" + missing.Path}
+	}
+	var secret *executor.MissingSecretError
+	if errors.As(err, &secret) {
+		return []string{"id=" + secret.ID, secret.ID, "type=secret"}
+	}
+	var agent *executor.MissingAgentError
+	if errors.As(err, &agent) {
+		return []string{"id=" + agent.ID, "type=ssh"}
+	}
+	var step *executor.StepError
+	if !errors.As(err, &step) || step.ExitCode != 0 {
+		return nil // what the command is wrong about, it says itself
+	}
+	return parser.NamedParts(step.Err.Error())
+}
+
+// printMarked shows lines of a Dockerfile under the position of what is wrong.
+func printMarked(w io.Writer, file string, at parser.Span, excerpt string) {
+	if excerpt != "" {
+		fmt.Fprintf(w, "%s:%s\n%s\n%s%s\n", file, at, rule, excerpt, rule)
+	}
 }
 
 func printExcerpt(w io.Writer, file string, line int, excerpt string) {

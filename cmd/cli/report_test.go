@@ -68,7 +68,7 @@ func TestReport(t *testing.T) {
 one
 99%
 ------
-Dockerfile:2
+Dockerfile:2:1-9
 --------------------
    1 |     FROM a
    2 | >>> RUN false

@@ -17,13 +17,33 @@ func (j *job) warn(mode progress.Mode, err error) {
 	if mode == progress.Quiet || mode == progress.JSON {
 		return
 	}
+	if d, ok := j.syntax(); ok && j.flags.lang.debug {
+		fmt.Fprintf(j.app.std.Err, "INFO: # syntax=%s: that frontend is built in, and is not fetched\n", d)
+	}
 	printWarnings(j.app.std.Err, j.lintWarnings(err), j.source(), j.flags.lang.debug)
 	if j.plan == nil {
 		return
 	}
 	for _, name := range j.plan.UnusedArgs {
-		fmt.Fprintf(j.app.std.Err, "WARN: the build argument %s is not used: no ARG declares it\n", name)
+		meant := ""
+		if near, ok := parser.Nearest(name, j.file.ArgNames()); ok {
+			meant = fmt.Sprintf(" (did you mean %s?)", near)
+		}
+		fmt.Fprintf(j.app.std.Err, "WARN: the build argument %s is not used: no ARG declares it%s\n", name, meant)
 	}
+}
+
+// syntax is the frontend that the Dockerfile names.
+func (j *job) syntax() (string, bool) {
+	if j.file == nil {
+		return "", false
+	}
+	for _, d := range j.file.Directives {
+		if d.Name == "syntax" {
+			return d.Value, true
+		}
+	}
+	return "", false
 }
 
 // lintWarnings are those of the plan, or those that were found before a mistake,
