@@ -43,12 +43,19 @@ type MissingError struct {
 	Pattern string
 	// Near is a path that exists and may have been meant; "" if there is none.
 	Near string
+	// Link says that Path is a symlink, and Target what it leads to, which does
+	// not exist.
+	Link   bool
+	Target string
 }
 
 // Error implements error.
 func (e *MissingError) Error() string {
 	if e.Pattern != "" {
 		return fmt.Sprintf("%q: not found: it is excluded by the ignore pattern %q", "/"+e.Path, e.Pattern)
+	}
+	if e.Link {
+		return fmt.Sprintf("%q: not found: it is a symlink to %q, which is not there", "/"+e.Path, "/"+e.Target)
 	}
 	return fmt.Sprintf("%q: not found", "/"+e.Path)
 }

@@ -1,6 +1,9 @@
 package executor
 
 import (
+	"net"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"layered.build/builder/planner/dag"
@@ -46,6 +49,40 @@ type Event struct {
 type Usage struct {
 	CPU        time.Duration
 	PeakMemory int64 // bytes
+	// Contacts are what the process talked to over a network of its own.
+	Contacts []Contact
+}
+
+// Contact is a destination that a process talked to, or tried to.
+type Contact struct {
+	// Proto is tcp, udp or icmp; dns for a name that was refused; other for those
+	// that were too many.
+	Proto string
+	// Addr is the zero value for a name; its port is 0 where there is none.
+	Addr netip.AddrPort
+	// Name is the name whose address this was; "" if the process looked up none.
+	Name string
+	// Denied says that it was refused.
+	Denied bool
+	// Flows counts connections, or tries.
+	Flows int64
+	// Sent and Received are bytes of content, as seen from the process.
+	Sent, Received int64
+}
+
+// Host is the contact for people: NAME:PORT, or ADDRESS:PORT.
+func (c Contact) Host() string {
+	switch {
+	case !c.Addr.IsValid():
+		return c.Name
+	case c.Name == "" && c.Addr.Port() == 0:
+		return c.Addr.Addr().String()
+	case c.Name == "":
+		return c.Addr.String()
+	case c.Addr.Port() == 0:
+		return c.Name
+	}
+	return net.JoinHostPort(c.Name, strconv.Itoa(int(c.Addr.Port())))
 }
 
 // Observer receives the events of a build. It is called from many goroutines

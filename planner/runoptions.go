@@ -8,7 +8,9 @@ import (
 
 // RunOptions apply to every RUN. They are part of what a step is.
 type RunOptions struct {
-	DNS             *dag.DNS
+	DNS *dag.DNS
+	// NetworkAllow are the only destinations of a RUN's own network.
+	NetworkAllow    []string
 	CapAdd, CapDrop []string // "CAP_SYS_ADMIN", sorted
 	// Volumes are folders of the host. What they hold has no key: a RUN that has
 	// some always runs.
@@ -24,6 +26,9 @@ func (o *RunOptions) apply(exec *dag.Exec) (volatile bool) {
 	if o.DNS != nil {
 		d := *o.DNS
 		exec.DNS = &d
+	}
+	if exec.Network != dag.NetNone {
+		exec.NetworkAllow = slices.Clone(o.NetworkAllow)
 	}
 	exec.CapAdd, exec.CapDrop = slices.Clone(o.CapAdd), slices.Clone(o.CapDrop)
 	exec.Volumes, exec.HostDevices = slices.Clone(o.Volumes), slices.Clone(o.HostDevices)

@@ -23,10 +23,8 @@ const (
 	maxDepth    = 4 // of indexes in indexes
 )
 
-var manifestTypes = []string{
-	ocispec.MediaTypeImageManifest, string(types.DockerManifestSchema2),
-	ocispec.MediaTypeImageIndex, string(types.DockerManifestList),
-}
+const acceptManifests = ocispec.MediaTypeImageManifest + ", " + string(types.DockerManifestSchema2) + ", " +
+	ocispec.MediaTypeImageIndex + ", " + string(types.DockerManifestList)
 
 // Resolve finds the image that ref means for a platform (zero: this machine's),
 // without its layers. A reference by digest whose metadata the store has makes
@@ -168,11 +166,16 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 		}
 		tag = want.Digest.String()
 	}
+	for i := range f.eps {
+		o := &opening{path: "/manifests/" + tag, accept: acceptManifests}
+		defer o.close()
+		f.eps[i].opening = o
+	}
 	var raw []byte
 	var mediaType string
 	err := f.each(ctx, "get manifest", tag, func(s *session) error {
 		var err error
-		raw, mediaType, err = getManifest(ctx, s, tag, want)
+		raw, mediaType, err = getManifest(ctx, s, f.opened(s), tag, want)
 		return err
 	})
 	if err != nil {
@@ -188,15 +191,29 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 	return raw, desc, nil
 }
 
-func getManifest(ctx context.Context, s *session, tag string, want ocispec.Descriptor) ([]byte, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/manifests/"+tag), nil)
-	if err != nil {
-		return nil, "", err
+// opened returns the answer that the opening of a session brought, if it did.
+func (f *fetcher) opened(s *session) *http.Response {
+	for _, ep := range f.eps {
+		if ep.host == s.ep.host && ep.repo == s.ep.repo {
+			if resp := ep.opening.take(); resp != nil {
+				return resp
+			}
+		}
 	}
-	req.Header.Set("Accept", strings.Join(manifestTypes, ", "))
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, "", err
+	return nil
+}
+
+// getManifest reads a manifest from an answer, or asks for it if that is nil.
+func getManifest(ctx context.Context, s *session, resp *http.Response, tag string, want ocispec.Descriptor) ([]byte, string, error) {
+	if resp == nil {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/manifests/"+tag), nil)
+		if err != nil {
+			return nil, "", err
+		}
+		req.Header.Set("Accept", acceptManifests)
+		if resp, err = s.client.Do(req); err != nil {
+			return nil, "", err
+		}
 	}
 	defer drain(resp)
 	if resp.StatusCode != http.StatusOK {

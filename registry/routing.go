@@ -20,6 +20,8 @@ type endpoint struct {
 	skipVerify bool
 	// mirror says that another place is the origin.
 	mirror bool
+	// opening, if set, is what a new session will be asked first.
+	opening *opening
 }
 
 // mirror is a place that holds copies of (part of) another registry.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -71,6 +72,10 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 		return nil, err
 	}
 	s := &session{ep: ep, cred: cred}
+	s.ep.opening = nil // it belongs to the one who made it
+	if cred.auth != (authn.AuthConfig{}) {
+		ep.opening = nil // what anybody may see is not what is asked for
+	}
 	challenge, err := h.probe(ctx, ep)
 	if err != nil {
 		return nil, s.fail("reach registry", "", err)
@@ -191,7 +196,10 @@ func (h *host) probe(ctx context.Context, ep endpoint) (*transport.Challenge, er
 	}
 	var errs []error
 	for _, scheme := range ep.schemes {
-		ch, err := ping(ctx, h.base, scheme+"://"+ep.host+"/v2/")
+		ch, err := ep.opening.try(ctx, h.base, scheme+"://"+ep.host+"/v2/"+ep.repo)
+		if ch == nil && err == nil {
+			ch, err = ping(ctx, h.base, scheme+"://"+ep.host+"/v2/")
+		}
 		if err == nil {
 			h.challenge = ch
 			return ch, nil
@@ -217,15 +225,24 @@ func ping(ctx context.Context, rt http.RoundTripper, url string) (*transport.Cha
 		return nil, err
 	}
 	defer drain(resp)
-	ch := &transport.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return ch, nil
-	case http.StatusUnauthorized:
-		ch.Scheme, ch.Parameters = pickChallenge(resp.Header.Values("WWW-Authenticate"))
+	if ch := challengeOf(resp); ch != nil {
 		return ch, nil
 	}
 	return nil, responseError(resp)
+}
+
+// challengeOf reads how a host wants to be talked to, nil if the answer does not
+// say it.
+func challengeOf(resp *http.Response) *transport.Challenge {
+	ch := &transport.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return ch
+	case http.StatusUnauthorized:
+		ch.Scheme, ch.Parameters = pickChallenge(resp.Header.Values("WWW-Authenticate"))
+		return ch
+	}
+	return nil
 }
 
 // drain lets the connection be used again.

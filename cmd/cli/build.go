@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
@@ -171,12 +172,18 @@ func (j *job) Close() error {
 
 // run plans, solves, and writes the outputs.
 func (j *job) run(ctx context.Context) (*product, error) {
-	if err := j.engine.openSandbox(ctx); err != nil {
-		return nil, err
-	}
-	j.engine.reclaim(ctx, j.app.std.Err)
-	j.app.autoCollect(ctx, j.engine) // of a disk that is full already
-	if err := j.makePlan(ctx); err != nil {
+	// Both take some milliseconds; planning mostly waits for registries.
+	var group errgroup.Group
+	group.Go(func() error {
+		if err := j.engine.openSandbox(ctx); err != nil {
+			return err
+		}
+		j.engine.reclaim(ctx, j.app.std.Err)
+		j.app.autoCollect(ctx, j.engine) // of a disk that is full already
+		return nil
+	})
+	err := j.makePlan(ctx)
+	if err = errors.Join(err, group.Wait()); err != nil {
 		return nil, err
 	}
 	j.newSolver()
@@ -241,6 +248,7 @@ func (j *job) newSolver() {
 		Epoch:       j.plan.Epoch,
 		Insecure:    j.flags.allowed("security.insecure"),
 		HostNetwork: j.flags.allowed("network.host"),
+		JoinNetwork: j.flags.allowed("network.ns"),
 	})
 	j.solver = executor.New(executor.Options{
 		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.observe,

@@ -62,7 +62,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.Lookup("load").NoOptDefVal = loadStore
 	fs.StringSliceVar(&f.platforms, "platform", nil, "platforms of the image (linux/arm64, local, …); a list or repeated")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "line of /etc/hosts, NAME:IP")
-	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none or host")
+	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none, host or ns:PATH (a network namespace)")
 	fs.StringSliceVar(&f.allow, "allow", nil, "grant "+strings.Join(permissions(), ", "))
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
@@ -141,6 +141,9 @@ func (f *buildFlags) parseNetwork() (dag.Network, error) {
 	if net == dag.NetHost && !f.allowed("network.host") {
 		return "", usagef("--network=host needs the permission network.host").hint("add --allow network.host")
 	}
+	if _, ok := net.Namespace(); ok && !f.allowed("network.ns") {
+		return "", usagef("--network=%s needs the permission network.ns", net).hint("add --allow network.ns")
+	}
 	return net, nil
 }
 
@@ -154,7 +157,14 @@ func parseNetwork(s string) (dag.Network, error) {
 	case "host":
 		return dag.NetHost, nil
 	}
-	return "", usagef("--network=%s is not supported", s).hint("use default, none or host")
+	net := dag.Network(s)
+	if _, ok := net.Namespace(); !ok {
+		return "", usagef("--network=%s is not supported", s).hint("use default, none, host or ns:PATH")
+	}
+	if !net.Valid() {
+		return "", usagef("--network=%s: the path of the namespace must be absolute", s)
+	}
+	return net, nil
 }
 
 func (f *buildFlags) allowed(what string) bool {
@@ -218,7 +228,6 @@ func refusals() []refusal {
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
 		{name: "cache-from", hint: "the store's own cache is used"},
 		{name: "cache-to", hint: "the store's own cache is used"},
-		{name: "cgroup-parent", hint: "limits are set with --memory, --cpus, --pids-limit"},
 		{name: "cpp-flag", hint: "Dockerfiles are not preprocessed"},
 		{name: "decryption-key", hint: "encrypted images are not read"},
 		{name: "group-add", hint: "write USER user:group, or add the user to the group in a RUN"},

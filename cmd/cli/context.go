@@ -15,8 +15,8 @@ import (
 	"layered.build/builder/parser"
 )
 
-// maxDockerfile bounds a Dockerfile's size.
-const maxDockerfile = 4 << 20
+// maxDockerfile bounds the size of a Dockerfile, as in BuildKit.
+const maxDockerfile = 16 << 20
 
 // buildContext is what a build reads: a directory and a Dockerfile.
 type buildContext struct {

@@ -14,11 +14,12 @@ import (
 
 // permissions are what --allow can grant.
 func permissions() []string {
-	return []string{"network.host", "security.insecure", "security.capabilities", "host.volume", "device", "secret.leak"}
+	return []string{"network.host", "network.ns", "security.insecure", "security.capabilities", "host.volume", "device", "secret.leak"}
 }
 
 // needs says which permissions a process needs.
 func (j *job) needs(op *dag.Exec) []string {
+	_, joins := op.Network.Namespace()
 	var out []string
 	for _, n := range []struct {
 		permission string
@@ -26,6 +27,7 @@ func (j *job) needs(op *dag.Exec) []string {
 	}{
 		{"security.insecure", op.Security == dag.SecurityInsecure},
 		{"network.host", op.Network == dag.NetHost},
+		{"network.ns", joins},
 		{"security.capabilities", len(op.CapAdd) > 0},
 		{"host.volume", len(op.Volumes) > 0},
 		{"device", len(op.HostDevices) > 0 || slices.ContainsFunc(op.Devices, j.counts)},
@@ -51,14 +53,12 @@ func (j *job) checkAllowed() error {
 			if j.flags.allowed(need) {
 				continue
 			}
-			e := &parser.Error{
-				File: j.file.Name, Source: j.file.Source, Msg: "entitlement " + need + " is not allowed",
-				Hint: "grant it with --allow " + need, Err: executor.ErrNotAllowed, Part: askedBy[need],
-			}
-			if len(s.Meta.Locations) > 0 {
-				e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
-			}
+			e := j.mistake(s, "entitlement "+need+" is not allowed", "grant it with --allow "+need)
+			e.Err, e.Part = executor.ErrNotAllowed, askedBy[need]
 			return e
+		}
+		if len(op.NetworkAllow) > 0 && op.Network != dag.NetDefault {
+			return j.mistake(s, "--network-allow cannot limit the network "+string(op.Network), "it limits the default network, a step's own")
 		}
 	}
 	return nil
@@ -67,6 +67,15 @@ func (j *job) checkAllowed() error {
 // askedBy is how a Dockerfile asks for an entitlement.
 var askedBy = map[string]string{
 	"network.host": "--network=host", "security.insecure": "--security=insecure", "device": "--device",
+}
+
+// mistake is an error at a step.
+func (j *job) mistake(s *dag.Step, msg, hint string) *parser.Error {
+	e := &parser.Error{File: j.file.Name, Source: j.file.Source, Msg: msg, Hint: hint}
+	if len(s.Meta.Locations) > 0 {
+		e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
+	}
+	return e
 }
 
 // counts reports whether a device is there, or required: another one is ignored.

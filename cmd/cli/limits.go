@@ -3,6 +3,7 @@ package cli
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 
 	units "github.com/docker/go-units"
@@ -19,6 +20,7 @@ type limitFlags struct {
 	cpuQuota               int64
 	cpusetCPUs, cpusetMems string
 	pids                   int64
+	cgroupParent           string
 	shmSize                string
 	ulimit                 []string
 }
@@ -33,6 +35,7 @@ func (l *limitFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&l.cpusetCPUs, "cpuset-cpus", "", "CPUs to use (0-3, 0,1)")
 	fs.StringVar(&l.cpusetMems, "cpuset-mems", "", "memory nodes to use")
 	fs.Int64Var(&l.pids, "pids-limit", 0, "how many processes and threads")
+	fs.StringVar(&l.cgroupParent, "cgroup-parent", "", "the cgroup below which those of the processes are made")
 	fs.StringVar(&l.shmSize, "shm-size", "", "size of /dev/shm (default 64m)")
 	fs.StringArrayVar(&l.ulimit, "ulimit", nil, "resource limit, NAME=SOFT[:HARD]")
 }
@@ -40,7 +43,10 @@ func (l *limitFlags) register(fs *pflag.FlagSet) {
 func (l *limitFlags) limits() (dag.Limits, error) {
 	out := dag.Limits{
 		CPUs: l.cpus, CPUQuota: l.cpuQuota, CpusetCPUs: l.cpusetCPUs, CpusetMems: l.cpusetMems,
-		Pids: max(0, l.pids),
+		Pids: max(0, l.pids), Parent: l.cgroupParent,
+	}
+	if strings.Contains(l.cgroupParent, ":") || slices.Contains(strings.Split(l.cgroupParent, "/"), "..") {
+		return out, usagef("--cgroup-parent %s: want a path below /sys/fs/cgroup", l.cgroupParent).hint("a slice of systemd is its path too: system.slice")
 	}
 	for _, n := range []struct {
 		flag  string

@@ -46,7 +46,7 @@ func Main(ctx context.Context, args []string, std Program) (code int) {
 	}()
 	ctx, stop := withSignals(ctx)
 	defer stop()
-	root := newRoot(std)
+	root := newRoot(std, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -68,7 +68,9 @@ type app struct {
 	isolation rootless.Isolation
 }
 
-func newRoot(std Program) *cobra.Command {
+// newRoot makes the program's commands: all of them, or for a build only that one,
+// since the flags of all take a while.
+func newRoot(std Program, args []string) *cobra.Command {
 	a := &app{std: std.Streams, version: std.Version}
 	if a.version == "" {
 		a.version = recordedVersion()
@@ -94,6 +96,10 @@ func newRoot(std Program) *cobra.Command {
 		return flagError(cmd, err)
 	})
 	root.PersistentFlags().StringVar(&a.root, "root", "", "folder of the store (default $BUILDER_ROOT, /var/lib/builder or $XDG_DATA_HOME/builder)")
+	if len(args) > 1 && args[0] == "build" {
+		root.AddCommand(a.buildCommand())
+		return root
+	}
 	root.AddCommand(
 		a.buildCommand(), a.planCommand(),
 		a.runCommand(), a.psCommand(), a.rmCommand(), a.commitCommand(),

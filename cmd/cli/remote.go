@@ -90,7 +90,7 @@ func remoteHints(err error) []string {
 	case git.Unauthorized() && strings.HasPrefix(git.Remote, "http"):
 		return []string{"if the repository is private, give a token with --secret id=GIT_AUTH_TOKEN,env=NAME"}
 	case git.Unauthorized():
-		return []string{"git over ssh uses the keys of the agent at $SSH_AUTH_SOCK: is it running (ssh-add -l)?"}
+		return []string{"git over ssh takes keys from --ssh default=KEYFILE, or from the agent at $SSH_AUTH_SOCK: does it have one (ssh-add -l)?"}
 	}
 	return nil
 }

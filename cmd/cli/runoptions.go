@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/executor/runc/netstack"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -16,6 +17,7 @@ import (
 // runOptionFlags are what every RUN gets beside the Dockerfile's own wishes.
 type runOptionFlags struct {
 	dns, dnsSearch, dnsOptions []string
+	networkAllow               []string
 	capAdd, capDrop            []string
 	volumes, devices           []string
 }
@@ -24,6 +26,7 @@ func (r *runOptionFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&r.dns, "dns", nil, "name server of RUN")
 	fs.StringSliceVar(&r.dnsSearch, "dns-search", nil, "domain in which RUN looks names up")
 	fs.StringSliceVar(&r.dnsOptions, "dns-option", nil, "option of RUN's resolver (ndots:2)")
+	fs.StringSliceVar(&r.networkAllow, "network-allow", nil, "the only hosts that RUN may talk to, HOST[:PORT]: a name, *.example.org, an address or a subnet")
 	fs.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN gets beside the usual ones; needs --allow security.capabilities")
 	fs.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN does not get, or all")
 	fs.StringArrayVarP(&r.volumes, "volume", "v", nil, "folder of this machine for RUN, HOST:PATH[:ro|O]; needs --allow host.volume and is never cached")
@@ -47,6 +50,9 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 		out.DNS = &dag.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOptions}
 	}
 	var err error
+	if out.NetworkAllow, err = allowedHosts(r.networkAllow); err != nil {
+		return out, err
+	}
 	if out.CapAdd, err = capabilityNames("--cap-add", r.capAdd); err != nil {
 		return out, err
 	}
@@ -72,6 +78,20 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 		out.HostDevices = append(out.HostDevices, d)
 	}
 	return out, nil
+}
+
+// allowedHosts checks --network-allow and brings it into one form and order.
+func allowedHosts(values []string) ([]string, error) {
+	var out []string
+	for _, v := range values {
+		rule, err := netstack.ParseRule(v)
+		if err != nil {
+			return nil, usagef("--network-allow: %w", err)
+		}
+		out = append(out, rule.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // capabilityNames brings names into the form CAP_SYS_ADMIN, or ALL.

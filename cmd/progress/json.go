@@ -31,6 +31,34 @@ type jsonEvent struct {
 type jsonUsage struct {
 	CPUSeconds float64 `json:"cpuSeconds"`
 	PeakMemory int64   `json:"peakMemory"`
+	// Contacts are what the process talked to, if it had a network of its own.
+	Contacts []jsonContact `json:"contacts,omitempty"`
+}
+
+type jsonContact struct {
+	Proto    string `json:"proto"`
+	Name     string `json:"name,omitempty"`
+	Address  string `json:"address,omitempty"`
+	Port     uint16 `json:"port,omitempty"`
+	Denied   bool   `json:"denied,omitempty"`
+	Flows    int64  `json:"flows"`
+	Sent     int64  `json:"sent"`
+	Received int64  `json:"received"`
+}
+
+func contacts(in []executor.Contact) []jsonContact {
+	var out []jsonContact
+	for _, c := range in {
+		j := jsonContact{
+			Proto: c.Proto, Name: c.Name, Port: c.Addr.Port(), Denied: c.Denied,
+			Flows: c.Flows, Sent: c.Sent, Received: c.Received,
+		}
+		if c.Addr.IsValid() {
+			j.Address = c.Addr.Addr().String()
+		}
+		out = append(out, j)
+	}
+	return out
 }
 
 // jsonLines writes every event as one line.
@@ -65,7 +93,7 @@ func (j *jsonLines) Observe(ev executor.Event) {
 		line.Error = ev.Err.Error()
 	}
 	if ev.Usage != nil {
-		line.Usage = &jsonUsage{CPUSeconds: ev.Usage.CPU.Seconds(), PeakMemory: ev.Usage.PeakMemory}
+		line.Usage = &jsonUsage{CPUSeconds: ev.Usage.CPU.Seconds(), PeakMemory: ev.Usage.PeakMemory, Contacts: contacts(ev.Usage.Contacts)}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -203,8 +203,10 @@ func TestCopy(t *testing.T) {
 		{"file into an absolutely linked directory", cp("/abslink/", "foo.go"), "d 711 5:6 existing\nf 644 0:0 existing/foo.go foo"},
 		{"link to a place that does not exist", cp("/etc/newplace/x", "foo.go"), "d 755 0:0 new\nd 755 0:0 new/place\nf 644 0:0 new/place/x foo"},
 		{"directory: its contents, with a new directory of root", cp("/new", "sub/dir1"), "d 755 0:0 new\nf 644 0:0 new/a a"},
-		{"directory into an existing one, which keeps what it is", cp("/existing", "sub"),
-			"d 711 5:6 existing\nd 750 0:0 existing/dir1\nf 644 0:0 existing/dir1/a a\nd 755 0:0 existing/dir2\nf 644 0:0 existing/dir2/b b\nf 644 0:0 existing/dir2/foo dir2foo\nl existing/inner ../bar"},
+		{
+			"directory into an existing one, which keeps what it is", cp("/existing", "sub"),
+			"d 711 5:6 existing\nd 750 0:0 existing/dir1\nf 644 0:0 existing/dir1/a a\nd 755 0:0 existing/dir2\nf 644 0:0 existing/dir2/b b\nf 644 0:0 existing/dir2/foo dir2foo\nl existing/inner ../bar",
+		},
 		{"directory with a slash and a dot", cp("/new/", "sub/dir1/."), "d 755 0:0 new\nf 644 0:0 new/a a"},
 		{"everything to the root", exclude(cp("/", "."), "sub", "*link*", "foo*"), "l abs /sub/dir2/b\nf 755 0:0 bar bar"},
 		{"wildcard with one match is a rename", cp("/x", "foo2*"), "f 600 0:0 x foo2"},

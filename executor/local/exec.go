@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"layered.build/builder/executor"
@@ -53,12 +55,13 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	return &executor.Outcome{
 		Passing: guard.found() != nil,
 		Result:  executor.Result{Stack: append(slices.Clone(root.Stack), l)},
-		Usage:   &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory},
+		Usage:   &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory, Contacts: guard.contacts(exit.Contacts)},
 	}, nil
 }
 
 // refuse names what this worker does not do, or is not allowed to.
 func (w *Worker) refuse(op *dag.Exec) error {
+	_, joins := op.Network.Namespace()
 	switch {
 	case w.o.Sandbox == nil:
 		return errors.New("no sandbox is available to run processes")
@@ -66,6 +69,8 @@ func (w *Worker) refuse(op *dag.Exec) error {
 		return fmt.Errorf("entitlement security.insecure is %w", executor.ErrNotAllowed)
 	case op.Network == dag.NetHost && !w.o.HostNetwork:
 		return fmt.Errorf("entitlement network.host is %w", executor.ErrNotAllowed)
+	case joins && !w.o.JoinNetwork:
+		return fmt.Errorf("entitlement network.ns is %w", executor.ErrNotAllowed)
 	}
 	return nil
 }
@@ -101,7 +106,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 		ID: newID(), Args: op.Args, Env: env, Cwd: op.Cwd, User: user, Hostname: op.Hostname,
 		Hosts: op.Hosts, Ulimits: op.Ulimits, Network: op.Network, Security: op.Security,
 		Limits: job.Step.Meta.Limits, ShmSize: op.ShmSize,
-		DNS: op.DNS, CapAdd: op.CapAdd, CapDrop: op.CapDrop,
+		DNS: op.DNS, NetworkAllow: op.NetworkAllow, CapAdd: op.CapAdd, CapDrop: op.CapDrop,
 	}, nil
 }
 
@@ -162,6 +167,9 @@ func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec
 	}
 	hide := &masks{g: g}
 	spec.Stdout, spec.Stderr = hide.wrap(out.stream(1)), hide.wrap(out.stream(2))
+	if len(op.NetworkAllow) > 0 {
+		spec.Denied = tellDenied(hide.wrap(out.stream(2)))
+	}
 	exit, err := w.o.Sandbox.Run(ctx, spec)
 	if cerr := errors.Join(hide.close(), out.close()); err == nil {
 		err = cerr
@@ -197,6 +205,16 @@ func leakOnly(err error) error {
 func warn(job *executor.Job, text string) {
 	if job.Observer != nil {
 		job.Observer(executor.Event{Type: executor.EventWarning, Data: []byte(text)})
+	}
+}
+
+// tellDenied says in a step's log which hosts it must not talk to.
+func tellDenied(log io.Writer) func(executor.Contact) {
+	var mu sync.Mutex // guards log
+	return func(c executor.Contact) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(log, "[network] %s is not among the hosts of --network-allow\n", c.Host())
 	}
 }
 

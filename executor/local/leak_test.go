@@ -35,12 +35,18 @@ func TestLeaks(t *testing.T) {
 		"file":   {file("f", "x"+leaked), "secret key was written to /f (offset 1)"},
 		"chunks": {file("f", strings.Repeat("-", 256<<10-9)+leaked+strings.Repeat("-", 1<<20)), "secret key was written to /f (offset 262135)"},
 		"end":    {file("f", strings.Repeat("-", 1<<20)+base64.StdEncoding.EncodeToString([]byte(leaked))), "secret key was written to /f (offset 1048576, in base64)"},
-		"empty file": {file("a-"+base64.RawURLEncoding.EncodeToString([]byte(leaked)), ""),
-			"secret key was written to the name of a file in / (offset 2, in base64)"},
-		"folder": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, "d", leaked, "sub"), 0o755) },
-			"secret key was written to the name of a file in /d/s3cr3t (offset 2)"},
-		"link": {func(dir string) error { return os.Symlink(leaked, filepath.Join(dir, "l")) },
-			"secret key was written to the target of the link /l (offset 0)"},
+		"empty file": {
+			file("a-"+base64.RawURLEncoding.EncodeToString([]byte(leaked)), ""),
+			"secret key was written to the name of a file in / (offset 2, in base64)",
+		},
+		"folder": {
+			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "d", leaked, "sub"), 0o755) },
+			"secret key was written to the name of a file in /d/s3cr3t (offset 2)",
+		},
+		"link": {
+			func(dir string) error { return os.Symlink(leaked, filepath.Join(dir, "l")) },
+			"secret key was written to the target of the link /l (offset 0)",
+		},
 		"attribute": {func(dir string) error {
 			return errors.Join(file("f", "")(dir), unix.Setxattr(filepath.Join(dir, "f"), "user.note", []byte("key "+leaked), 0))
 		}, "secret key was written to an attribute of /f (offset 4)"},

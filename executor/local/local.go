@@ -39,8 +39,9 @@ type Options struct {
 	Epoch *time.Time
 	// Insecure allows processes that ask for SecurityInsecure.
 	Insecure bool
-	// HostNetwork allows processes that ask for NetHost.
-	HostNetwork bool
+	// HostNetwork allows processes that ask for NetHost, JoinNetwork those that ask
+	// for an existing namespace.
+	HostNetwork, JoinNetwork bool
 	// SecretLeak allows steps to leave secrets in their layer and log. Such a
 	// result is not recorded. In logs secrets are hidden all the same.
 	SecretLeak bool

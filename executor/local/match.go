@@ -214,7 +214,9 @@ func missing(t snapshot.Tree, name, real string, err error) error {
 	if x, ok := t.(interface{ ExcludedBy(string) (string, bool) }); ok {
 		m.Pattern, _ = x.ExcludedBy(real)
 	}
-	if m.Pattern == "" {
+	if e, lerr := t.Lstat(path.Clean(name)); lerr == nil && e.Type == snapshot.TypeSymlink {
+		m.Link, m.Target = true, real
+	} else if m.Pattern == "" {
 		m.Near = nearest(t, name)
 	}
 	return m

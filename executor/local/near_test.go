@@ -2,6 +2,8 @@ package local
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"layered.build/builder/executor"
@@ -36,5 +38,22 @@ func TestNearestName(t *testing.T) {
 		if !errors.As(missing(tree, name, name, lerr), &m) || m.Near != want {
 			t.Errorf("%s: %+v", name, m)
 		}
+	}
+}
+
+// TestDanglingSource: a COPY of a symlink that leads nowhere says where.
+func TestDanglingSource(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "file", "x")
+	if err := os.Symlink("/gone/away", filepath.Join(s.context, "link")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := s.worker.o.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lerr := tree.Lstat("gone/away")
+	if err := missing(tree, "link", "gone/away", lerr); err.Error() != `"/link": not found: it is a symlink to "/gone/away", which is not there` {
+		t.Error(err)
 	}
 }

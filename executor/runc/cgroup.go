@@ -124,6 +124,11 @@ func startTime(pid int) (uint64, error) {
 // thread. libcontainer's own part of cfg is taken out on v1.
 func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, error) {
 	g := &cgroup{set: c, paths: map[string]string{}}
+	if spec.Limits.Parent != "" {
+		if err := c.reclaimBelow(spec.Limits.Parent); err != nil {
+			return nil, err
+		}
+	}
 	if c.unified {
 		return g, nil
 	}
@@ -148,8 +153,8 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 
 // confineDevices chooses the cgroup that says which devices may be used (v1).
 func (g *cgroup) confineDevices(spec *sandbox.Spec, rules deviceRules) error {
-	if len(spec.Devices) > 0 {
-		return g.ownDeviceCgroup(spec.ID, rules)
+	if len(spec.Devices) > 0 || spec.Limits.Parent != "" {
+		return g.ownDeviceCgroup(spec, rules)
 	}
 	dir, err := g.set.deviceCgroup(rules)
 	if dir != "" {
@@ -194,21 +199,26 @@ func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
 func (g *cgroup) limit(spec *sandbox.Spec, res *cgroups.Resources) error {
 	l := spec.Limits
 	paths := map[string]string{}
-	for name, wanted := range map[string]bool{
+	hierarchies := map[string]bool{
 		"memory": l.Memory != 0 || l.MemorySwap != 0,
 		"cpu":    l.CPUs != 0 || l.CPUQuota != 0 || l.CPUPeriod != 0 || l.CPUShares != 0,
 		"cpuset": l.CpusetCPUs != "" || l.CpusetMems != "",
 		"pids":   l.Pids != 0,
-	} {
+	}
+	if l.Parent != "" {
+		for _, name := range g.set.limiting() {
+			hierarchies[name] = true
+		}
+	}
+	for name, wanted := range hierarchies {
 		if !wanted {
 			continue
 		}
-		own, ok := g.set.own[name]
+		dir, ok := g.set.place(name, l.Parent, spec.ID)
 		if !ok {
 			return fmt.Errorf("this machine has no %s cgroup", name)
 		}
-		paths[name] = filepath.Join(own, cgroupParent, g.set.prefix+spec.ID)
-		g.paths[name] = paths[name]
+		paths[name], g.paths[name] = dir, dir
 	}
 	res.Devices, res.SkipDevices = nil, true
 	g.res = res

@@ -2,7 +2,6 @@ package runc
 
 import (
 	"fmt"
-	"path/filepath"
 
 	_ "github.com/opencontainers/cgroups/devices" // device rules of cgroups; without it containers are refused
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -40,7 +39,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 	}
 	rs.Linux.Resources.Devices = append(rs.Linux.Resources.Devices, deviceRulesOf(spec.Devices)...)
 	if s.cgroups.unified {
-		rs.Linux.CgroupsPath = filepath.Join(cgroupParent, s.cgroups.prefix+spec.ID)
+		rs.Linux.CgroupsPath = s.cgroups.unifiedPath(spec.Limits.Parent, spec.ID)
 	}
 	if !insecure {
 		rs.Linux.MaskedPaths = s.masked

@@ -54,12 +54,11 @@ func checkDevices(devices []sandbox.Device) error {
 
 // ownDeviceCgroup makes a cgroup with a container's own rules (v1), unless this
 // process may not make one.
-func (g *cgroup) ownDeviceCgroup(id string, rules deviceRules) error {
-	own, ok := g.set.own["devices"]
+func (g *cgroup) ownDeviceCgroup(spec *sandbox.Spec, rules deviceRules) error {
+	dir, ok := g.set.place("devices", spec.Limits.Parent, spec.ID)
 	if !ok {
 		return errors.New("confine devices: this machine has no devices cgroup")
 	}
-	dir := filepath.Join(own, cgroupParent, g.set.prefix+id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		if isReadOnly(err) {
 			return nil

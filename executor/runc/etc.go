@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"layered.build/builder/executor/sandbox"
@@ -16,7 +17,7 @@ import (
 // mountEtc writes /etc/hosts and /etc/resolv.conf for this run and mounts them,
 // read-only as BuildKit does.
 func (r *run) mountEtc() error {
-	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network, r.spec.DNS)
+	conf, err := resolvConf(resolvPath(r.s.opts.ResolvConf, r.spec.Network), r.spec.Network, r.spec.DNS)
 	if err != nil {
 		return err
 	}
@@ -41,6 +42,23 @@ func hosts(spec *sandbox.Spec) []byte {
 	return b.Bytes()
 }
 
+// resolvPath is the resolv.conf of a network: a namespace that ip-netns(8) made may
+// have one of its own.
+func resolvPath(path string, network dag.Network) string {
+	ns, ok := network.Namespace()
+	if !ok {
+		return path
+	}
+	if dir := filepath.Dir(filepath.Clean(ns)); dir != "/run/netns" && dir != "/var/run/netns" {
+		return path
+	}
+	own := filepath.Join("/etc/netns", filepath.Base(ns), "resolv.conf")
+	if _, err := os.Stat(own); err != nil {
+		return path
+	}
+	return own
+}
+
 // resolvConf is the host's file, changed as dns says; in a network of its own the
 // container asks the gateway, which asks the servers (they may listen on loopback).
 func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) {
@@ -48,7 +66,7 @@ func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if network == dag.NetHost && dns == nil {
+	if !ownNet(network) && dns == nil {
 		return b, nil
 	}
 	if dns == nil {
@@ -57,7 +75,7 @@ func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) 
 	var out bytes.Buffer
 	replaced := map[string]bool{"search": len(dns.Search) > 0, "domain": len(dns.Search) > 0, "options": len(dns.Options) > 0}
 	switch {
-	case network != dag.NetHost:
+	case ownNet(network):
 		fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
 		replaced["nameserver"] = true
 	case len(dns.Servers) > 0:

@@ -4,19 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor"
 	"layered.build/builder/executor/runc/netstack"
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
 
 // The container's network: a subnet of two addresses at the far end of the range
-// for carriers (RFC 6598), where it hides nothing that is likely to be used.
+// for carriers (RFC 6598), and a local one of IPv6 (RFC 4193), where they hide
+// nothing that is likely to be used. A process that has a local IPv6 address only
+// prefers IPv4 for hosts that have both (RFC 6724).
 const (
 	linkName = "eth0"
 	linkMTU  = 65520 // few, large packets: nothing but memory lies between
@@ -26,106 +28,108 @@ func gatewayAddr() netip.Addr { return netip.AddrFrom4([4]byte{100, 127, 255, 25
 
 func guestAddr() netip.Addr { return netip.AddrFrom4([4]byte{100, 127, 255, 254}) }
 
+// gateway6Net is the gateway's IPv6 address in its subnet.
+func gateway6Net() netip.Prefix { return netip.MustParsePrefix("fd64:7fff:fffd::1/64") }
+
+func guest6Addr() netip.Addr { return gateway6Net().Addr().Next() }
+
 // network is the user-mode network of one run.
 type network struct {
-	cancel context.CancelFunc
-	done   chan error
-	tap    *os.File
+	cancel   context.CancelFunc
+	done     chan error
+	tap      *os.File
+	contacts []netstack.Contact // valid after close
 }
+
+// ownNet says whether a run gets a network namespace of its own.
+func ownNet(n dag.Network) bool { return n == dag.NetDefault || n == dag.NetNone }
 
 // setupNetwork configures the network namespace that the thread is in.
 func (r *run) setupNetwork() error {
+	if path, ok := r.spec.Network.Namespace(); ok {
+		return joinNetwork(path)
+	}
 	if r.spec.Network == dag.NetHost {
 		return nil
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("set up network: %w", err)
-	}
-	defer h.Close()
-	if err := h.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1}}); err != nil {
-		return fmt.Errorf("set up loopback: %w", err)
-	}
 	if r.spec.Network == dag.NetNone {
-		return nil
+		return loopbackOnly()
 	}
-	tap, err := openTAP()
-	if errors.Is(err, errNoTUN) {
-		tap, err = openVeth()
-	}
+	cfg, err := r.gateway()
 	if err != nil {
 		return err
 	}
-	if err := configureLink(h); err != nil {
-		tap.Close()
-		return err
+	r.net, err = startNetwork(cfg)
+	return err
+}
+
+// startNetwork gives the thread's namespace its interface and serves it.
+func startNetwork(cfg netstack.Config) (*network, error) {
+	tap, room, err := openLink(cfg.Gateway6.IsValid())
+	if err != nil {
+		return nil, err
 	}
-	r.net = &network{tap: tap, done: make(chan error, 1)}
+	cfg.Window = room
+	n := &network{tap: tap, done: make(chan error, 1)}
 	var ctx context.Context
-	ctx, r.net.cancel = context.WithCancel(context.Background())
+	ctx, n.cancel = context.WithCancel(context.Background())
+	go func() {
+		contacts, err := netstack.Serve(ctx, tap, cfg)
+		n.contacts = contacts
+		n.done <- err
+	}()
+	return n, nil
+}
+
+// gateway describes the other end of the container's network.
+func (r *run) gateway() (netstack.Config, error) {
 	cfg := netstack.Config{
 		Gateway:     netip.PrefixFrom(gatewayAddr(), 30),
 		MAC:         [6]byte{0x02, 0x42, 0x64, 0x7f, 0xff, 0xfd},
 		MTU:         linkMTU,
 		Nameservers: servers(r.s.opts.ResolvConf, r.spec.DNS),
 	}
-	go func() { r.net.done <- netstack.Serve(ctx, tap, cfg) }()
-	return nil
+	if r.s.hasIPv6() {
+		cfg.Gateway6 = gateway6Net()
+	}
+	for _, a := range r.spec.NetworkAllow {
+		rule, err := netstack.ParseRule(a)
+		if err != nil {
+			return cfg, fmt.Errorf("allowed network: %w", err)
+		}
+		cfg.Allow = append(cfg.Allow, rule)
+	}
+	if tell := r.spec.Denied; tell != nil {
+		cfg.Denied = func(c netstack.Contact) { tell(executor.Contact(c)) }
+	}
+	return cfg, nil
 }
 
-// disableIPv6 does so for the interface that is going to be made: only IPv4 is
-// forwarded, and an interface with a link-local IPv6 address would make programs
-// try IPv6 first. The loopback keeps ::1. Where it may not be done it stays.
-func disableIPv6() {
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+// hasIPv6 reports whether this machine has a route to the IPv6 internet. To
+// connect a UDP socket sends nothing.
+func hasIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	documentation := netip.MustParseAddr("2001:db8::1").As16()
+	return unix.Connect(fd, &unix.SockaddrInet6{Addr: documentation, Port: 9}) == nil
 }
 
-// errNoTUN says that this process may not make TAP devices.
-var errNoTUN = errors.New("no access to /dev/net/tun")
-
-// openTAP makes the interface; it lives as long as its network namespace.
-func openTAP() (*os.File, error) {
-	disableIPv6()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// joinNetwork enters an existing network namespace.
+func joinNetwork(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoTUN, err)
+		return fmt.Errorf("join network namespace: %w", &os.PathError{Op: "open", Path: path, Err: err})
 	}
-	req, err := unix.NewIfreq(linkName)
-	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
-	}
-	if err == nil {
-		// To close a device takes up to 30 ms, in which the kernel waits for all
-		// other processors. A device that persists is taken away with its namespace,
-		// by the kernel's own thread.
-		err = unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
+	defer unix.Close(fd)
+	err = unix.Setns(fd, unix.CLONE_NEWNET)
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("join network namespace: %s is none", path)
 	}
 	if err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("make network device: %w", err)
-	}
-	return os.NewFile(uintptr(fd), "tap"), nil
-}
-
-func configureLink(h *netlink.Handle) error {
-	link, err := h.LinkByName(linkName)
-	if err != nil {
-		return fmt.Errorf("find network device: %w", err)
-	}
-	if err := h.LinkSetMTU(link, linkMTU); err != nil {
-		return fmt.Errorf("set MTU: %w", err)
-	}
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: guestAddr().AsSlice(), Mask: net.CIDRMask(30, 32)}}
-	if err := h.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("set address: %w", err)
-	}
-	if err := h.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set up network device: %w", err)
-	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: gatewayAddr().AsSlice()}
-	if err := h.RouteAdd(route); err != nil {
-		return fmt.Errorf("set route: %w", err)
+		return fmt.Errorf("join network namespace: %w", &os.PathError{Op: "setns", Path: path, Err: err})
 	}
 	return nil
 }
@@ -135,4 +139,11 @@ func (n *network) close() error {
 	n.cancel()
 	err := <-n.done
 	return errors.Join(err, n.tap.Close())
+}
+
+// account tells what the container talked to. The stack is ended.
+func (n *network) account(e *sandbox.Exit) {
+	for _, c := range n.contacts {
+		e.Contacts = append(e.Contacts, executor.Contact(c))
+	}
 }

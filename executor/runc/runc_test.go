@@ -30,6 +30,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	if os.Getenv(noTUNEnv) != "" {
+		if err := hideTUN(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -74,11 +80,11 @@ func TestUnifiedCgroups(t *testing.T) {
 	if cgroups.IsCgroup2UnifiedMode() {
 		t.Skip("cgroup v2 is what all tests run on here")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestConformance$/^(ExitCodes|Confinement|Devices|Insecure|Daemon|Cancel|Concurrent)$")
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^(TestConformance|TestCgroupParent)$/^(ExitCodes|Confinement|Devices|Insecure|Daemon|Cancel|Concurrent)$")
 	cmd.Env = append(os.Environ(), cgroup2Env+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
-	if err != nil || bytes.Count(out, []byte("    --- PASS")) != 7 {
+	if err != nil || bytes.Count(out, []byte("    --- PASS")) != 7 || !bytes.Contains(out, []byte("--- PASS: TestCgroupParent")) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
-	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -33,7 +32,8 @@ type Sandbox struct {
 	seccomp func() ([]byte, error) // compiled on first use
 	masked  []string
 	cgroups *cgroupSet
-	userns  bool // in a user namespace that is not the machine's first
+	userns  bool        // in a user namespace that is not the machine's first
+	hasIPv6 func() bool // asked once
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
 }
@@ -65,7 +65,7 @@ func New(opts Options) (*Sandbox, error) {
 	logrus.SetLevel(logrus.ErrorLevel)
 	return &Sandbox{
 		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
-		userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
+		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }
 
@@ -89,11 +89,14 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	compiling.Go(func() { _, _ = s.seccomp() })
 	defer compiling.Wait()
 	var exit sandbox.Exit
-	err = onPrivateThread(spec.Network != dag.NetHost, func() error {
+	err = onPrivateThread(ownNet(spec.Network), func() error {
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())
 	})
+	if r.net != nil {
+		r.net.account(&exit)
+	}
 	err = errors.Join(err, r.cgroup.remove())
 	if ctx.Err() != nil {
 		return exit, context.Cause(ctx)
@@ -117,10 +120,11 @@ func check(spec *sandbox.Spec) error {
 	if err := checkDevices(spec.Devices); err != nil {
 		return fmt.Errorf("run container: %w", err)
 	}
-	switch spec.Network {
-	case dag.NetDefault, dag.NetNone, dag.NetHost:
-	default:
+	if !spec.Network.Valid() {
 		return fmt.Errorf("run container: unknown network %q", spec.Network)
+	}
+	if len(spec.NetworkAllow) > 0 && !ownNet(spec.Network) {
+		return fmt.Errorf("run container: the allowed hosts of network %q cannot be limited", spec.Network)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 
+	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
@@ -25,13 +26,18 @@ type Spec struct {
 	User     User
 	Hostname string
 	// Mounts are made over Root in this order; the source is already resolved.
-	Mounts   []Mount
-	Hosts    []dag.HostAlias
-	Ulimits  []dag.Ulimit
-	Network  dag.Network
-	Security dag.Security
-	Limits   dag.Limits
-	ShmSize  int64 // bytes; 0: 64 MiB
+	Mounts  []Mount
+	Hosts   []dag.HostAlias
+	Ulimits []dag.Ulimit
+	Network dag.Network
+	// NetworkAllow are the only destinations of NetDefault (see dag.Exec); none
+	// allows all. Denied, if set, is told once of every one that was refused; it is
+	// called while the process runs, from other goroutines, and must not block.
+	NetworkAllow []string
+	Denied       func(executor.Contact)
+	Security     dag.Security
+	Limits       dag.Limits
+	ShmSize      int64 // bytes; 0: 64 MiB
 	// DNS replaces what this machine's resolv.conf says; nil keeps it.
 	DNS *dag.DNS
 	// CapAdd and CapDrop change the capabilities that a sandboxed process has
@@ -90,6 +96,8 @@ type Exit struct {
 	OOM        bool
 	CPUNanos   int64
 	PeakMemory int64 // bytes
+	// Contacts are what the process talked to over NetDefault.
+	Contacts []executor.Contact
 }
 
 // Sandbox runs processes. Run returns when the process and all that it started

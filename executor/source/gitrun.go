@@ -150,7 +150,7 @@ func (r *Remote) sshCommand() string {
 	for _, k := range known {
 		quoted = append(quoted, strconv.Quote(k))
 	}
-	return "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile=" +
+	return "ssh -F /dev/null -o BatchMode=yes -o LogLevel=ERROR -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile=" +
 		strings.ReplaceAll(strings.Join(quoted, " "), "'", "") + "'"
 }
 

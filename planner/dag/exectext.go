@@ -9,6 +9,7 @@ func (t *text) options(op *Exec) {
 		t.list("dns search", d.Search)
 		t.list("dns option", d.Options)
 	}
+	t.list("network allow", op.NetworkAllow)
 	t.list("cap add", op.CapAdd)
 	t.list("cap drop", op.CapDrop)
 	for _, v := range op.Volumes {

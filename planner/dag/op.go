@@ -1,5 +1,10 @@
 package dag
 
+import (
+	"path"
+	"strings"
+)
+
 // Op is an operation: *Source, *Exec, *File, *Merge or *Diff. The set is closed.
 type Op interface {
 	// Kind is a short lower-case word for the operation ("source", "exec", …).
@@ -79,9 +84,12 @@ type Exec struct {
 	Devices   []Device    `json:",omitempty"`
 	ShmSize   int64       `json:",omitempty"` // bytes
 	// The following are asked for on the command line.
-	DNS     *DNS     `json:",omitempty"`
-	CapAdd  []string `json:",omitempty"` // "CAP_SYS_ADMIN"
-	CapDrop []string `json:",omitempty"`
+	DNS *DNS `json:",omitempty"`
+	// NetworkAllow are the only destinations that NetDefault reaches, HOST[:PORT],
+	// sorted; none allows all.
+	NetworkAllow []string `json:",omitempty"`
+	CapAdd       []string `json:",omitempty"` // "CAP_SYS_ADMIN"
+	CapDrop      []string `json:",omitempty"`
 	// Volumes are no part of any content: a step that has some is not cached.
 	Volumes     []Volume     `json:",omitempty"`
 	HostDevices []HostDevice `json:",omitempty"`
@@ -124,6 +132,23 @@ const (
 	NetNone    Network = "none" // loopback only
 	NetHost    Network = "host" // the host's
 )
+
+// netNamespace begins the name of a network that is an existing namespace:
+// "ns:/run/netns/x".
+const netNamespace = "ns:"
+
+// Namespace is the path of the namespace that is to be joined.
+func (n Network) Namespace() (path string, ok bool) {
+	return strings.CutPrefix(string(n), netNamespace)
+}
+
+// Valid reports whether there is such a network.
+func (n Network) Valid() bool {
+	if p, ok := n.Namespace(); ok {
+		return path.IsAbs(p)
+	}
+	return n == NetDefault || n == NetNone || n == NetHost
+}
 
 // Security says how far a process is confined.
 type Security string

@@ -74,6 +74,9 @@ type Limits struct {
 	CpusetCPUs string
 	CpusetMems string
 	Pids       int64
+	// Parent is the cgroup below which those of the step are made, a path from the
+	// root of the hierarchies; "" is this process's own.
+	Parent string
 }
 
 // Graph is a set of steps in an order in which every step follows its inputs.

@@ -4,7 +4,9 @@
 // space (gvisor's), and makes for every connection that comes out of the
 // namespace an ordinary connection of this process.
 //
-// IPv4 TCP and UDP are forwarded; the gateway answers pings and, as a name
-// server, hands queries on to this machine's servers. What only this machine
-// may reach (its loopback, link-local addresses) cannot be reached.
+// TCP, UDP and pings are forwarded, over IPv4 and IPv6; as a name server the
+// gateway hands queries on to this machine's servers. What only this machine may
+// reach (its loopback, link-local addresses, the metadata services of clouds)
+// cannot be reached. The destinations may be limited to a list, which the name
+// server enforces, too, and all of them are counted.
 package netstack

@@ -13,18 +13,25 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
-const nicID tcpip.NICID = 1
+const (
+	nicID tcpip.NICID = 1
+	// maxSegment is the largest TCP segment that is handed over in one piece.
+	maxSegment = 65_000
+)
 
 // Config describes the gateway.
 type Config struct {
 	// Gateway is the gateway's address, with the length of the subnet's prefix.
 	Gateway netip.Prefix
+	// Gateway6 is the same for IPv6; the zero Prefix is for a namespace without it.
+	Gateway6 netip.Prefix
 	// MAC is the gateway's link address.
 	MAC [6]byte
 	// MTU is the largest IP packet.
@@ -32,33 +39,50 @@ type Config struct {
 	// Nameservers answer the queries that are sent to the gateway; they are tried
 	// in order.
 	Nameservers []netip.AddrPort
+	// Window bounds what a connection may have under way out of the namespace, for
+	// devices that drop what they have no room for; 0: 4 MiB.
+	Window int
 	// MaxFlows bounds the connections and UDP flows at one time; 0: 4096.
 	MaxFlows int
+	// Allow are the only destinations; none allows all. A name that is not among
+	// them is answered as one that does not exist.
+	Allow []Rule
+	// Denied is told once of every destination that was refused. It is called from
+	// many goroutines and must not block.
+	Denied func(Contact)
 }
 
-// Serve answers on a TAP device (ethernet frames without a header of the driver)
-// until ctx ends or the device is closed, and returns when all that it started
-// has ended. The stack is made when the first IPv4 or ARP frame arrives, so that
-// a namespace that sends nothing costs nothing. The caller closes tap
-// afterwards.
-func Serve(ctx context.Context, tap *os.File, cfg Config) error {
+// Serve answers on a TAP device, or a packet socket (ethernet frames, each behind
+// a virtio_net_hdr) until ctx ends or the device is closed, and returns when all
+// that it started has ended, with what the namespace talked to. The stack is made
+// when the first frame that needs it arrives, so that a namespace that sends
+// nothing costs nothing. The caller closes tap afterwards.
+func Serve(ctx context.Context, tap *os.File, cfg Config) ([]Contact, error) {
 	stop := context.AfterFunc(ctx, func() { _ = tap.SetReadDeadline(past()) })
 	defer stop()
-	s := &server{cfg: cfg, tap: tap}
+	s := &server{cfg: cfg, tap: tap, policy: newPolicy(cfg.Allow), book: newBook(cfg.Denied)}
 	if s.cfg.MaxFlows == 0 {
 		s.cfg.MaxFlows = 4096
 	}
-	defer s.close()
-	buf := make([]byte, cfg.MTU+header.EthernetMinimumSize)
+	err := s.serve(ctx)
+	s.close()
+	return s.book.contacts(), err
+}
+
+func (s *server) serve(ctx context.Context) error {
+	in, err := newFrames(s.tap)
+	if err != nil {
+		return err
+	}
 	for {
-		n, err := tap.Read(buf)
+		err := in.read()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read network device: %w", err)
 		}
-		if !s.wanted(buf[:n]) {
+		if !s.wanted(in.head, in.size) {
 			continue
 		}
 		if s.stack == nil {
@@ -66,16 +90,22 @@ func Serve(ctx context.Context, tap *os.File, cfg Config) error {
 				return err
 			}
 		}
-		s.deliver(buf[:n])
+		if e, ok := s.foreignEcho(in.head); ok {
+			s.ping(ctx, e, in)
+			continue
+		}
+		s.deliver(in.take())
 	}
 }
 
 // server is the gateway of one namespace.
 type server struct {
-	cfg   Config
-	tap   *os.File
-	stack *stack.Stack
-	link  *device
+	cfg    Config
+	tap    *os.File
+	policy *policy
+	book   *book
+	stack  *stack.Stack
+	link   *device
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // flows
@@ -88,21 +118,21 @@ func (s *server) open(ctx context.Context) error {
 	s.slots = make(chan struct{}, s.cfg.MaxFlows)
 	s.link = newDevice(s.tap, s.cfg)
 	s.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := s.stack.CreateNIC(nicID, ethernet.New(s.link)); err != nil {
 		return fmt.Errorf("make network interface: %s", err)
 	}
-	addr := tcpip.ProtocolAddress{
-		Protocol: ipv4.ProtocolNumber,
-		AddressWithPrefix: tcpip.AddressWithPrefix{
-			Address:   tcpip.AddrFrom4(s.cfg.Gateway.Addr().As4()),
-			PrefixLen: s.cfg.Gateway.Bits(),
-		},
+	routes := []tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nicID}}
+	if err := s.addAddress(ipv4.ProtocolNumber, s.cfg.Gateway); err != nil {
+		return err
 	}
-	if err := s.stack.AddProtocolAddress(nicID, addr, stack.AddressProperties{}); err != nil {
-		return fmt.Errorf("set gateway address: %s", err)
+	if s.cfg.Gateway6.IsValid() {
+		if err := s.addAddress(ipv6.ProtocolNumber, s.cfg.Gateway6); err != nil {
+			return err
+		}
+		routes = append(routes, tcpip.Route{Destination: header.IPv6EmptySubnet, NIC: nicID})
 	}
 	// Packets for every address are taken, and answered from that address.
 	if err := s.stack.SetPromiscuousMode(nicID, true); err != nil {
@@ -111,12 +141,25 @@ func (s *server) open(ctx context.Context) error {
 	if err := s.stack.SetSpoofing(nicID, true); err != nil {
 		return fmt.Errorf("allow spoofing: %s", err)
 	}
-	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nicID}})
+	s.stack.SetRouteTable(routes)
 	if err := s.tune(); err != nil {
 		return err
 	}
 	s.forwardTCP(ctx)
 	s.forwardUDP(ctx)
+	return nil
+}
+
+func (s *server) addAddress(proto tcpip.NetworkProtocolNumber, p netip.Prefix) error {
+	addr := tcpip.ProtocolAddress{
+		Protocol: proto,
+		AddressWithPrefix: tcpip.AddressWithPrefix{
+			Address: tcpip.AddrFromSlice(p.Addr().AsSlice()), PrefixLen: p.Bits(),
+		},
+	}
+	if err := s.stack.AddProtocolAddress(nicID, addr, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("set gateway address: %s", err)
+	}
 	return nil
 }
 
@@ -127,6 +170,9 @@ func (s *server) tune() error {
 		return fmt.Errorf("enable sack: %s", err)
 	}
 	recv := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
+	if w := s.cfg.Window; w > 0 {
+		recv.Default, recv.Max = w, w
+	}
 	if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &recv); err != nil {
 		return fmt.Errorf("set receive buffers: %s", err)
 	}
@@ -141,24 +187,44 @@ func (s *server) tune() error {
 	return nil
 }
 
-// wanted drops what needs no stack: frames that are neither ARP nor IPv4, and
-// pings of others than the gateway (which would be answered as if all hosts of
-// the world were here).
-func (s *server) wanted(frame []byte) bool {
-	if len(frame) < header.EthernetMinimumSize {
+// wanted drops what needs no stack: all but TCP, UDP, pings, and questions for the
+// gateway's link address. head is the beginning of a frame of size bytes.
+func (s *server) wanted(head []byte, size int) bool {
+	if len(head) < header.EthernetMinimumSize {
 		return false
 	}
-	body := frame[header.EthernetMinimumSize:]
-	switch header.Ethernet(frame).Type() {
+	body, size := head[header.EthernetMinimumSize:], size-header.EthernetMinimumSize
+	switch header.Ethernet(head).Type() {
 	case header.ARPProtocolNumber:
 		return s.arpForGateway(body)
 	case header.IPv4ProtocolNumber:
 		ip := header.IPv4(body)
-		if !ip.IsValid(len(body)) {
+		return ip.IsValid(size) && s.wantedBody(ip.TransportProtocol(), after(body, int(ip.HeaderLength())))
+	case header.IPv6ProtocolNumber:
+		ip := header.IPv6(body)
+		return s.cfg.Gateway6.IsValid() && ip.IsValid(size) && s.wantedBody(ip.TransportProtocol(), body[header.IPv6MinimumSize:])
+	}
+	return false
+}
+
+func after(b []byte, n int) []byte { return b[min(n, len(b)):] }
+
+func (s *server) wantedBody(proto tcpip.TransportProtocolNumber, body []byte) bool {
+	switch proto {
+	case header.TCPProtocolNumber, header.UDPProtocolNumber:
+		return true
+	case header.ICMPv4ProtocolNumber:
+		return len(body) >= header.ICMPv4MinimumSize && header.ICMPv4(body).Type() == header.ICMPv4Echo
+	case header.ICMPv6ProtocolNumber:
+		if len(body) < header.ICMPv6MinimumSize {
 			return false
 		}
-		return ip.TransportProtocol() != header.ICMPv4ProtocolNumber ||
-			ip.DestinationAddress() == tcpip.AddrFrom4(s.cfg.Gateway.Addr().As4())
+		p := header.ICMPv6(body)
+		if p.Type() == header.ICMPv6NeighborSolicit && len(body) >= header.ICMPv6NeighborSolicitMinimumSize {
+			target := header.NDPNeighborSolicit(p.MessageBody()).TargetAddress()
+			return target == tcpip.AddrFrom16(s.cfg.Gateway6.Addr().As16())
+		}
+		return p.Type() == header.ICMPv6EchoRequest || p.Type() == header.ICMPv6NeighborAdvert
 	}
 	return false
 }
@@ -171,8 +237,8 @@ func (s *server) arpForGateway(body []byte) bool {
 	return p.IsValid() && string(p.ProtocolAddressTarget()) == string(gw[:])
 }
 
-func (s *server) deliver(frame []byte) {
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
+func (s *server) deliver(frame buffer.Buffer) {
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: frame})
 	s.link.deliver(pkt)
 	pkt.DecRef()
 }
@@ -201,10 +267,11 @@ func (s *server) start(f func()) bool {
 	return true
 }
 
-// reachable says whether the namespace may reach an address: not this machine's
-// loopback, not link-local addresses (where clouds keep credentials), and no
-// groups.
-func (s *server) reachable(a netip.Addr) bool {
-	return !(a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() ||
-		a.As4()[0] == 0 || a.As4()[0] >= 240 || s.cfg.Gateway.Contains(a))
+// permits decides on a destination and notes it if it is refused.
+func (s *server) permits(proto string, to netip.AddrPort) bool {
+	if s.reachable(to.Addr()) && s.policy.allows(to) {
+		return true
+	}
+	s.book.deny(proto, to)
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -15,62 +16,64 @@ import (
 
 const (
 	dialTimeout = 75 * time.Second // about what Linux gives a connect(2)
-	copyBuffer  = 64 << 10
+	copyBuffer  = 128 << 10
 )
 
 // forwardTCP makes an outward connection for every one that the namespace opens.
 func (s *server) forwardTCP(ctx context.Context) {
-	f := tcp.NewForwarder(s.stack, 1<<20, s.cfg.MaxFlows, func(r *tcp.ForwarderRequest) {
-		if !s.start(func() { s.tcpFlow(ctx, r) }) {
+	f := tcp.NewForwarder(s.stack, s.window(), s.cfg.MaxFlows, func(r *tcp.ForwarderRequest) {
+		to := destination(r.ID())
+		flow := func() { s.tcpFlow(ctx, r, to) }
+		if s.isDNS(to) {
+			flow = func() { s.tcpQueries(ctx, r) }
+		}
+		if !s.isDNS(to) && !s.permits("tcp", to) || !s.start(flow) {
 			r.Complete(true)
 		}
 	})
 	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, f.HandlePacket)
 }
 
+// window is the receive window that a connection begins with.
+func (s *server) window() int {
+	if s.cfg.Window > 0 {
+		return s.cfg.Window
+	}
+	return 1 << 20
+}
+
 // tcpFlow answers the namespace's handshake only when the real connection is
 // made, so that a refused connection is seen as refused.
-func (s *server) tcpFlow(ctx context.Context, r *tcp.ForwarderRequest) {
-	out, err := s.dialTCP(ctx, destination(r.ID()))
+func (s *server) tcpFlow(ctx context.Context, r *tcp.ForwarderRequest, to netip.AddrPort) {
+	count := s.book.flow("tcp", to)
+	d := net.Dialer{Timeout: dialTimeout}
+	out, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		r.Complete(true)
 		return
 	}
 	defer out.Close()
+	in, stop := accept(ctx, r, func() { out.Close() })
+	if in == nil {
+		return
+	}
+	defer stop()
+	defer in.Close()
+	splice(in, out.(*net.TCPConn), count)
+}
+
+// accept completes the namespace's handshake. closeToo is called with the
+// connection's abortion when ctx ends. It returns nil if that failed.
+func accept(ctx context.Context, r *tcp.ForwarderRequest, closeToo func()) (_ *gonet.TCPConn, stop func() bool) {
 	var wq waiter.Queue
 	ep, terr := r.CreateEndpoint(&wq)
 	if terr != nil {
 		r.Complete(true)
-		return
+		return nil, nil
 	}
 	r.Complete(false)
 	ep.SocketOptions().SetKeepAlive(true)
-	in := gonet.NewTCPConn(&wq, ep)
-	defer in.Close()
-	stop := context.AfterFunc(ctx, func() { out.Close(); ep.Abort() })
-	defer stop()
-	splice(in, out.(*net.TCPConn))
-}
-
-func (s *server) dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout}
-	if to == s.dnsAddr() {
-		return dialFirst(ctx, &d, s.cfg.Nameservers)
-	}
-	if !s.reachable(to.Addr()) {
-		return nil, net.ErrClosed
-	}
-	return d.DialContext(ctx, "tcp4", to.String())
-}
-
-func dialFirst(ctx context.Context, d *net.Dialer, servers []netip.AddrPort) (c net.Conn, err error) {
-	err = net.ErrClosed
-	for _, a := range servers {
-		if c, err = d.DialContext(ctx, "tcp", a.String()); err == nil {
-			return c, nil
-		}
-	}
-	return nil, err
+	return gonet.NewTCPConn(&wq, ep), context.AfterFunc(ctx, func() { closeToo(); ep.Abort() })
 }
 
 type halfCloser interface {
@@ -80,20 +83,33 @@ type halfCloser interface {
 
 // splice copies both ways; the end of one way is handed on as such, an error
 // ends both.
-func splice(a, b halfCloser) {
+func splice(in, out halfCloser, count *entry) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		oneWay(a, b)
+		oneWay(in, out, &count.received)
 	}()
-	oneWay(b, a)
+	oneWay(out, in, &count.sent)
 	<-done
 }
 
-func oneWay(to, from halfCloser) {
+// counted is a writer that counts what was written.
+type counted struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+// Write implements io.Writer.
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func oneWay(to, from halfCloser, n *atomic.Int64) {
 	// Hide ReadFrom and WriteTo: between these connections they only get smaller
 	// buffers.
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, copyBuffer))
+	_, err := io.CopyBuffer(counted{to, n}, struct{ io.Reader }{from}, make([]byte, copyBuffer))
 	if err != nil {
 		to.Close()
 		from.Close()
@@ -103,10 +119,13 @@ func oneWay(to, from halfCloser) {
 }
 
 func destination(id stack.TransportEndpointID) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4(id.LocalAddress.As4()), id.LocalPort)
+	a, _ := netip.AddrFromSlice(id.LocalAddress.AsSlice())
+	return netip.AddrPortFrom(a.Unmap(), id.LocalPort)
 }
 
-// dnsAddr is where the gateway answers queries.
-func (s *server) dnsAddr() netip.AddrPort { return netip.AddrPortFrom(s.cfg.Gateway.Addr(), 53) }
+// isDNS says whether the gateway answers queries there.
+func (s *server) isDNS(to netip.AddrPort) bool {
+	return to.Port() == 53 && (to.Addr() == s.cfg.Gateway.Addr() || to.Addr() == s.cfg.Gateway6.Addr())
+}
 
 func past() time.Time { return time.Unix(1, 0) }

@@ -1,0 +1,77 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/cgroups/fs2"
+)
+
+// ownPrefix begins the names of cgroups that stand below one of the user's, beside
+// those of others.
+const ownPrefix = "builder-"
+
+// place is a container's cgroup in a v1 hierarchy: below this process's own, or
+// below the parent that was asked for, which is a path from the hierarchy's root.
+func (c *cgroupSet) place(hierarchy, parent, id string) (dir string, ok bool) {
+	own, ok := c.own[hierarchy]
+	if !ok {
+		return "", false
+	}
+	if parent == "" {
+		return filepath.Join(own, cgroupParent, c.prefix+id), true
+	}
+	return filepath.Join(mountOf(own), filepath.Join("/", parent), ownPrefix+c.prefix+id), true
+}
+
+// unifiedPath is a container's cgroup on v2 in libcontainer's form: below this
+// process's own, or an absolute path.
+func (c *cgroupSet) unifiedPath(parent, id string) string {
+	if parent == "" {
+		return filepath.Join(cgroupParent, c.prefix+id)
+	}
+	return filepath.Join("/", parent, ownPrefix+c.prefix+id)
+}
+
+// limiting names the v1 hierarchies in which a parent can limit its children.
+func (c *cgroupSet) limiting() []string {
+	var out []string
+	for name := range c.own {
+		if name != "devices" && name != "systemd" { // devices are confined apart
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// reclaimBelow removes what killed processes left below a parent of the user's,
+// which Reclaim does not know.
+func (c *cgroupSet) reclaimBelow(parent string) error {
+	dirs := []string{filepath.Join(fs2.UnifiedMountpoint, filepath.Join("/", parent))}
+	if !c.unified {
+		dirs = nil
+		for _, own := range c.own {
+			dirs = append(dirs, filepath.Join(mountOf(own), filepath.Join("/", parent)))
+		}
+	}
+	var errs []error
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			if name, ok := strings.CutPrefix(e.Name(), ownPrefix); ok && e.IsDir() && abandoned(name) {
+				errs = append(errs, reclaim(filepath.Join(dir, e.Name())))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cgroup parent %s: %w", parent, err)
+	}
+	return nil
+}

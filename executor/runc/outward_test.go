@@ -1,0 +1,639 @@
+package runc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/runc/netstack"
+)
+
+const outwardEnv = "BUILDER_TEST_OUTWARD"
+
+// How long an answer is waited for that must, and that must not come.
+const long, short = 5 * time.Second, 200 * time.Millisecond
+
+// Addresses of the machine that the tests of the network run on.
+const (
+	hostAddr  = "203.0.113.1"
+	otherAddr = "203.0.113.2"
+	hostAddr6 = "2001:db8:1::1"
+)
+
+// metadataAddrs are addresses of that machine that no container may reach.
+func metadataAddrs() []string {
+	return []string{"169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"}
+}
+
+// TestOutward tests the network of a container on a machine that has all that a
+// container must and must not reach: a process with a network namespace of its
+// own, in which addresses of documentation and of clouds are real.
+func TestOutward(t *testing.T) {
+	for _, tun := range []bool{true, false} {
+		name := "TAP"
+		if !tun {
+			name = "veth"
+		}
+		t.Run(name, func(t *testing.T) {
+			if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err == nil {
+				f.Close()
+			} else if tun {
+				t.Skip("needs TAP devices: " + err.Error())
+			}
+			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestInside")
+			cmd.Env = append(os.Environ(), outwardEnv+"=1")
+			if !tun {
+				cmd.Env = append(cmd.Env, noTUNEnv+"=1")
+			}
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Cloneflags:  unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+				GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+			}
+			out, err := cmd.CombinedOutput()
+			if errors.Is(err, unix.EPERM) {
+				t.Skip("needs user namespaces: " + err.Error())
+			}
+			if err != nil || bytes.Count(out, []byte("\n--- PASS")) < 8 || bytes.Contains(out, []byte("--- SKIP")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// machine makes this process's network namespace such a machine.
+func machine(t *testing.T) {
+	t.Helper()
+	if os.Getenv(outwardEnv) == "" {
+		t.Skip("TestOutward runs this")
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if _, err := h.LinkByName("host0"); err == nil {
+		return
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "host0"
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
+	must(h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "host1"}))
+	for _, name := range []string{"lo", "host0", "host1"} {
+		l, err := h.LinkByName(name)
+		must(err)
+		must(h.LinkSetUp(l))
+	}
+	l, err := h.LinkByName("host0")
+	must(err)
+	for _, a := range append(metadataAddrs(), hostAddr, otherAddr, hostAddr6) {
+		addr := netip.MustParseAddr(a)
+		must(h.AddrAdd(l, address(netip.PrefixFrom(addr, addr.BitLen()))))
+	}
+	must(h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: &net.IPNet{IP: make(net.IP, 16), Mask: make(net.IPMask, 16)}}))
+}
+
+// greet serves TCP and UDP at an address with a word, and returns the port.
+func greet(t *testing.T, ip string) int {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	port := l.Addr().(*net.TCPAddr).Port
+	u, err := net.ListenPacket("udp", net.JoinHostPort(ip, fmt.Sprint(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(c, "hello")
+			c.Close()
+		}
+	}()
+	go func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, from, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = u.WriteTo(buf[:n], from)
+		}
+	}()
+	return port
+}
+
+// reach says what a TCP connection from the thread's namespace gives.
+func reach(addr string, port int) string {
+	// One address after another, so that all sockets are made on this thread.
+	d := net.Dialer{Timeout: 2 * time.Second, FallbackDelay: -1}
+	c, err := d.Dial("tcp", net.JoinHostPort(addr, fmt.Sprint(port)))
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	b, err := io.ReadAll(c)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// reachUDP says whether a datagram comes back in time.
+func reachUDP(addr string, port, size int, wait time.Duration) error {
+	c, err := (&net.Dialer{FallbackDelay: -1}).Dial("udp", net.JoinHostPort(addr, fmt.Sprint(port)))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(wait))
+	if _, err := c.Write(make([]byte, size)); err != nil {
+		return err
+	}
+	n, err := c.Read(make([]byte, 64<<10))
+	if err == nil && n != size {
+		err = fmt.Errorf("%d bytes came back", n)
+	}
+	return err
+}
+
+// ping pings from the thread's namespace.
+func ping(addr string, wait time.Duration) error {
+	a := netip.MustParseAddr(addr)
+	family, proto, msg := unix.AF_INET, unix.IPPROTO_ICMP, []byte{8, 0, 0, 0, 1, 2, 0, 1, 'x'}
+	var to unix.Sockaddr
+	if a.Is4() {
+		to = &unix.SockaddrInet4{Addr: a.As4()}
+	} else {
+		family, proto, msg = unix.AF_INET6, unix.IPPROTO_ICMPV6, []byte{128, 0, 0, 0, 1, 2, 0, 1, 'x'}
+		to = &unix.SockaddrInet6{Addr: a.As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if family == unix.AF_INET {
+		sum := uint32(0x0800+0x0102+0x0001) + 'x'<<8
+		sum = sum>>16 + sum&0xffff
+		msg[2], msg[3] = byte(^sum>>8), byte(^sum)
+	}
+	tv := unix.NsecToTimeval(int64(wait))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return err
+	}
+	if err := unix.Sendto(fd, msg, 0, to); err != nil {
+		return err
+	}
+	buf := make([]byte, 1500)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if err != nil {
+			return err
+		}
+		b := buf[:n]
+		if family == unix.AF_INET {
+			b = b[20:]
+		}
+		if b[0] == 0 || b[0] == 129 { // the reply
+			if !bytes.Equal(b[4:], msg[4:]) {
+				return fmt.Errorf("reply % x", b)
+			}
+			return nil
+		}
+	}
+}
+
+func TestInsideReach(t *testing.T) {
+	machine(t)
+	for _, addr := range []string{hostAddr, hostAddr6} {
+		port := greet(t, addr)
+		contacts := inNetwork(t, nil, nil, func() error {
+			if got := reach(addr, port); got != "hello" {
+				t.Errorf("%s: TCP: %s", addr, got)
+			}
+			for _, size := range []int{1, 1400, 30_000} {
+				if err := reachUDP(addr, port, size, long); err != nil {
+					t.Errorf("%s: UDP of %d bytes: %v", addr, size, err)
+				}
+			}
+			if err := ping(addr, long); err != nil {
+				t.Errorf("%s: ping: %v", addr, err)
+			}
+			return nil
+		})
+		got := map[string]netstack.Contact{}
+		for _, c := range contacts {
+			if c.Addr.Addr().String() != addr || c.Denied {
+				t.Errorf("contact %+v", c)
+			}
+			got[c.Proto] = c
+		}
+		if c := got["tcp"]; c.Flows != 1 || c.Received != 5 || int(c.Addr.Port()) != port {
+			t.Errorf("TCP contact %+v", c)
+		}
+		if c := got["udp"]; c.Flows != 3 || c.Sent != 31_401 || c.Received != 31_401 {
+			t.Errorf("UDP contact %+v", c)
+		}
+		if c := got["icmp"]; c.Flows != 1 || c.Received == 0 {
+			t.Errorf("ping contact %+v", c)
+		}
+	}
+}
+
+func TestInsideUnreachable(t *testing.T) {
+	machine(t)
+	common := []string{"0.0.0.0", "::", gatewayAddr().String(), gateway6Net().Addr().String(), hostAddr, hostAddr6}
+	for _, addr := range append([]string{"127.0.0.1", "::1"}, metadataAddrs()...) {
+		port := greet(t, addr)
+		if got := reach(addr, port); got != "hello" {
+			t.Fatalf("the machine itself does not reach %s: %s", addr, got)
+		}
+		contacts := inNetwork(t, nil, nil, func() error {
+			ways := []string{addr}
+			if a := netip.MustParseAddr(addr); a.Is4() {
+				ways = append(ways, "::ffff:"+addr, "64:ff9b::"+addr, "::"+addr)
+			}
+			if netip.MustParseAddr(addr).IsLoopback() {
+				ways = append(ways, common...)
+			}
+			for _, way := range ways {
+				if got := reach(way, port); got == "hello" {
+					t.Errorf("%s is reached as %s", addr, way)
+				}
+				if err := reachUDP(way, port, 1, short); err == nil {
+					t.Errorf("%s is reached by UDP as %s", addr, way)
+				}
+			}
+			if a := netip.MustParseAddr(addr); !a.IsLoopback() {
+				if err := ping(addr, short); err == nil {
+					t.Errorf("%s can be pinged", addr)
+				}
+			}
+			return nil
+		})
+		seen := false
+		for _, c := range contacts {
+			seen = seen || c.Denied && c.Proto == "tcp" && c.Addr.Addr().String() == addr
+		}
+		if !netip.MustParseAddr(addr).IsLoopback() && !seen {
+			t.Errorf("%s: no record of the attempt in %+v", addr, contacts)
+		}
+	}
+}
+
+func TestInsideGateway(t *testing.T) {
+	machine(t)
+	inNetwork(t, nil, nil, func() error {
+		return errors.Join(ping(gatewayAddr().String(), long), ping(gateway6Net().Addr().String(), long))
+	})
+}
+
+// nameServer answers A, AAAA and TXT questions from the records, on UDP and TCP of
+// a loopback port. A name that begins with "large" has an answer that does not fit
+// into a datagram. rcode is for all others.
+func nameServer(t *testing.T, rcode dnsmessage.RCode, records map[string]string) netip.AddrPort {
+	t.Helper()
+	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	l, err := net.Listen("tcp4", u.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = u.WriteTo(answerDNS(buf[:n], rcode, records, false), from)
+		}
+	}()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				var size [2]byte
+				for {
+					if _, err := io.ReadFull(c, size[:]); err != nil {
+						return
+					}
+					q := make([]byte, int(size[0])<<8|int(size[1]))
+					if _, err := io.ReadFull(c, q); err != nil {
+						return
+					}
+					a := answerDNS(q, rcode, records, true)
+					_, _ = c.Write(append([]byte{byte(len(a) >> 8), byte(len(a))}, a...))
+				}
+			}()
+		}
+	}()
+	return netip.MustParseAddrPort(u.LocalAddr().String())
+}
+
+func answerDNS(query []byte, rcode dnsmessage.RCode, records map[string]string, stream bool) []byte {
+	var m dnsmessage.Message
+	if err := m.Unpack(query); err != nil || len(m.Questions) != 1 {
+		return nil
+	}
+	m.Response, m.RecursionAvailable = true, true
+	m.Additionals = nil
+	q := m.Questions[0]
+	name := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
+	head := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60}
+	value, known := records[name]
+	switch {
+	case !known:
+		m.RCode = rcode
+	case strings.HasPrefix(name, "large") && !stream:
+		m.Truncated = true
+	case strings.HasPrefix(name, "large"):
+		for i := range 200 {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AResource{A: [4]byte{198, 18, 0, byte(i)}}})
+		}
+	default:
+		a := netip.MustParseAddr(value)
+		if a.Is4() && q.Type == dnsmessage.TypeA {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AResource{A: a.As4()}})
+		}
+		if a.Is6() && q.Type == dnsmessage.TypeAAAA {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+		}
+	}
+	out, _ := m.Pack()
+	return out
+}
+
+// lookup asks the gateway; the sockets are the thread's, since each is made by the
+// goroutine that asks.
+func lookup(name string) (string, error) {
+	var last error
+	for _, network := range []string{"udp", "tcp"} {
+		m, err := query(network, name, dnsmessage.TypeA)
+		if err != nil {
+			return "", err
+		}
+		if m.Truncated {
+			last = errors.New("truncated")
+			continue
+		}
+		if m.RCode != dnsmessage.RCodeSuccess {
+			return "", errors.New(m.RCode.String())
+		}
+		var out []string
+		for _, a := range m.Answers {
+			if r, ok := a.Body.(*dnsmessage.AResource); ok {
+				out = append(out, netip.AddrFrom4(r.A).String())
+			}
+		}
+		if len(out) > 1 {
+			return fmt.Sprintf("%d over %s", len(out), network), nil
+		}
+		return strings.Join(out, " "), nil
+	}
+	return "", last
+}
+
+func query(network, name string, typ dnsmessage.Type) (*dnsmessage.Message, error) {
+	c, err := net.Dial(network, net.JoinHostPort(gatewayAddr().String(), "53"))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 7, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name + "."), Type: typ, Class: dnsmessage.ClassINET}},
+	}
+	var edns dnsmessage.ResourceHeader
+	if err := edns.SetEDNS0(4096, dnsmessage.RCodeSuccess, false); err != nil {
+		return nil, err
+	}
+	m.Additionals = []dnsmessage.Resource{{Header: edns, Body: &dnsmessage.OPTResource{}}}
+	q, err := m.Pack()
+	if err != nil {
+		return nil, err
+	}
+	if network == "tcp" {
+		q = append([]byte{byte(len(q) >> 8), byte(len(q))}, q...)
+	}
+	if _, err := c.Write(q); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 64<<10)
+	if network == "tcp" {
+		if _, err := io.ReadFull(c, buf[:2]); err != nil {
+			return nil, err
+		}
+		buf = buf[:int(buf[0])<<8|int(buf[1])]
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return nil, err
+		}
+	} else {
+		n, err := c.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		buf = buf[:n]
+	}
+	var answer dnsmessage.Message
+	return &answer, answer.Unpack(buf)
+}
+
+func TestInsideNames(t *testing.T) {
+	machine(t)
+	servers := []netip.AddrPort{
+		netip.MustParseAddrPort("127.0.0.1:1"), // refuses
+		nameServer(t, dnsmessage.RCodeServerFailure, map[string]string{"first.test": "198.18.1.1"}),
+		nameServer(t, dnsmessage.RCodeNameError, map[string]string{"web.test": "198.18.1.2", "large.test": "198.18.0.0"}),
+	}
+	inNetwork(t, nil, servers, func() error {
+		for name, want := range map[string]string{
+			"first.test": "198.18.1.1", "web.test": "198.18.1.2", "large.test": "200 over tcp", "none.test": "RCodeNameError",
+		} {
+			got, err := lookup(name)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+		return nil
+	})
+	inNetwork(t, nil, servers[:1], func() error {
+		if got, err := lookup("web.test"); err == nil || err.Error() != "RCodeServerFailure" {
+			t.Errorf("no server answers: %s, %v", got, err)
+		}
+		return nil
+	})
+}
+
+func TestInsideAllow(t *testing.T) {
+	machine(t)
+	port, other := greet(t, hostAddr), greet(t, otherAddr)
+	metadata := greet(t, "169.254.169.254")
+	servers := []netip.AddrPort{nameServer(t, dnsmessage.RCodeNameError, map[string]string{
+		"web.test": hostAddr, "a.wild.test": hostAddr, "wild.test": hostAddr, "other.test": otherAddr, "trick.test": "169.254.169.254",
+	})}
+	rules := []string{fmt.Sprintf("web.test:%d", port), "*.wild.test", "trick.test"}
+	contacts := inNetwork(t, rules, servers, func() error {
+		check := func(what, got, want string) {
+			if got != want && (want != "" || got == "hello") {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		check("an address before its name was looked up", reach(hostAddr, port), "")
+		for _, name := range []string{"wild.test", "other.test", "web.test.other.test"} {
+			_, err := lookup(name)
+			check("lookup of "+name, fmt.Sprint(err), "RCodeNameError")
+		}
+		got, err := lookup("Web.TEST")
+		check("lookup of web.test", fmt.Sprintf("%s %v", got, err), hostAddr+" <nil>")
+		check("web.test", reach(hostAddr, port), "hello")
+		if err := reachUDP(hostAddr, port, 10, long); err != nil {
+			t.Errorf("UDP: %v", err)
+		}
+		if err := ping(hostAddr, short); err == nil {
+			t.Error("a rule for a port allows pings")
+		}
+		check("another port", reach(hostAddr, port+1), "")
+		check("another address", reach(otherAddr, other), "")
+		if err := reachUDP(otherAddr, other, 10, short); err == nil {
+			t.Error("UDP to another address is allowed")
+		}
+		got, err = lookup("trick.test")
+		check("lookup of trick.test", fmt.Sprintf("%s %v", got, err), "169.254.169.254 <nil>")
+		check("a name of the metadata service", reach("169.254.169.254", metadata), "")
+		got, err = lookup("a.wild.test")
+		check("lookup of a.wild.test", fmt.Sprintf("%s %v", got, err), hostAddr+" <nil>")
+		if err := ping(hostAddr, long); err != nil {
+			t.Errorf("a rule for all ports allows no ping: %v", err)
+		}
+		if _, err := query("udp", "other.test", dnsmessage.TypeTXT); err != nil {
+			t.Errorf("TXT: %v", err)
+		}
+		return nil
+	})
+	var text []string
+	for _, c := range contacts {
+		text = append(text, fmt.Sprintf("%s %s %v %v", c.Proto, c.Name, c.Addr, c.Denied))
+	}
+	all := strings.Join(text, "\n")
+	for _, want := range []string{
+		"dns other.test invalid AddrPort true", fmt.Sprintf("tcp web.test %s:%d false", hostAddr, port),
+		fmt.Sprintf("tcp  %s:%d true", otherAddr, other), "tcp trick.test 169.254.169.254:",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no contact %q in\n%s", want, all)
+		}
+	}
+}
+
+func TestInsideAllowAddresses(t *testing.T) {
+	machine(t)
+	port, other := greet(t, hostAddr), greet(t, otherAddr)
+	inNetwork(t, []string{hostAddr}, nil, func() error {
+		if got := reach(hostAddr, port); got != "hello" {
+			t.Errorf("an allowed address: %s", got)
+		}
+		if got := reach(otherAddr, other); got == "hello" {
+			t.Error("another address is allowed")
+		}
+		return nil
+	})
+	inNetwork(t, []string{"203.0.113.0/24", "[2001:db8::/32]:1"}, nil, func() error {
+		if got := reach(otherAddr, other); got != "hello" {
+			t.Errorf("an allowed subnet: %s", got)
+		}
+		return nil
+	})
+}
+
+func TestInsideNamespace(t *testing.T) {
+	machine(t)
+	port := greet(t, "127.0.0.1")
+	path := fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
+	err := onPrivateThread(false, func() error {
+		if err := joinNetwork(path); err != nil {
+			return err
+		}
+		if got := reach("127.0.0.1", port); got != "hello" {
+			t.Errorf("in the joined namespace: %s", got)
+		}
+		if err := joinNetwork("/proc/self/ns/uts"); err == nil || !strings.Contains(err.Error(), "is none") {
+			t.Errorf("a namespace of another kind: %v", err)
+		}
+		if err := joinNetwork("/nowhere"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a file that is not there: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Serve ends, with all that it started, while connections are open.
+func TestInsideEnd(t *testing.T) {
+	machine(t)
+	l, err := net.Listen("tcp", net.JoinHostPort(hostAddr, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inNetwork(t, nil, nil, func() error {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err == nil {
+				_, err = c.Write([]byte("x"))
+			}
+			return err // and leaves it open
+		})
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		t.Fatal("the network does not end")
+	}
+}
