@@ -12,6 +12,7 @@ import (
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/fixtures"
+	"layered.build/builder/snapshot/owner"
 )
 
 func TestMain(m *testing.M) {
@@ -42,10 +43,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		// [realroot]: root outside of user namespaces. [limits]: resources can be limited.
+		// [single]: a user namespace with one id.
 		Condition: func(name string) (bool, error) {
 			switch name {
 			case "realroot", "limits":
 				return fixtures.RealRoot(), nil
+			case "single":
+				return owner.Emulated(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

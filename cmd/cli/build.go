@@ -90,7 +90,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 		return usagef("%w", err)
 	}
 	if mode != progress.Quiet {
-		for _, n := range f.refused.notes() {
+		for _, n := range append(f.refused.notes(), a.isolationNotes(mode)...) {
 			fmt.Fprintf(a.std.Err, "note: %s\n", n)
 		}
 	}

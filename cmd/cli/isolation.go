@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor/rootless"
 )
 
@@ -57,6 +58,14 @@ func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {
 		return "", usagef("BUILDER_ISOLATION: %w", err)
 	}
 	return want, nil
+}
+
+// isolationNotes say what steps get less of than they believe, to people.
+func (a *app) isolationNotes(mode progress.Mode) []string {
+	if a.isolation != rootless.Single || mode == progress.JSON {
+		return nil
+	}
+	return []string{"this user namespace has a single id: the owners of files, changes of user and device nodes are emulated and recorded"}
 }
 
 // isolationHints say what would make a rung work.

@@ -25,6 +25,7 @@ import (
 	"layered.build/builder/executor/source"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	fileowner "layered.build/builder/snapshot/owner"
 )
 
 func TestMain(m *testing.M) {
@@ -384,7 +385,11 @@ func TestMounts(t *testing.T) {
 						text = string(b)
 					}
 					st := fi.Sys().(*syscall.Stat_t)
-					seen = append(seen, fmt.Sprintf("%s %s %o %d ro=%v", m.Dest, text, fi.Mode().Perm(), st.Uid, m.ReadOnly))
+					uid := st.Uid
+					if rec, ok, err := fileowner.Read(m.HostPath); ok && err == nil {
+						uid = rec.UID
+					}
+					seen = append(seen, fmt.Sprintf("%s %s %o %d ro=%v", m.Dest, text, fi.Mode().Perm(), uid, m.ReadOnly))
 					if m.Dest == "/cache" {
 						os.WriteFile(filepath.Join(m.HostPath, "kept"), nil, 0o644)
 					}
