@@ -3,7 +3,6 @@ package snapshot
 import (
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"os"
 	"sync"
 
@@ -136,7 +135,7 @@ func (c contentSum) done() {
 // add hashes some more of the content.
 func (c contentSum) add(b []byte) {
 	if c.part != nil {
-		c.part.sum = crc64.Update(c.part.sum, storage.CRCTable, b)
+		c.part.sum = crc64Update(c.part.sum, b)
 	}
 }
 

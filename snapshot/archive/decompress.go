@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"layered.build/builder/snapshot/archive/inflate"
 )
 
 // Compression is how a stream is compressed.
@@ -60,7 +61,7 @@ func Decompress(r io.Reader) (io.ReadCloser, Compression, error) {
 	c := Detect(header)
 	switch c {
 	case Gzip:
-		zr, err := gzip.NewReader(br)
+		zr, err := inflate.NewReader(br)
 		return zr, c, err
 	case Bzip2:
 		return io.NopCloser(bzip2.NewReader(br)), c, nil
