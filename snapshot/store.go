@@ -55,6 +55,7 @@ type Store struct {
 	pins     pins                // what this process uses
 	room     Room                // see SetRoom
 	records  sync.Map            // knownRecord by LayerID: what need not be read again
+	isNew    bool                // this Store made the folder
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -146,6 +147,7 @@ func (s *Store) checkVersion() error {
 	p := s.path("version")
 	b, err := os.ReadFile(p)
 	if errors.Is(err, fs.ErrNotExist) {
+		s.isNew = true
 		return s.writeFile(p, []byte(storeVersion+"\n"))
 	}
 	if err != nil {
@@ -164,6 +166,9 @@ func (s *Store) checkVersion() error {
 	}
 	return fmt.Errorf("%w: %s has version %q, which %s (this one reads and writes version %s); name another folder with --root, or move this one away", ErrVersion, s.root, v, what, storeVersion)
 }
+
+// IsNew reports whether the store's folder was made by Open.
+func (s *Store) IsNew() bool { return s.isNew }
 
 // Close releases what the store holds in memory; unfinished Actives of this
 // process are discarded. It is idempotent.

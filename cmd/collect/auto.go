@@ -37,6 +37,9 @@ func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 		return nil, nil
 	}
 	st := s.readState()
+	if st.Checked.IsZero() && s.Layers.IsNew() {
+		st.Checked = time.Now() // all that is there was written by this process
+	}
 	if written == 0 && !st.Checked.IsZero() && st.Used <= b.Reserved {
 		return nil, nil // nothing could go
 	}
