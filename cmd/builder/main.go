@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/cmd/cli"
 	"layered.build/builder/executor/chroot"
+	"layered.build/builder/executor/doctor"
 	"layered.build/builder/executor/runc"
 )
 
@@ -15,8 +16,9 @@ import (
 var version string
 
 func main() {
-	chroot.Init() // so are those of a step
-	runc.Init()   // the first process of a container is this same binary
+	chroot.Init()  // so are those of a step
+	runc.Init()    // the first process of a container is this same binary
+	doctor.Probe() // and so is what tries the rungs of isolation
 	os.Exit(run())
 }
 

@@ -4,9 +4,11 @@ package rootless
 import "C"
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 )
@@ -35,7 +37,7 @@ func Init() error {
 	if Entered() {
 		return nil
 	}
-	return &EnterError{Reason: strings.TrimSpace(C.GoString(C.rootless_failure())), Hint: namespaceHint()}
+	return &EnterError{Reason: strings.TrimSpace(C.GoString(C.rootless_failure())), Hint: NamespaceHint()}
 }
 
 // EnterError says why no user namespace could be entered.
@@ -69,15 +71,34 @@ func Enter(opts Options) error {
 	if err != nil || way.uids == "" {
 		return err
 	}
-	env := append(os.Environ(),
-		C.ROOTLESS_HOW+"="+way.how, C.ROOTLESS_UIDS+"="+way.uids, C.ROOTLESS_GIDS+"="+way.gids)
-	if opts.Mounts {
-		env = append(env, C.ROOTLESS_MOUNTS+"=1")
-	}
+	env := append(os.Environ(), way.environ(opts.Mounts)...)
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("enter a user namespace: %w", err)
 	}
 	err = syscall.Exec("/proc/self/exe", os.Args, env)
 	return errors.Join(fmt.Errorf("enter a user namespace: execute %s anew", exe), err)
+}
+
+// environ is what enter.c is told.
+func (w Way) environ(mounts bool) []string {
+	if w.uids == "" {
+		return nil
+	}
+	env := []string{C.ROOTLESS_HOW + "=" + w.how, C.ROOTLESS_UIDS + "=" + w.uids, C.ROOTLESS_GIDS + "=" + w.gids}
+	if mounts {
+		env = append(env, C.ROOTLESS_MOUNTS+"=1")
+	}
+	return env
+}
+
+// Command prepares a child of this program that is on the rung, with a mount
+// namespace of its own. It has this process's environment.
+func (w Way) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), w.environ(true)...)
+	if w.uids == "" {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
+	return cmd
 }

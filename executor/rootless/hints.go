@@ -44,11 +44,11 @@ func apparmor() knob {
 	}
 }
 
-// namespaceHint is what would lift it when the kernel refused a user namespace.
-func namespaceHint() string {
+// NamespaceHint is what would lift it when the kernel refused a user namespace.
+func NamespaceHint() string {
 	for _, s := range append(settings(), apparmor()) {
 		if v, err := setting(s.path); err == nil && v == s.forbids {
-			return s.reason + ": " + s.remedy
+			return s.remedy
 		}
 	}
 	return ""

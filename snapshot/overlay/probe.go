@@ -19,34 +19,49 @@ func Probe(dir string, mount func(Spec, string) error) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go probeOnThread(tmp, mount, done)
-	err = <-done
+	err = onThread(func() error { return probe(tmp, mount) })
 	// What an overlay makes in its working directory may belong to nobody else.
 	_ = os.Chmod(filepath.Join(tmp, "work", "work"), 0o700)
 	return errors.Join(err, os.RemoveAll(tmp))
 }
 
-func probeOnThread(dir string, mount func(Spec, string) error, done chan<- error) {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	if unix.Gettid() == unix.Getpid() {
-		// The main thread does not end; while it is locked here another one is used.
-		inner := make(chan error, 1)
-		go probeOnThread(dir, mount, inner)
-		done <- <-inner
-		runtime.UnlockOSThread()
-		return
-	}
-	done <- probe(dir, mount)
+// ProbeMemory is Probe in a tmpfs that nobody else sees: it tells what the kernel
+// allows, on any file system, and leaves no trace.
+func ProbeMemory(mount func(Spec, string) error) error {
+	return onThread(func() error {
+		dir := os.TempDir()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700"); err != nil {
+			return fmt.Errorf("mount tmpfs: %w", err)
+		}
+		return probe(dir, mount)
+	})
+}
+
+// onThread runs fn on a thread that has a mount namespace of its own and ends.
+func onThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread does not end; while it is locked here another one is used.
+			done <- onThread(fn)
+			runtime.UnlockOSThread()
+			return
+		}
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			done <- fmt.Errorf("make mount namespace: %w", err)
+			return
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+			done <- fmt.Errorf("make mounts private: %w", err)
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
 }
 
 func probe(dir string, mount func(Spec, string) error) error {
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("make mount namespace: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(at(d), 0o700); err != nil {
