@@ -107,7 +107,7 @@ func newRoot(std Program, args []string) *cobra.Command {
 		a.pullCommand(), a.pushCommand(), a.copyCommand(),
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
-		a.duCommand(), a.pruneCommand(), a.storeCommand(),
+		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)
 	return root
