@@ -9,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"layered.build/builder/executor/doctor"
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/fixtures"
@@ -17,6 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	runc.Init()
+	doctor.Probe()
 	rootlesstest.Enter()
 	testscript.Main(m, map[string]func(){
 		"builder":   func() { os.Exit(run()) },
