@@ -50,6 +50,9 @@ func pairWith(guest *os.File) (_ *os.File, room int, err error) {
 	defer h.Close()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = peerName, linkMTU
+	// Another number than the near end gets: a link that seems to be its own other
+	// end is one that the kernel lets wait up to a second before it carries anything.
+	attrs.Index = 1000
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: linkName, PeerMTU: linkMTU, PeerNamespace: netlink.NsFd(guest.Fd())}
 	if err := h.LinkAdd(pair); err != nil {
 		return nil, 0, fmt.Errorf("make network device: %w", err)
