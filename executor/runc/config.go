@@ -2,8 +2,11 @@ package runc
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // device rules of cgroups; without it containers are refused
+	deviceconfig "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -55,10 +58,25 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 	if err != nil {
 		return nil, fmt.Errorf("configure container: %w", err)
 	}
+	if !insecure {
+		dropTUN(cfg.Cgroups.Resources, spec.Devices)
+	}
 	if cfg.Rlimits, err = rlimits(spec.Ulimits); err != nil {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+// dropTUN takes from libcontainer's list of devices, which keeps it for old users'
+// sake, the one that makes network interfaces, unless it was asked for.
+func dropTUN(r *cgroups.Resources, devices []sandbox.Device) {
+	const major, minor = 10, 200
+	for _, d := range devices {
+		if d.Major == major && d.Minor == minor {
+			return
+		}
+	}
+	r.Devices = slices.DeleteFunc(r.Devices, func(d *deviceconfig.Rule) bool { return d.Major == major && d.Minor == minor })
 }
 
 func readOnly(yes bool) string {

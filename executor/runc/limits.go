@@ -12,7 +12,7 @@ import (
 type deviceRules = []*devices.Rule
 
 // resources translates limits as docker run does. No device may be used but
-// those of libcontainer's list, or all if insecure. swap says whether swap can be
+// those of libcontainer's list (see dropTUN), or all if insecure. swap says whether swap can be
 // limited here.
 func resources(l dag.Limits, insecure, swap bool) *specs.LinuxResources {
 	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: insecure, Access: "rwm"}}}
