@@ -402,6 +402,9 @@ func (l *layout) mount(_ int, m sandbox.Mount) error {
 		return errors.Join(owner.Chmod(dir, unix.S_IFDIR|mode), l.bind(dest, dir, m.ReadOnly))
 	case m.HostPath != "":
 		host, err := filepath.EvalSymlinks(m.HostPath)
+		if err == nil && m.Selector != "" {
+			host, err = beneath(host, m.Selector)
+		}
 		if err != nil {
 			return err
 		}
@@ -419,6 +422,21 @@ func (l *layout) mount(_ int, m sandbox.Mount) error {
 		return &os.PathError{Op: "find", Path: "/" + strings.TrimPrefix(m.Selector, "/"), Err: unix.ENOENT}
 	}
 	return l.bind(dest, src, m.ReadOnly || m.Snapshot.Upper == "")
+}
+
+// beneath is a path below a directory that leads through no symlink. A process that
+// puts one there later is not kept from it, as no process is on this rung.
+func beneath(dir, path string) (string, error) {
+	root, err := os.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	f, err := sandbox.Beneath(int(root.Fd()), path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, path), f.Close()
 }
 
 // makeCwd makes the working directory if it is missing, owned by the user that the

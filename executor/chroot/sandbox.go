@@ -109,6 +109,9 @@ func check(spec *sandbox.Spec) error {
 	case len(spec.Devices) > 0:
 		return errors.New("run step: devices cannot be given to steps with --isolation=chroot")
 	}
+	if len(spec.NetworkAllow) > 0 {
+		return errors.New("run step: the hosts that a step talks to cannot be limited with --isolation=chroot")
+	}
 	switch spec.Network {
 	case dag.NetDefault, dag.NetNone, dag.NetHost:
 	default:

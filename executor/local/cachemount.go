@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 	fileowner "layered.build/builder/snapshot/owner"
@@ -29,7 +30,8 @@ const (
 // cache finds the directory of a cache mount, makes it if it is new, and holds its
 // lock until the process is gone: exclusively for "locked" and "private", shared
 // for "shared". A private one that is in use is passed over for another copy.
-func (m *mounter) cache(ctx context.Context, mount dag.Mount) (string, error) {
+func (m *mounter) cache(ctx context.Context, mount dag.Mount) (sandbox.Mount, error) {
+	out := sandbox.Mount{ReadOnly: mount.ReadOnly}
 	in := m.input(mount)
 	id := mount.ID
 	seed := mount.Input >= 0
@@ -43,13 +45,13 @@ func (m *mounter) cache(ctx context.Context, mount dag.Mount) (string, error) {
 	sum := sha256.Sum256([]byte(id))
 	base := filepath.Join(m.w.folder("mounts"), hex.EncodeToString(sum[:16]))
 	if err := os.MkdirAll(filepath.Dir(base), 0o711); err != nil {
-		return "", err
+		return out, err
 	}
 	dir, held := m.caches[base] // mounted twice: it must not wait for itself
 	if !held {
 		var err error
 		if dir, err = m.lockCache(ctx, base, mount.Sharing); err != nil {
-			return "", err
+			return out, err
 		}
 		if m.caches == nil {
 			m.caches = map[string]string{}
@@ -58,38 +60,32 @@ func (m *mounter) cache(ctx context.Context, mount dag.Mount) (string, error) {
 	}
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := m.newCache(ctx, mount, dir, seed, selector); err != nil {
-			return "", err
+			return out, err
 		}
 	} else if err != nil {
-		return "", err
+		return out, err
 	}
+	out.HostPath = dir
 	if seed || selector == "" {
-		return dir, nil
+		return out, nil
 	}
-	return inCache(dir, selector)
+	out.Selector = selector
+	return out, makeInCache(dir, selector)
 }
 
-// inCache returns a path inside a cache, which must not lead out of it: processes
-// may have put symlinks there.
-func inCache(dir, selector string) (string, error) {
-	at := dir
-	for part := range strings.SplitSeq(selector, "/") {
-		at = filepath.Join(at, part)
-		fi, err := os.Lstat(at)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err := os.Mkdir(at, 0o755); err != nil {
-				return "", err
-			}
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		if fi.Mode()&os.ModeSymlink != 0 {
-			return "", fmt.Errorf("source %q of the cache leads through a symlink: %w", selector, fs.ErrInvalid)
-		}
+// makeInCache makes a path inside a cache if it is missing. It must not lead out of
+// the cache: processes may have put symlinks there, also while this is done.
+func makeInCache(dir, selector string) error {
+	root, err := os.Open(dir)
+	if err != nil {
+		return err
 	}
-	return at, nil
+	defer root.Close()
+	f, err := sandbox.MakeBeneath(int(root.Fd()), selector, true, 0o755, nil)
+	if err != nil {
+		return fmt.Errorf("source %q of the cache: %w", selector, err)
+	}
+	return f.Close()
 }
 
 func (m *mounter) lockCache(ctx context.Context, base, sharing string) (string, error) {

@@ -78,8 +78,8 @@ func (m *mounter) one(ctx context.Context, mount dag.Mount) (_ sandbox.Mount, ok
 		sm, err := m.bind(ctx, mount)
 		return sm, true, err
 	case dag.MountCache:
-		p, err := m.cache(ctx, mount)
-		return sandbox.Mount{HostPath: p, ReadOnly: mount.ReadOnly}, true, err
+		sm, err := m.cache(ctx, mount)
+		return sm, true, err
 	case dag.MountTmpfs:
 		return sandbox.Mount{Tmpfs: &sandbox.Tmpfs{Size: mount.Size}}, true, nil
 	case dag.MountSecret:

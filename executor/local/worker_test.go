@@ -483,7 +483,7 @@ func TestCacheSharing(t *testing.T) {
 		defer cancel()
 		m := &mounter{w: s.worker, job: &executor.Job{}}
 		p, err := m.cache(ctx, dag.Mount{Type: dag.MountCache, Input: -1, ID: "c", Sharing: sharing})
-		return p, m.close, err
+		return p.HostPath, m.close, err
 	}
 	first, done, err := open("locked")
 	if err != nil {
@@ -513,7 +513,7 @@ func TestCacheSharing(t *testing.T) {
 	m := &mounter{w: s.worker, job: &executor.Job{}}
 	defer m.close()
 	if p, err := m.cache(t.Context(), dag.Mount{Input: -1, ID: "c", Selector: "out/x"}); err == nil {
-		t.Errorf("the source of a cache leads out of it: %s", p)
+		t.Errorf("the source of a cache leads out of it: %s/%s", p.HostPath, p.Selector)
 	}
 }
 

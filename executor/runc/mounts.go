@@ -27,14 +27,35 @@ func (r *run) mount(i int, m sandbox.Mount) error {
 		return r.tmpfs(dest, m.Tmpfs, attrs)
 	}
 	src := m.HostPath
-	if src == "" {
+	switch {
+	case src == "":
 		var err error
 		if src, err = r.snapshot(i, m); err != nil {
 			return fmt.Errorf("mount %s: %w", dest, err)
 		}
+	case m.Selector != "":
+		f, err := openBeneath(src, m.Selector)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", dest, err)
+		}
+		defer f.Close()
+		src = descriptorPath(f)
 	}
 	return r.root.bind(src, dest, attrs)
 }
+
+// openBeneath opens a path below a directory in this thread's mount namespace.
+func openBeneath(dir, path string) (*os.File, error) {
+	root, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return sandbox.Beneath(int(root.Fd()), path)
+}
+
+// descriptorPath is a path that leads to an open file, wherever it is now.
+func descriptorPath(f *os.File) string { return "/proc/thread-self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // snapshot attaches a snapshot aside and returns the path in it that is wanted.
 func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {

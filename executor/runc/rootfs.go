@@ -11,17 +11,22 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
 )
 
 // rootfs puts mounts into a root file system before the container exists.
 //
 // libcontainer would do it from inside, where it must expect the image's process
 // to change paths under its hands, with some 200 system calls a mount. Here
-// nothing else runs in the root yet, so that a path that was resolved stays so.
+// nothing else runs in the root yet, so that a path that was resolved stays so, but
+// for mounts that other containers have, too (see makeShared).
 type rootfs struct {
 	dir   string // where it is mounted
 	stubs *stubs
 	over  []string // mountpoints so far, resolved
+	// open are the mountpoints in other mounts.
+	open []*os.File
 	// userns: no device nodes can be made.
 	userns bool
 	// singleID: the only group that exists is root's.
@@ -30,48 +35,50 @@ type rootfs struct {
 
 // mountpoint resolves dest in the root and makes it if it is missing. What lies
 // in another mount is made there and stays; what lies in the root itself becomes
-// a stub.
-func (r *rootfs) mountpoint(dest string, dir bool) (string, error) {
-	path, err := securejoin.SecureJoin(r.dir, dest)
+// a stub. at is the open mountpoint in the first case, in which path is a name of
+// it that only serves to mount.
+func (r *rootfs) mountpoint(dest string, dir bool) (path string, at *os.File, err error) {
+	path, err = securejoin.SecureJoin(r.dir, dest)
 	if err != nil {
-		return "", fmt.Errorf("resolve mountpoint %s: %w", dest, err)
-	}
-	defer func() { r.over = append(r.over, path) }()
-	if _, err := os.Lstat(path); err == nil {
-		return path, nil
+		return "", nil, fmt.Errorf("resolve mountpoint %s: %w", dest, err)
 	}
 	if r.covered(path) {
-		err = makeIn(path, dir)
-	} else {
-		err = r.stubs.add(path, dir)
+		f, err := r.makeShared(path, dir, nil)
+		if err != nil {
+			return "", nil, fmt.Errorf("make mountpoint %s: %w", dest, err)
+		}
+		r.open = append(r.open, f)
+		r.over = append(r.over, path)
+		return descriptorPath(f), f, nil
 	}
+	r.over = append(r.over, path)
+	if _, err := os.Lstat(path); err == nil {
+		return path, nil, nil
+	}
+	if err := r.stubs.add(path, dir); err != nil {
+		return "", nil, fmt.Errorf("make mountpoint %s: %w", dest, err)
+	}
+	return path, nil, nil
+}
+
+// makeShared opens a path in another mount, and makes what of it is missing: it
+// stays. The mount may be a cache, which other processes change at the same time.
+func (r *rootfs) makeShared(path string, dir bool, own func(parent int, name string) error) (*os.File, error) {
+	root, err := os.Open(r.dir)
 	if err != nil {
-		return "", fmt.Errorf("make mountpoint %s: %w", dest, err)
+		return nil, err
 	}
-	return path, nil
+	defer root.Close()
+	return sandbox.MakeBeneath(int(root.Fd()), strings.TrimPrefix(path, r.dir), dir, 0o755, own)
 }
 
 func (r *rootfs) covered(path string) bool {
 	return slices.ContainsFunc(r.over, func(m string) bool { return strings.HasPrefix(path, m+"/") })
 }
 
-func makeIn(path string, dir bool) error {
-	if dir {
-		return os.MkdirAll(path, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
 // fs mounts a new file system.
 func (r *rootfs) fs(dest, fstype string, flags uintptr, data string) error {
-	path, err := r.mountpoint(dest, true)
+	path, _, err := r.mountpoint(dest, true)
 	if err != nil {
 		return err
 	}
@@ -87,11 +94,16 @@ func (r *rootfs) bind(src, dest string, attrs uint64) error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
-	path, err := r.mountpoint(dest, fi.IsDir())
+	path, at, err := r.mountpoint(dest, fi.IsDir())
 	if err != nil {
 		return err
 	}
-	if err := bindAt(src, path, attrs); err != nil {
+	if at != nil {
+		err = bindOn(src, at, attrs)
+	} else {
+		err = bindAt(src, path, attrs)
+	}
+	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
 	return nil
@@ -105,6 +117,26 @@ func bindAt(src, path string, attrs uint64) error {
 		return nil
 	}
 	return setAttrs(path, attrs)
+}
+
+// bindOn is bindAt for an open mountpoint. What is mounted there gets its attributes
+// before, since the mountpoint does not lead to it.
+func bindOn(src string, at *os.File, attrs uint64) error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return &os.PathError{Op: "clone mount", Path: src, Err: err}
+	}
+	defer unix.Close(tree)
+	if attrs != 0 {
+		err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs})
+	}
+	if err == nil {
+		err = unix.MoveMount(tree, "", int(at.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	}
+	if err != nil {
+		return &os.PathError{Op: "bind mount", Path: src, Err: err}
+	}
+	return nil
 }
 
 // setAttrs adds attributes (MOUNT_ATTR_*) to a mount and those below it.
@@ -141,7 +173,7 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 			return err
 		}
 	}
-	if _, err := r.mountpoint("/proc", true); err != nil {
+	if _, _, err := r.mountpoint("/proc", true); err != nil {
 		return err
 	}
 	if err := r.fs("/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
@@ -243,7 +275,7 @@ func bindDevice(path string, d specs.LinuxDevice) error {
 		}
 		return err
 	}
-	if err := makeIn(path, false); err != nil {
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return err
 	}
 	return bindAt(src, path, 0)
@@ -301,6 +333,9 @@ func containerMounts(root string, cgroup2 bool, cgroupRO string) []specs.Mount {
 
 // clean takes the stubs away.
 func (r *rootfs) clean() error {
+	for _, f := range r.open {
+		f.Close()
+	}
 	if len(r.stubs.made) == 0 {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/owner"
 )
 
 // run is one Run, on its private thread.
@@ -219,6 +220,13 @@ func (r *run) makeCwd() error {
 		return fmt.Errorf("resolve working directory: %w", err)
 	}
 	u := r.spec.User
+	if r.root.covered(path) {
+		f, err := r.root.makeShared(path, true, r.giveTo(u))
+		if err != nil {
+			return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
+		}
+		return f.Close()
+	}
 	if r.s.emulated {
 		return mkdirAllRecorded(path, u)
 	}
@@ -226,6 +234,16 @@ func (r *run) makeCwd() error {
 		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
 	}
 	return nil
+}
+
+// giveTo returns what gives a new directory to a user.
+func (r *run) giveTo(u sandbox.User) func(parent int, name string) error {
+	return func(parent int, name string) error {
+		if r.s.emulated {
+			return owner.Lchown(fmt.Sprintf("/proc/thread-self/fd/%d/%s", parent, name), u.UID, u.GID)
+		}
+		return unix.Fchownat(parent, name, int(u.UID), int(u.GID), unix.AT_SYMLINK_NOFOLLOW)
+	}
 }
 
 func cwd(spec *sandbox.Spec) string {

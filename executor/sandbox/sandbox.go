@@ -63,7 +63,9 @@ type User struct {
 // Mount is one further mount. Exactly one of HostPath, Snapshot and Tmpfs is set.
 type Mount struct {
 	Dest string // absolute inside the root; symlinks in it are resolved in the root
-	// HostPath is a file or directory of this machine, bind-mounted.
+	// HostPath is a file or directory of this machine, bind-mounted. With a Selector
+	// it is a directory that other processes may be changing: what is mounted is the
+	// path below it, in which symlinks are not followed.
 	HostPath string
 	// Snapshot is mounted; Selector is the path in it that appears at Dest.
 	Snapshot snapshot.Mount
