@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func makeTar(t *testing.T, hs ...tar.Header) []byte {
+func makeTar(t testing.TB, hs ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
