@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/pgzip"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -175,7 +176,8 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	_, err = io.CopyBuffer(zw, struct{ io.Reader }{tar}, make([]byte, 64<<10))
+	seen := &meter{w: io.Discard, report: ProgressOf(ctx), item: "compressing " + shortDigest(digest.Digest(l.DiffID)), total: layerSize(l)}
+	_, err = io.CopyBuffer(zw, io.TeeReader(tar, seen), make([]byte, 64<<10))
 	if toc, ok := zw.(*tocWriter); ok && err != nil {
 		toc.pw.CloseWithError(err) // what is there so far is no whole tar
 	}
@@ -188,6 +190,14 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 		desc.Annotations = toc.annotations
 	}
 	return desc, err
+}
+
+// layerSize is the length of a layer's tar, -1 if it is not known.
+func layerSize(l snapshot.Layer) int64 {
+	if l.Size > 0 {
+		return l.Size
+	}
+	return -1
 }
 
 // tolerantTee writes to main, and to side until that fails.

@@ -123,6 +123,15 @@ func WithProgress(ctx context.Context, p Progress) context.Context {
 	return context.WithValue(ctx, progressKey{}, p)
 }
 
+// ProgressOf returns what WithProgress put into a context, or a function that does
+// nothing.
+func ProgressOf(ctx context.Context) Progress {
+	if p, ok := ctx.Value(progressKey{}).(Progress); ok {
+		return p
+	}
+	return func(string, int64, int64) {}
+}
+
 // getBlob starts to read a blob at an offset.
 func getBlob(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	return getURL(ctx, s.client, s.url("/blobs/"+desc.Digest.String()), offset, desc.Size)

@@ -281,7 +281,11 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 		return nil
 	})
 	tee := &meter{w: pw, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
-	desc, err := p.c.compress(ctx, l, tee)
+	making := ctx
+	if p.opts.Progress != nil {
+		making = WithProgress(ctx, p.opts.Progress)
+	}
+	desc, err := p.c.compress(making, l, tee)
 	pw.CloseWithError(err)
 	group.Wait() //nolint:errcheck // never fails
 	if err != nil {

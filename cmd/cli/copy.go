@@ -291,7 +291,7 @@ func (c *copyJob) give(ctx context.Context, img *registry.Image) error {
 		return c.e.loadDocker(ctx, c.t, d, img, names)
 	}
 	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		return export.WriteDocker(ctx, c.t.sized(w, c.dst.path), c.e.client, export.Item{Image: img, Names: names})
+		return export.WriteDocker(registry.WithProgress(ctx, c.t.transfer), w, c.e.client, export.Item{Image: img, Names: names})
 	})
 }
 

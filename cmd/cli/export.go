@@ -156,14 +156,14 @@ func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 		return toFile(o.dest, j.app.std.Out, func(w io.Writer) error { return j.writeTar(ctx, t.sized(w, o.dest), o, images) })
 	case outLocal:
 		t.item("writing files to " + o.dest)
-		return j.writeLocal(ctx, o, images)
+		return j.writeLocal(ctx, t, o, images)
 	case outLoad:
 		return j.load(ctx, o, images[0].image, names)
 	case outDocker:
 		if o.usualForm() && !o.layout {
 			t.item("writing docker archive to " + o.dest)
 			return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-				return export.WriteDocker(ctx, t.sized(w, o.dest), j.engine.client, export.Item{Image: images[0].image, Names: names})
+				return export.WriteDocker(registry.WithProgress(ctx, t.transfer), w, j.engine.client, export.Item{Image: images[0].image, Names: names})
 			})
 		}
 	}
@@ -302,7 +302,7 @@ func (j *job) writeOCI(ctx context.Context, t *task, o output, images []*registr
 		return export.WriteOCIDir(ctx, o.dest, j.engine.client, item)
 	}
 	return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-		return export.WriteOCI(ctx, t.sized(w, o.dest), j.engine.client, item)
+		return export.WriteOCI(ctx, w, j.engine.client, item)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 
 // writeLocal writes the file systems into a directory. The files belong to the
 // caller; modes and times are the image's. What is there stays, unless mode=delete.
-func (j *job) writeLocal(ctx context.Context, o output, images []built) error {
+func (j *job) writeLocal(ctx context.Context, t *task, o output, images []built) error {
 	trees, err := j.trees(ctx, images)
 	if err != nil {
 		return err
@@ -39,8 +40,9 @@ func (j *job) writeLocal(ctx context.Context, o output, images []built) error {
 	}
 	defer root.Close()
 	targets := map[string]snapshot.Tree{}
+	shown := &sizedWriter{t: t, name: filepath.Base(o.dest)}
 	for _, t := range trees {
-		w := &dirWriter{root: root, tree: t, epoch: j.epochOf(o), prefix: ".", fresh: map[string]bool{}}
+		w := &dirWriter{root: root, tree: t, shown: shown, epoch: j.epochOf(o), prefix: ".", fresh: map[string]bool{}}
 		if split {
 			w.prefix = folder(t.platform)
 			targets[w.prefix] = t
@@ -103,6 +105,7 @@ type dirWriter struct {
 	tree   snapshot.Tree
 	prefix string
 	epoch  *time.Time
+	shown  *sizedWriter      // is told of all contents
 	dirs   []*snapshot.Entry // whose modes and times are set when all is in them
 	fresh  map[string]bool   // directories that were made now: nothing is in their way
 }
@@ -208,9 +211,12 @@ func (w *dirWriter) file(name string, e *snapshot.Entry) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(f, src)
+	n, err := io.Copy(f, src) // which the kernel may do
 	if err == nil && n != e.Size {
 		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		w.shown.add(n)
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
 		// What the caller may not set, or the file system does not know, is left

@@ -80,9 +80,13 @@ type sizedWriter struct {
 // Write implements io.Writer.
 func (s *sizedWriter) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
-	s.n += int64(n)
-	s.t.transfer(s.name, s.n, -1)
+	s.add(int64(n))
 	return n, err
+}
+
+func (s *sizedWriter) add(n int64) {
+	s.n += n
+	s.t.transfer(s.name, s.n, -1)
 }
 
 // fetchTask shows the layers that steps need and that are fetched for them. It

@@ -129,12 +129,38 @@ func (it *item) row(v *vertex, now time.Time, width int, color string) row {
 	}
 	name := it.name
 	switch {
-	case it.total > 0:
+	case it.total > 0 && it.finished():
 		name = fmt.Sprintf("%s %s / %s", it.name, size(it.current), size(it.total))
+	case it.total > 0:
+		name = fmt.Sprintf("%s %s%s / %s%s", it.name, it.bar(width), size(it.current), size(it.total), it.speed())
 	case it.total < 0:
-		name = fmt.Sprintf("%s %s", it.name, size(it.current))
+		name = fmt.Sprintf("%s %s%s", it.name, size(it.current), it.speed())
 	}
 	return timed(" => => ", name, max(0, now.Sub(it.start)), width, color)
+}
+
+// barWidth is how many columns a bar has, where there is room for one.
+const barWidth = 20
+
+// bar draws how much of an item is done.
+func (it *item) bar(width int) string {
+	if width < 4*barWidth-1 {
+		return ""
+	}
+	n := int(min(max(it.current, 0), it.total) * barWidth / it.total)
+	bar := strings.Repeat("=", n)
+	if n > 0 && n < barWidth {
+		bar = bar[:n-1] + ">"
+	}
+	return "[" + bar + strings.Repeat(" ", barWidth-n) + "] "
+}
+
+// speed is " 12MB/s".
+func (it *item) speed() string {
+	if r := it.rate(); r > 0 {
+		return " " + size(r) + "/s"
+	}
+	return ""
 }
 
 // timed is a row with its duration at the right edge.

@@ -22,7 +22,8 @@ type jsonEvent struct {
 	Data    string             `json:"data,omitempty"` // invalid UTF-8 is replaced
 	Item    string             `json:"item,omitempty"`
 	Current int64              `json:"current,omitempty"`
-	Total   int64              `json:"total,omitempty"`
+	Total   int64              `json:"total,omitempty"` // -1 where it is not known
+	Rate    int64              `json:"rate,omitempty"`  // bytes a second so far
 	Reason  string             `json:"reason,omitempty"`
 	Error   string             `json:"error,omitempty"`
 	Usage   *jsonUsage         `json:"usage,omitempty"`
@@ -63,16 +64,17 @@ func contacts(in []executor.Contact) []jsonContact {
 
 // jsonLines writes every event as one line.
 type jsonLines struct {
-	mu  sync.Mutex // guards enc and err
-	enc *json.Encoder
-	err error
+	mu    sync.Mutex // guards what follows
+	enc   *json.Encoder
+	err   error
+	items map[string]*item // under way, by task or step and name
 }
 
 // NewJSON returns a display that writes one JSON object a line for every event.
 func NewJSON(out io.Writer) Display {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	return &jsonLines{enc: enc}
+	return &jsonLines{enc: enc, items: map[string]*item{}}
 }
 
 var _ Display = (*jsonLines)(nil)
@@ -97,9 +99,26 @@ func (j *jsonLines) Observe(ev executor.Event) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if ev.Type == executor.EventProgress {
+		line.Rate = j.rate(string(line.Step)+ev.Task+" "+ev.Item, ev)
+	}
 	if err := j.enc.Encode(line); err != nil && j.err == nil {
 		j.err = err
 	}
+}
+
+// rate is that of an item so far.
+func (j *jsonLines) rate(key string, ev executor.Event) int64 {
+	it := j.items[key]
+	if it == nil {
+		it = &item{start: ev.Time, began: ev.Current}
+		j.items[key] = it
+	}
+	it.current, it.total, it.end = ev.Current, ev.Total, ev.Time
+	if it.finished() {
+		delete(j.items, key)
+	}
+	return it.rate()
 }
 
 // Close implements Display.

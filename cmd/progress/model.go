@@ -37,6 +37,7 @@ type vertex struct {
 type item struct {
 	name           string
 	current, total int64
+	began          int64 // current at the start: what was there already
 	start, end     time.Time
 	shown          time.Time // plain: when it was printed last
 }
@@ -44,6 +45,18 @@ type item struct {
 // finished reports whether the item is complete. An item without a size (total
 // 0) is an announcement that is complete at once.
 func (it *item) finished() bool { return it.total >= 0 && it.current >= it.total }
+
+// rate is how many bytes a second the item has made, 0 if that is not to be told yet.
+func (it *item) rate() int64 {
+	d := it.end.Sub(it.start)
+	if d < minRated || it.current <= it.began {
+		return 0
+	}
+	return int64(float64(it.current-it.began) / d.Seconds())
+}
+
+// minRated is for how long an item must have been under way to have a rate.
+const minRated = 200 * time.Millisecond
 
 // model is the state of a build as its events tell it. It is not safe for
 // concurrent use; the displays lock around it.
@@ -192,7 +205,7 @@ func (v *vertex) progress(ev executor.Event) *item {
 		}
 	}
 	if it == nil {
-		it = &item{name: ev.Item, start: ev.Time}
+		it = &item{name: ev.Item, start: ev.Time, began: ev.Current}
 		v.items = append(v.items, it)
 	}
 	it.current, it.total, it.end = ev.Current, ev.Total, ev.Time

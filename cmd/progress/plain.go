@@ -136,11 +136,11 @@ func (it *item) plainLine(now time.Time) []string {
 	case it.total == 0:
 		return []string{it.name + " done"}
 	case it.total < 0:
-		return []string{fmt.Sprintf("%s %s", it.name, size(it.current))}
+		return []string{fmt.Sprintf("%s %s%s", it.name, size(it.current), it.speed())}
 	case it.finished():
 		return []string{fmt.Sprintf("%s %s / %s %.1fs done", it.name, size(it.current), size(it.total), now.Sub(it.start).Seconds())}
 	}
-	return []string{fmt.Sprintf("%s %s / %s", it.name, size(it.current), size(it.total))}
+	return []string{fmt.Sprintf("%s %s / %s%s", it.name, size(it.current), size(it.total), it.speed())}
 }
 
 func size(n int64) string { return units.HumanSizeWithPrecision(float64(n), 4) }

@@ -185,3 +185,24 @@ func TestParseMode(t *testing.T) {
 		t.Errorf("empty mode: %v %v", m, err)
 	}
 }
+
+func TestRates(t *testing.T) {
+	var out bytes.Buffer
+	d := NewJSON(&out)
+	begin := time.Unix(0, 0)
+	for i, current := range []int64{1 << 20, 2 << 20, 3 << 20} { // the first MiB was there
+		d.Observe(executor.Event{Type: executor.EventProgress, Task: "pulling", Item: "a", Current: current, Total: 3 << 20, Time: begin.Add(time.Duration(i) * 500 * time.Millisecond)})
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `"rate":2097152`); n != 2 {
+		t.Errorf("%d events with a rate, want 2:\n%s", n, &out)
+	}
+	it := &item{name: "x", current: 50, total: 100, start: begin, end: begin.Add(time.Second)}
+	for width, want := range map[int]string{100: "[=========>          ] ", 60: ""} {
+		if got := it.bar(width); got != want {
+			t.Errorf("bar of %d columns: %q, want %q", width, got, want)
+		}
+	}
+}

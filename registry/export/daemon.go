@@ -273,7 +273,10 @@ func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, ha
 		}
 	}
 	go func() {
-		err := writeDocker(ctx, &progressWriter{w: pw, name: "sending archive", total: -1, progress: progress}, c, skip, it)
+		if progress != nil {
+			ctx = registry.WithProgress(ctx, progress)
+		}
+		err := writeDocker(ctx, pw, c, skip, it)
 		pw.CloseWithError(err)
 		done <- err
 	}()

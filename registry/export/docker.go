@@ -159,7 +159,8 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 		return err
 	}
 	defer r.Close()
-	return d.s.file(id+"/layer.tar", size, ctxReader{ctx, r})
+	seen := &progressWriter{w: io.Discard, name: digest.Digest(l.DiffID).Encoded()[:12], total: size, progress: registry.ProgressOf(ctx)}
+	return d.s.file(id+"/layer.tar", size, io.TeeReader(ctxReader{ctx, r}, seen))
 }
 
 // layerSize returns the length of a layer's tar. A stack from a record may be older

@@ -214,7 +214,8 @@ func copyBlob(ctx context.Context, s sink, c *registry.Client, desc ocispec.Desc
 	defer r.Close()
 	v := desc.Digest.Verifier()
 	path := "blobs/" + desc.Digest.Algorithm().String() + "/" + desc.Digest.Encoded()
-	if err := s.file(path, desc.Size, io.TeeReader(ctxReader{ctx, r}, v)); err != nil {
+	seen := &progressWriter{w: v, name: desc.Digest.Encoded()[:12], total: desc.Size, progress: registry.ProgressOf(ctx)}
+	if err := s.file(path, desc.Size, io.TeeReader(ctxReader{ctx, r}, seen)); err != nil {
 		return err
 	}
 	if !v.Verified() {
