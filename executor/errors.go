@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"layered.build/builder/planner/dag"
 )
@@ -15,8 +16,10 @@ type StepError struct {
 	Err  error
 	// ExitCode is that of the process, 0 if no process ran.
 	ExitCode int
-	// OOM says that the kernel killed a process for the step's memory limit.
+	// OOM says that a process was killed for the step's memory limit.
 	OOM bool
+	// Usage is what the step's processes used, nil if none ran.
+	Usage *Usage
 	// LogTail is the end of what the process wrote (both streams), whole lines.
 	LogTail []byte
 	// LogPath is a file with all that it wrote; "" if there is none.
@@ -28,6 +31,18 @@ func (e *StepError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
+
+// TimeoutError says that a step, or the build, took longer than it may.
+type TimeoutError struct {
+	After time.Duration
+	// What was ended: `process "make"`, "the build".
+	What string
+}
+
+// Error implements error.
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("%s was ended after %s, its time limit", e.What, e.After)
+}
 
 // ErrNotAllowed says that a step asks for a permission that nobody granted. The
 // error's text names it: "entitlement network.host is not allowed".

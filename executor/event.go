@@ -42,13 +42,23 @@ type Event struct {
 	// Reason says for EventCached which key hit, and for EventStarted why not.
 	Reason string
 	Err    error
-	Usage  *Usage // EventDone of a process
+	Usage  *Usage // EventDone and EventFailed of a process that ran
 }
 
-// Usage is what a process used.
+// Usage is what the processes of a step used together.
 type Usage struct {
-	CPU        time.Duration
-	PeakMemory int64 // bytes
+	// CPU is the time on CPUs, of which System in the kernel. Wall is how long it
+	// took.
+	CPU, System, Wall time.Duration
+	PeakMemory        int64 // bytes
+	// ReadBytes and WriteBytes went from and to storage.
+	ReadBytes, WriteBytes int64
+	// RxBytes and TxBytes went through the step's network interface; HostNetwork
+	// says that it had none of its own, so that nothing was counted.
+	RxBytes, TxBytes int64
+	HostNetwork      bool
+	// Processes is how many were seen at once.
+	Processes int
 	// Contacts are what the process talked to over a network of its own.
 	Contacts []Contact
 }

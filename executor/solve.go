@@ -313,7 +313,7 @@ func (r *run) fail(ctx context.Context, n *node, err error) error {
 		se = &StepError{Err: err}
 	}
 	se.Step = n.step
-	r.finish(n, Event{Type: EventFailed, Err: se})
+	r.finish(n, Event{Type: EventFailed, Err: se, Usage: se.Usage})
 	return se
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -54,6 +55,7 @@ type job struct {
 	call    call
 	dirs    *source.Contexts
 	ahead   *ahead
+	stats   stats
 	remote  *source.Remote
 	// endAgent ends the ssh agent that git is given, if there is one.
 	endAgent func() error
@@ -96,6 +98,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	}
 	made, err := j.run(ctx)
 	err = errors.Join(err, j.display.Close())
+	if f.total.stats && mode != progress.JSON {
+		err = errors.Join(err, j.stats.print(a.std.Err))
+	}
 	j.warn(mode, err)
 	if err != nil {
 		return j.explain(err)
@@ -172,18 +177,31 @@ func (j *job) Close() error {
 
 // run plans, solves, and writes the outputs.
 func (j *job) run(ctx context.Context) (*product, error) {
+	total, err := j.flags.total.limits()
+	if err != nil {
+		return nil, err
+	}
+	total.Parent = j.flags.limits.cgroupParent
+	if d := j.flags.total.timeout; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, &executor.TimeoutError{After: d, What: "the build"})
+		defer cancel()
+	}
 	// Both take some milliseconds; planning mostly waits for registries.
 	var group errgroup.Group
 	group.Go(func() error {
-		if err := j.engine.openSandbox(ctx); err != nil {
+		if err := j.engine.openSandbox(total); err != nil {
 			return err
 		}
 		j.engine.reclaim(ctx, j.app.std.Err)
 		j.app.autoCollect(ctx, j.engine) // of a disk that is full already
 		return nil
 	})
-	err := j.makePlan(ctx)
+	err = j.makePlan(ctx)
 	if err = errors.Join(err, group.Wait()); err != nil {
+		return nil, err
+	}
+	if err := j.noteLimits(); err != nil {
 		return nil, err
 	}
 	j.newSolver()
@@ -193,6 +211,26 @@ func (j *job) run(ctx context.Context) (*product, error) {
 		return nil, errors.Join(err, j.keepFinished(ctx, err))
 	}
 	return j.export(ctx, results)
+}
+
+// noteLimits tells which limits cannot be kept as they are asked for.
+func (j *job) noteLimits() error {
+	limits, err := j.flags.limits.limits()
+	if err != nil {
+		return err
+	}
+	ulimits, err := j.flags.limits.ulimits()
+	if err != nil {
+		return err
+	}
+	total, err := j.flags.total.limits()
+	if err != nil {
+		return err
+	}
+	for _, n := range j.engine.limitNotes(limits, total, ulimits) {
+		j.display.Observe(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(n)})
+	}
+	return nil
 }
 
 // makePlan parses the Dockerfile and plans what is to be done.
@@ -259,6 +297,7 @@ func (j *job) newSolver() {
 // observe tells an event of a step to all that want to know.
 func (j *job) observe(ev executor.Event) {
 	j.display.Observe(ev)
+	j.stats.observe(ev)
 	j.ahead.observe(ev)
 }
 

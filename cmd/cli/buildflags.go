@@ -38,6 +38,7 @@ type buildFlags struct {
 	jobs          int
 	verify        bool
 	limits        limitFlags
+	total         totalFlags
 	contexts      contextFlags
 	refused       refusedFlags
 	lang          langFlags
@@ -69,6 +70,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
 	registerIsolation(fs)
 	f.limits.register(fs)
+	f.total.register(fs)
 	f.lang.register(fs)
 	f.contexts.register(fs)
 	f.refused.register(fs)

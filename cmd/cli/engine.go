@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc"
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -114,8 +115,8 @@ func (e *engine) open(a *app) error {
 }
 
 // openSandbox prepares running processes, and removes what killed processes
-// left.
-func (e *engine) openSandbox(ctx context.Context) error {
+// left. All processes together stay within a limit.
+func (e *engine) openSandbox(total dag.Limits) error {
 	if err := os.MkdirAll(e.path("sandbox"), 0o700); err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
@@ -123,7 +124,7 @@ func (e *engine) openSandbox(ctx context.Context) error {
 	if e.isolation == rootless.Chroot {
 		open = openChroot
 	}
-	sb, err := open(e.path("sandbox"))
+	sb, err := open(e.path("sandbox"), total)
 	if err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
@@ -131,9 +132,33 @@ func (e *engine) openSandbox(ctx context.Context) error {
 	return nil
 }
 
-func openRunc(dir string) (processes, error) { return runc.New(runc.Options{StateDir: dir}) }
+func openRunc(dir string, total dag.Limits) (processes, error) {
+	return runc.New(runc.Options{StateDir: dir, Total: total})
+}
 
-func openChroot(dir string) (processes, error) { return chroot.New(chroot.Options{StateDir: dir}) }
+func openChroot(dir string, _ dag.Limits) (processes, error) {
+	return chroot.New(chroot.Options{StateDir: dir})
+}
+
+// limitNotes says which limits cannot be kept as they are asked for.
+func (e *engine) limitNotes(l, total dag.Limits, ulimits []dag.Ulimit) []string {
+	if n, ok := e.sandbox.(interface {
+		LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string
+	}); ok {
+		return n.LimitNotes(l, ulimits)
+	}
+	var out []string
+	if total.Memory > 0 || total.CPUs > 0 {
+		out = append(out, "limits: those of the build have no effect with this isolation")
+	}
+	if l.Memory > 0 {
+		out = append(out, "limits: without cgroups only the data of each process is limited")
+	}
+	if l.CPUs > 0 || l.CPUQuota > 0 || l.CPUShares > 0 || l.IO != nil {
+		out = append(out, "limits: those of CPU time and devices have no effect with this isolation")
+	}
+	return out
+}
 
 // reclaim removes what killed processes left. What cannot be removed is told and
 // does not stop the work: the next start tries again.

@@ -81,6 +81,7 @@ func exitCode(err error) int {
 		usage *usageError
 		step  *executor.StepError
 		file  *parser.Error
+		late  *executor.TimeoutError
 	)
 	switch {
 	case err == nil:
@@ -91,6 +92,8 @@ func exitCode(err error) int {
 		return exit.code
 	case isInfra(err):
 		return ExitInfra
+	case errors.As(err, &late):
+		return ExitBuild
 	case errors.As(err, &usage), errors.As(err, &file), isRemoteMistake(err):
 		return ExitUser
 	case errors.As(err, &step):

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	units "github.com/docker/go-units"
 	"github.com/spf13/pflag"
@@ -15,6 +16,7 @@ import (
 // limitFlags are the resource limits of build and run.
 type limitFlags struct {
 	memory, memorySwap     string
+	reservation            string
 	cpus                   float64
 	cpuShares, cpuPeriod   int64
 	cpuQuota               int64
@@ -23,11 +25,14 @@ type limitFlags struct {
 	cgroupParent           string
 	shmSize                string
 	ulimit                 []string
+	timeout                time.Duration
+	io                     ioFlags
 }
 
 func (l *limitFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&l.memory, "memory", "m", "", "memory limit of a process's container (512m, 2g)")
 	fs.StringVar(&l.memorySwap, "memory-swap", "", "memory plus swap; -1 is unlimited swap")
+	fs.StringVar(&l.reservation, "memory-reservation", "", "memory that the machine, when it lacks some, leaves to a process's container")
 	fs.Float64Var(&l.cpus, "cpus", 0, "how many CPUs may be used (1.5)")
 	fs.Int64VarP(&l.cpuShares, "cpu-shares", "c", 0, "relative weight of CPU time")
 	fs.Int64Var(&l.cpuPeriod, "cpu-period", 0, "length of a CFS period in microseconds")
@@ -38,15 +43,48 @@ func (l *limitFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&l.cgroupParent, "cgroup-parent", "", "the cgroup below which those of the processes are made")
 	fs.StringVar(&l.shmSize, "shm-size", "", "size of /dev/shm (default 64m)")
 	fs.StringArrayVar(&l.ulimit, "ulimit", nil, "resource limit, NAME=SOFT[:HARD]")
+	fs.DurationVar(&l.timeout, "timeout", 0, "how long a process may take (90s, 15m)")
+	l.io.register(fs)
+}
+
+// totalFlags limit a build as a whole.
+type totalFlags struct {
+	memory  string
+	cpus    float64
+	timeout time.Duration
+	stats   bool
+}
+
+func (t *totalFlags) register(fs *pflag.FlagSet) {
+	fs.StringVar(&t.memory, "build-memory", "", "memory limit of all processes of the build together")
+	fs.Float64Var(&t.cpus, "build-cpus", 0, "how many CPUs all processes of the build may use together")
+	fs.DurationVar(&t.timeout, "build-timeout", 0, "how long the build may take")
+	fs.BoolVar(&t.stats, "stats", false, "print what each process used: CPU time, memory, IO, network")
+}
+
+func (t *totalFlags) limits() (dag.Limits, error) {
+	out := dag.Limits{CPUs: t.cpus}
+	if t.cpus < 0 || math.IsNaN(t.cpus) {
+		return out, usagef("--build-cpus %v: want a positive number", t.cpus)
+	}
+	if t.timeout < 0 {
+		return out, usagef("--build-timeout %s: want a positive duration", t.timeout)
+	}
+	var err error
+	out.Memory, err = bytesFlag("--build-memory", t.memory)
+	return out, err
 }
 
 func (l *limitFlags) limits() (dag.Limits, error) {
 	out := dag.Limits{
 		CPUs: l.cpus, CPUQuota: l.cpuQuota, CpusetCPUs: l.cpusetCPUs, CpusetMems: l.cpusetMems,
-		Pids: max(0, l.pids), Parent: l.cgroupParent,
+		Pids: max(0, l.pids), Parent: l.cgroupParent, Timeout: l.timeout,
 	}
 	if strings.Contains(l.cgroupParent, ":") || slices.Contains(strings.Split(l.cgroupParent, "/"), "..") {
 		return out, usagef("--cgroup-parent %s: want a path below /sys/fs/cgroup", l.cgroupParent).hint("a slice of systemd is its path too: system.slice")
+	}
+	if l.timeout < 0 {
+		return out, usagef("--timeout %s: want a positive duration", l.timeout)
 	}
 	for _, n := range []struct {
 		flag  string
@@ -66,6 +104,15 @@ func (l *limitFlags) limits() (dag.Limits, error) {
 	}
 	var err error
 	if out.Memory, err = bytesFlag("--memory", l.memory); err != nil {
+		return out, err
+	}
+	if out.MemoryReservation, err = bytesFlag("--memory-reservation", l.reservation); err != nil {
+		return out, err
+	}
+	if out.Memory > 0 && out.MemoryReservation > out.Memory {
+		return out, usagef("--memory-reservation must not be more than --memory")
+	}
+	if out.IO, err = l.io.limits(); err != nil {
 		return out, err
 	}
 	if l.memorySwap == "-1" {

@@ -177,7 +177,11 @@ func hints(err error, step *executor.StepError) []string {
 		out = append(out, fmt.Sprintf("give it with --ssh %s (the agent of $SSH_AUTH_SOCK) or --ssh %s=KEYFILE", agent.ID, agent.ID))
 	}
 	if step.OOM {
-		out = append(out, "the step ran out of memory; raise --memory")
+		out = append(out, "the step ran out of memory; raise --memory (or --build-memory)")
+	}
+	var late *executor.TimeoutError
+	if errors.As(step, &late) {
+		out = append(out, "a step may take longer with --timeout")
 	}
 	if step.LogPath != "" {
 		out = append(out, "the full log is in "+step.LogPath)

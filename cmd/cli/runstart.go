@@ -7,14 +7,21 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
 // start runs the process, and keeps what it changed.
 func (a *app) start(ctx context.Context, e *engine, f *runFlags, spec *sandbox.Spec, rec *runRecord) (err error) {
-	if err := e.openSandbox(ctx); err != nil {
+	if err := e.openSandbox(dag.Limits{}); err != nil {
 		return err
+	}
+	for _, n := range e.limitNotes(spec.Limits, dag.Limits{}, spec.Ulimits) {
+		fmt.Fprintln(a.std.Err, "WARN:", n)
 	}
 	e.reclaim(ctx, a.std.Err)
 	r, err := e.newRun(rec)
@@ -114,6 +121,13 @@ func (a *app) attach(ctx context.Context, e *engine, f *runFlags, spec *sandbox.
 		spec.Stdin = a.std.In
 	}
 	spec.Stdout, spec.Stderr = a.std.Out, a.std.Err
+	if d := spec.Limits.Timeout; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, &exitError{
+			code: 128 + int(unix.SIGKILL), err: &executor.TimeoutError{After: d, What: "the process"},
+		})
+		defer cancel()
+	}
 	if !f.tty {
 		return e.sandbox.Run(ctx, spec)
 	}

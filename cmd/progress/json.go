@@ -30,8 +30,15 @@ type jsonEvent struct {
 }
 
 type jsonUsage struct {
-	CPUSeconds float64 `json:"cpuSeconds"`
-	PeakMemory int64   `json:"peakMemory"`
+	CPUSeconds    float64 `json:"cpuSeconds"`
+	SystemSeconds float64 `json:"systemSeconds"`
+	WallSeconds   float64 `json:"wallSeconds"`
+	PeakMemory    int64   `json:"peakMemory"`
+	ReadBytes     int64   `json:"readBytes"`
+	WriteBytes    int64   `json:"writeBytes"`
+	RxBytes       *int64  `json:"rxBytes,omitempty"` // absent with the host's network
+	TxBytes       *int64  `json:"txBytes,omitempty"`
+	Processes     int     `json:"processes"`
 	// Contacts are what the process talked to, if it had a network of its own.
 	Contacts []jsonContact `json:"contacts,omitempty"`
 }
@@ -58,6 +65,18 @@ func contacts(in []executor.Contact) []jsonContact {
 			j.Address = c.Addr.Addr().String()
 		}
 		out = append(out, j)
+	}
+	return out
+}
+
+func usageOf(u *executor.Usage) *jsonUsage {
+	out := &jsonUsage{
+		CPUSeconds: u.CPU.Seconds(), SystemSeconds: u.System.Seconds(), WallSeconds: u.Wall.Seconds(),
+		PeakMemory: u.PeakMemory, ReadBytes: u.ReadBytes, WriteBytes: u.WriteBytes, Processes: u.Processes,
+		Contacts: contacts(u.Contacts),
+	}
+	if !u.HostNetwork {
+		out.RxBytes, out.TxBytes = &u.RxBytes, &u.TxBytes
 	}
 	return out
 }
@@ -95,7 +114,7 @@ func (j *jsonLines) Observe(ev executor.Event) {
 		line.Error = ev.Err.Error()
 	}
 	if ev.Usage != nil {
-		line.Usage = &jsonUsage{CPUSeconds: ev.Usage.CPU.Seconds(), PeakMemory: ev.Usage.PeakMemory, Contacts: contacts(ev.Usage.Contacts)}
+		line.Usage = usageOf(ev.Usage)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

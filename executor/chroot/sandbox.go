@@ -157,7 +157,7 @@ func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
 	if out.Error != "" {
 		return sandbox.Exit{}, fmt.Errorf("run step: %s", out.Error)
 	}
-	return sandbox.Exit{Code: out.Code, CPUNanos: out.CPUNanos, PeakMemory: out.Memory}, ioErr
+	return sandbox.Exit{Code: out.Code, Usage: sandbox.Usage{CPUNanos: out.CPUNanos, PeakMemory: out.Memory, Processes: 1}}, ioErr
 }
 
 func closeAll(files ...*os.File) {

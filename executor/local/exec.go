@@ -41,7 +41,7 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 		return nil, err
 	}
 	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
-	exit, err := w.runProcess(ctx, job, op, spec, guard)
+	usage, err := w.runProcess(ctx, job, op, spec, guard)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	return &executor.Outcome{
 		Passing: guard.found() != nil,
 		Result:  executor.Result{Stack: append(slices.Clone(root.Stack), l)},
-		Usage:   &executor.Usage{CPU: time.Duration(exit.CPUNanos), PeakMemory: exit.PeakMemory, Contacts: guard.contacts(exit.Contacts)},
+		Usage:   usage,
 	}, nil
 }
 
@@ -154,42 +154,44 @@ func (w *Worker) secret(ctx context.Context, id string, required bool) (value []
 	return nil, false, nil
 }
 
-// runProcess mounts what the process sees, runs it, and judges its exit code.
-func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec, g *guard) (_ sandbox.Exit, err error) {
+// runProcess mounts what the process sees, runs it, and judges how it ended.
+func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec, g *guard) (_ *executor.Usage, err error) {
 	mounts := &mounter{w: w, job: job, guard: g}
 	defer func() { err = errors.Join(err, mounts.close()) }()
 	if err := mounts.add(ctx, op, spec); err != nil {
-		return sandbox.Exit{}, err
+		return nil, err
 	}
 	out, err := w.newLog(spec.ID, job)
 	if err != nil {
-		return sandbox.Exit{}, err
+		return nil, err
 	}
 	hide := &masks{g: g}
 	spec.Stdout, spec.Stderr = hide.wrap(out.stream(1)), hide.wrap(out.stream(2))
 	if len(op.NetworkAllow) > 0 {
 		spec.Denied = tellDenied(hide.wrap(out.stream(2)))
 	}
-	exit, err := w.o.Sandbox.Run(ctx, spec)
+	begin := time.Now()
+	exit, err := w.timed(ctx, spec)
+	usage := usageOf(exit, time.Since(begin))
+	usage.Contacts = g.contacts(exit.Contacts)
 	if cerr := errors.Join(hide.close(), out.close()); err == nil {
 		err = cerr
 	}
+	failure, err := judge(op, spec.Limits, exit, err)
 	if err != nil {
-		return exit, err
+		return nil, err
 	}
-	if exit.Code == 0 {
+	if failure == nil {
 		if err := hide.leaks(); err != nil {
-			return exit, &executor.StepError{Err: err, LogTail: out.lastLines(), LogPath: out.path}
+			failure = &executor.StepError{Err: err}
 		}
-		return exit, nil
 	}
-	msg := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(op.Args, " "), exit.Code)
-	if exit.OOM {
-		msg += ": out of memory" + limitText(job.Step.Meta.Limits.Memory)
+	if failure == nil {
+		warnOfLimits(job, spec.Limits, exit)
+		return usage, nil
 	}
-	return exit, &executor.StepError{
-		Err: errors.New(msg), ExitCode: exit.Code, OOM: exit.OOM, LogTail: out.lastLines(), LogPath: out.path,
-	}
+	failure.LogTail, failure.LogPath, failure.Usage = out.lastLines(), out.path, usage
+	return usage, failure
 }
 
 // leakOnly is the secret that an error is about, if it is about one: what was being
@@ -216,16 +218,6 @@ func tellDenied(log io.Writer) func(executor.Contact) {
 		defer mu.Unlock()
 		fmt.Fprintf(log, "[network] %s is not among the hosts of --network-allow\n", c.Host())
 	}
-}
-
-func limitText(bytes int64) string {
-	switch {
-	case bytes == 0:
-		return ""
-	case bytes%(1<<20) == 0:
-		return fmt.Sprintf(" (the limit is %d MiB)", bytes>>20)
-	}
-	return fmt.Sprintf(" (the limit is %d bytes)", bytes)
 }
 
 // newID returns a name that is unique on the machine.

@@ -311,14 +311,17 @@ func TestProcess(t *testing.T) {
 	s.sandbox.run = map[string]func(context.Context, *sandbox.Spec) (sandbox.Exit, error){
 		"touch": func(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
 			io.WriteString(spec.Stdout, "hello\n")
-			return sandbox.Exit{CPUNanos: 7}, os.WriteFile(filepath.Join(spec.Root.Upper, "made"), []byte("m"), 0o644)
+			return sandbox.Exit{Usage: sandbox.Usage{CPUNanos: 7}}, os.WriteFile(filepath.Join(spec.Root.Upper, "made"), []byte("m"), 0o644)
 		},
 		"fail": func(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
 			for i := range 5000 {
 				fmt.Fprintf(spec.Stdout, "line %d\n", i)
 			}
 			io.WriteString(spec.Stderr, "the end\n")
-			return sandbox.Exit{Code: 137, OOM: true}, nil
+			return sandbox.Exit{
+				Code: 137, OOM: true, Victim: &sandbox.Victim{Name: "cc1", PID: 7, Limit: 64 << 20}, PidsHit: 1,
+				Usage: sandbox.Usage{PeakMemory: 63<<20 + 1<<19},
+			}, nil
 		},
 	}
 	res := s.solve(t, runStep("touch", scratchStep()))
@@ -334,13 +337,14 @@ func TestProcess(t *testing.T) {
 	}
 
 	failing := runStep("fail", scratchStep())
-	failing.Meta.Limits.Memory = 64 << 20
+	failing.Meta.Limits.Memory, failing.Meta.Limits.Pids = 64<<20, 9
 	_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: failing}})
 	var se *executor.StepError
 	if !errors.As(err, &se) {
 		t.Fatal(err)
 	}
-	want := `process "fail" did not complete successfully: exit code: 137: out of memory (the limit is 64 MiB)`
+	want := `process "fail" did not complete successfully: exit code: 137: ` +
+		"out of memory: cc1 (process 7) was killed at the limit of 64 MiB; the peak was 63.5 MiB: the limit of 9 processes was reached"
 	if err.Error() != want || se.ExitCode != 137 || !se.OOM {
 		t.Errorf("error %v", err)
 	}

@@ -37,16 +37,22 @@ type cgroupSet struct {
 	unified    bool // cgroup v2 only
 	namespaced bool // containers get a cgroup namespace
 	swap       bool // swap can be limited
+	writable   bool // v2: containers can get cgroups
 	prefix     string
 	own        map[string]string // v1: directory of this process's cgroup, by hierarchy
 
 	mu      sync.Mutex // guards devices
 	devices string     // v1: the cgroup with the default device rules
+
+	delegated func() []string // v2: the controllers of containers' cgroups
+	total     *total          // what limits all containers together; nil: nothing
 }
 
 // cgroup is one container's.
 type cgroup struct {
 	set     *cgroupSet
+	id      string          // of the container
+	name    string          // of its directories
 	manager cgroups.Manager // v1, with limits
 	res     *cgroups.Resources
 	paths   map[string]string // where the container's processes are, by hierarchy
@@ -65,11 +71,15 @@ func newCgroupSet() (*cgroupSet, error) {
 		return nil, err
 	}
 	c := &cgroupSet{prefix: fmt.Sprintf("%d-%d-", os.Getpid(), start), unified: cgroups.IsCgroup2UnifiedMode()}
+	c.delegated = sync.OnceValue(c.findControllers)
 	if c.unified {
 		_, err := os.Stat("/proc/self/ns/cgroup")
 		c.namespaced = err == nil
 		if own, err := cgroups.ParseCgroupFile("/proc/self/cgroup"); err == nil {
 			c.swap = cgroups.PathExists(filepath.Join(cgroupRoot, own[""], "memory.swap.max"))
+		}
+		if parents := c.parents(); len(parents) > 0 {
+			c.writable = os.MkdirAll(parents[0], 0o755) == nil && unix.Access(parents[0], unix.W_OK) == nil
 		}
 		return c, nil
 	}
@@ -123,8 +133,12 @@ func startTime(pid int) (uint64, error) {
 // prepare makes the cgroups of a container. It must not be called on a private
 // thread. libcontainer's own part of cfg is taken out on v1.
 func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, error) {
-	g := &cgroup{set: c, paths: map[string]string{}}
+	g := &cgroup{set: c, id: spec.ID, name: c.prefix + spec.ID, paths: map[string]string{}}
+	if err := c.total.make(); err != nil {
+		return nil, err
+	}
 	if spec.Limits.Parent != "" {
+		g.name = ownPrefix + g.name
 		if err := c.reclaimBelow(spec.Limits.Parent); err != nil {
 			return nil, err
 		}
@@ -142,10 +156,10 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 			return nil, err
 		}
 	}
-	if spec.Limits == (dag.Limits{}) {
+	if len(c.wanted(spec.Limits)) == 0 {
 		return g, nil
 	}
-	if err := g.limit(spec, &res); err != nil {
+	if err := g.limit(spec.Limits, &res); err != nil {
 		return nil, errors.Join(fmt.Errorf("apply resource limits: %w", err), g.remove())
 	}
 	return g, nil
@@ -196,27 +210,14 @@ func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
 
 // limit makes cgroups in the hierarchies that the limits need. The limits are set
 // later, by enforce.
-func (g *cgroup) limit(spec *sandbox.Spec, res *cgroups.Resources) error {
-	l := spec.Limits
+func (g *cgroup) limit(l dag.Limits, res *cgroups.Resources) error {
 	paths := map[string]string{}
-	hierarchies := map[string]bool{
-		"memory": l.Memory != 0 || l.MemorySwap != 0,
-		"cpu":    l.CPUs != 0 || l.CPUQuota != 0 || l.CPUPeriod != 0 || l.CPUShares != 0,
-		"cpuset": l.CpusetCPUs != "" || l.CpusetMems != "",
-		"pids":   l.Pids != 0,
-	}
-	if l.Parent != "" {
-		for _, name := range g.set.limiting() {
-			hierarchies[name] = true
-		}
-	}
-	for name, wanted := range hierarchies {
-		if !wanted {
-			continue
-		}
-		dir, ok := g.set.place(name, l.Parent, spec.ID)
+	for _, name := range g.set.wanted(l) {
+		dir, ok := g.set.total.child(name, g.name)
 		if !ok {
-			return fmt.Errorf("this machine has no %s cgroup", name)
+			if dir, ok = g.set.place(name, l.Parent, g.id); !ok {
+				return fmt.Errorf("this machine has no %s cgroup", name)
+			}
 		}
 		paths[name], g.paths[name] = dir, dir
 	}
@@ -262,30 +263,10 @@ func (g *cgroup) enforce() error {
 	return nil
 }
 
-// account adds what the cgroup counted to a process's own figures.
-func (g *cgroup) account(e *sandbox.Exit) {
-	switch {
-	case g.unified != "":
-		e.OOM = counter(g.unified, "memory.events", "oom_kill") > 0
-		e.CPUNanos = max(e.CPUNanos, 1000*counter(g.unified, "cpu.stat", "usage_usec"))
-		e.PeakMemory = max(e.PeakMemory, counter(g.unified, "memory.peak", ""))
-	case g.manager != nil && g.paths["memory"] != "":
-		dir := g.paths["memory"]
-		e.OOM = counter(dir, "memory.oom_control", "oom_kill") > 0
-		if peak := counter(dir, "memory.max_usage_in_bytes", ""); peak > 0 {
-			e.PeakMemory = peak
-		}
-	}
-}
-
 // counter reads a number from a cgroup's file: of the line that begins with key,
 // or of the only line; 0 if there is none.
 func counter(dir, file, key string) int64 {
-	s, err := cgroups.ReadFile(dir, file)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(s) {
+	for line := range strings.Lines(readCgroup(dir, file)) {
 		f := strings.Fields(line)
 		if key != "" && (len(f) != 2 || f[0] != key) || len(f) == 0 {
 			continue
@@ -294,6 +275,15 @@ func counter(dir, file, key string) int64 {
 		return n
 	}
 	return 0
+}
+
+// readCgroup reads a cgroup's file, "" if there is none.
+func readCgroup(dir, file string) string {
+	s, err := cgroups.ReadFile(dir, file)
+	if err != nil {
+		return ""
+	}
+	return s
 }
 
 // remove deletes the container's cgroups. It must not be called on a private

@@ -31,6 +31,9 @@ func (c *cgroupSet) place(hierarchy, parent, id string) (dir string, ok bool) {
 // unifiedPath is a container's cgroup on v2 in libcontainer's form: below this
 // process's own, or an absolute path.
 func (c *cgroupSet) unifiedPath(parent, id string) string {
+	if c.total != nil {
+		return filepath.Join(c.total.unifiedPath(), c.prefix+id)
+	}
 	if parent == "" {
 		return filepath.Join(cgroupParent, c.prefix+id)
 	}

@@ -41,7 +41,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		},
 	}
 	rs.Linux.Resources.Devices = append(rs.Linux.Resources.Devices, deviceRulesOf(spec.Devices)...)
-	if s.cgroups.unified {
+	if s.cgroups.unified && s.cgroups.writable {
 		rs.Linux.CgroupsPath = s.cgroups.unifiedPath(spec.Limits.Parent, spec.ID)
 	}
 	if !insecure {
@@ -53,7 +53,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		Spec:       rs,
 		// On v1 the cgroups are ours: libcontainer finds them read-only, and
 		// takes that as it does for users without rights to them.
-		RootlessCgroups: !s.cgroups.unified,
+		RootlessCgroups: !s.cgroups.unified || !s.cgroups.writable,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure container: %w", err)
@@ -113,22 +113,32 @@ func shmSize(spec *sandbox.Spec) int64 {
 // rlimits clamps to the hard limits of this process where it has no
 // CAP_SYS_RESOURCE, since raising them would fail.
 func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
-	mayRaise := hasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace() // the kernel asks for the machine's
 	var out []configs.Rlimit
 	for _, u := range ulimits {
 		id, ok := rlimitNumbers()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("unknown ulimit %q", u.Name)
 		}
-		soft, hard := uint64(u.Soft), uint64(u.Hard) // -1 is RLIM_INFINITY
-		var cur unix.Rlimit
-		if err := unix.Getrlimit(id, &cur); err != nil {
-			return nil, fmt.Errorf("read limit %q: %w", u.Name, err)
-		}
-		if hard > cur.Max && !mayRaise {
-			hard = cur.Max
-		}
-		out = append(out, configs.Rlimit{Type: id, Soft: min(soft, hard), Hard: hard})
+		hard, _ := clampUlimit(u)
+		out = append(out, configs.Rlimit{Type: id, Soft: min(uint64(u.Soft), hard), Hard: hard})
 	}
 	return out, nil
+}
+
+// mayRaiseLimits asks for the capability in the machine's user namespace, as the
+// kernel does.
+func mayRaiseLimits() bool {
+	return hasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace()
+}
+
+// clampUlimit returns the hard limit that can be set, and whether it is less than
+// what is asked for. -1 is RLIM_INFINITY.
+func clampUlimit(u dag.Ulimit) (hard uint64, clamped bool) {
+	hard = uint64(u.Hard)
+	var cur unix.Rlimit
+	id, ok := rlimitNumbers()[u.Name]
+	if !ok || unix.Getrlimit(id, &cur) != nil || hard <= cur.Max || mayRaiseLimits() {
+		return hard, false
+	}
+	return cur.Max, true
 }

@@ -16,7 +16,7 @@ type deviceRules = []*devices.Rule
 // limited here.
 func resources(l dag.Limits, insecure, swap bool) *specs.LinuxResources {
 	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: insecure, Access: "rwm"}}}
-	if l.Memory != 0 || l.MemorySwap != 0 {
+	if limitsOf(l, "memory") {
 		r.Memory = memory(l, swap)
 	}
 	quota, period := l.CPUQuota, l.CPUPeriod
@@ -39,7 +39,31 @@ func resources(l dag.Limits, insecure, swap bool) *specs.LinuxResources {
 	if l.Pids > 0 {
 		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
 	}
+	if l.IO != nil {
+		r.BlockIO = blockIO(l.IO)
+	}
 	return r
+}
+
+func blockIO(l *dag.IOLimits) *specs.LinuxBlockIO {
+	out := &specs.LinuxBlockIO{
+		ThrottleReadBpsDevice: throttles(l.ReadBPS), ThrottleWriteBpsDevice: throttles(l.WriteBPS),
+		ThrottleReadIOPSDevice: throttles(l.ReadIOPS), ThrottleWriteIOPSDevice: throttles(l.WriteIOPS),
+	}
+	if l.Weight != 0 {
+		out.Weight = &l.Weight
+	}
+	return out
+}
+
+func throttles(rates []dag.DeviceRate) []specs.LinuxThrottleDevice {
+	var out []specs.LinuxThrottleDevice
+	for _, r := range rates {
+		d := specs.LinuxThrottleDevice{Rate: r.Rate}
+		d.Major, d.Minor = r.Major, r.Minor
+		out = append(out, d)
+	}
+	return out
 }
 
 func memory(l dag.Limits, swappable bool) *specs.LinuxMemory {
@@ -48,11 +72,14 @@ func memory(l dag.Limits, swappable bool) *specs.LinuxMemory {
 		m.Limit = &l.Memory
 	}
 	swap := l.MemorySwap
-	if swap == 0 && swappable { // as much swap as memory
+	if swap == 0 && l.Memory != 0 && swappable { // as much swap as memory
 		swap = 2 * l.Memory
 	}
 	if swap != 0 {
 		m.Swap = &swap
+	}
+	if l.MemoryReservation != 0 {
+		m.Reservation = &l.MemoryReservation
 	}
 	return m
 }

@@ -94,13 +94,13 @@ func (s *Sandbox) Close() error {
 	c := s.cgroups
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.devices == "" {
-		return nil
+	err := c.total.remove()
+	if c.devices != "" {
+		err = errors.Join(err, cgroups.RemovePath(c.devices))
+		c.devices = ""
 	}
-	dir := c.devices
-	c.devices = ""
-	if err := cgroups.RemovePath(dir); err != nil {
-		return fmt.Errorf("remove cgroup: %w", err)
+	if err != nil {
+		return fmt.Errorf("remove cgroups: %w", err)
 	}
 	return nil
 }

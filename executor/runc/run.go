@@ -26,12 +26,16 @@ import (
 type run struct {
 	s    *Sandbox
 	spec *sandbox.Spec
-	dir  string // the private tmpfs
+	dir  string     // the private tmpfs
+	rest dag.Limits // that no cgroup keeps
 
 	cfg       *configs.Config
 	root      *rootfs
 	net       *network
 	cgroup    *cgroup
+	watch     *watcher
+	before    used
+	events    *os.File // lack of memory; may be nil
 	loader    *loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
@@ -110,7 +114,14 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.Signal(unix.SIGKILL) })
 	defer stop()
-	if err = r.release(p); err == nil {
+	pid, err := p.Pid()
+	if err == nil {
+		err = r.limit(pid)
+	}
+	if err == nil {
+		err = r.release(p)
+	}
+	if err == nil {
 		err = streams.forward()
 	}
 	if err != nil {
@@ -118,7 +129,9 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 		streams.abort()
 		return sandbox.Exit{}, errors.Join(err, r.endEmulation())
 	}
+	r.startWatch(pid)
 	state, err := p.Wait()
+	r.endWatch()
 	ioErr := errors.Join(streams.finish(), r.endEmulation())
 	if state == nil {
 		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
@@ -178,9 +191,6 @@ func (r *run) process(streams *stdio) *libcontainer.Process {
 // process: it waits to open the other end of a fifo. This is Container.Exec
 // without its goroutine, which would look for the fifo in another mount namespace.
 func (r *run) release(p *libcontainer.Process) error {
-	if err := r.cgroup.enforce(); err != nil {
-		return err
-	}
 	if r.s.emulated {
 		if err := r.emulate(p); err != nil {
 			return err
@@ -290,17 +300,20 @@ func userMistake(err error) (string, int) {
 
 // exit says how the process ended.
 func (r *run) exit(state *os.ProcessState) sandbox.Exit {
-	e := sandbox.Exit{Code: state.ExitCode(), CPUNanos: int64(state.UserTime() + state.SystemTime())}
+	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.usage(state)}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Code = 128 + int(ws.Signal())
 	}
-	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
-		e.PeakMemory = ru.Maxrss << 10
-	}
-	if st, err := r.container.State(); err == nil && r.s.cgroups.unified {
-		r.cgroup.unified = st.CgroupPaths[""]
-	}
 	r.cgroup.account(&e)
+	switch {
+	case r.watch.victim != nil:
+		e.OOM, e.Victim = true, r.watch.victim
+	case e.OOM:
+		e.Victim = r.cgroup.victim(r.watch, r.spec.Limits.Memory, r.s.opts.Total.Memory)
+	}
+	if r.watch.pidsHit {
+		e.PidsHit++
+	}
 	return e
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -23,6 +24,9 @@ type Options struct {
 	StateDir string
 	// ResolvConf is this machine's resolv.conf; "" is /etc/resolv.conf.
 	ResolvConf string
+	// Total limits all processes together, beside the limits of each. Only
+	// Memory, CPUs and Parent count.
+	Total dag.Limits
 }
 
 // Sandbox runs processes in libcontainer containers. It is safe for concurrent
@@ -36,6 +40,8 @@ type Sandbox struct {
 	hasIPv6 func() bool // asked once
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
+	// rest is what of Options.Total no cgroup keeps: each container gets it.
+	rest dag.Limits
 }
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
@@ -63,7 +69,10 @@ func New(opts Options) (*Sandbox, error) {
 	// libcontainer warns through the program's one logger of things that are as
 	// they should be here.
 	logrus.SetLevel(logrus.ErrorLevel)
+	total, rest := cg.split(dag.Limits{Memory: opts.Total.Memory, CPUs: opts.Total.CPUs, Parent: opts.Total.Parent})
+	cg.total = cg.newTotal(total)
 	return &Sandbox{
+		rest: rest,
 		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
 		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
@@ -77,7 +86,9 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
-	r := &run{s: s, spec: spec, dir: s.opts.StateDir}
+	r := &run{s: s, dir: s.opts.StateDir}
+	r.spec, r.rest = s.limited(spec)
+	spec = r.spec
 	var err error
 	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
 		return sandbox.Exit{}, err

@@ -94,13 +94,43 @@ type Tmpfs struct {
 type Exit struct {
 	// Code is the exit code; 128+n if signal n ended the process.
 	Code int
-	// OOM says that the kernel killed a process of the container for memory.
-	OOM        bool
-	CPUNanos   int64
-	PeakMemory int64 // bytes
+	// OOM says that a process of the container was killed for memory.
+	OOM bool
+	// Victim is that process, nil if there is none or it is not known.
+	Victim *Victim
+	// PidsHit is how often no process could be started for the limit.
+	PidsHit int64
+	Usage
 	// Contacts are what the process talked to over NetDefault.
 	Contacts []executor.Contact
 }
+
+// Victim is a process that was killed because a memory limit was reached.
+type Victim struct {
+	Name string // its short name
+	PID  int    // inside the container; 0 if unknown
+	// Limit is the limit in bytes, 0 if unknown.
+	Limit int64
+}
+
+// Usage is what the processes of a container used together.
+type Usage struct {
+	// CPUNanos is the time on CPUs, of which SystemNanos in the kernel.
+	CPUNanos, SystemNanos int64
+	// PeakMemory is the most memory at any time, in bytes. Where the container has
+	// no memory cgroup, it is the most that was seen from time to time.
+	PeakMemory int64
+	// ReadBytes and WriteBytes went from and to storage. What came from the page
+	// cache does not count; what is written counts when it is.
+	ReadBytes, WriteBytes int64
+	// Network is nil if the container had the machine's network.
+	Network *NetworkUsage
+	// Processes is how many were seen at once, at least 1.
+	Processes int
+}
+
+// NetworkUsage is what went through the container's network interface.
+type NetworkUsage struct{ RxBytes, TxBytes int64 }
 
 // Sandbox runs processes. Run returns when the process and all that it started
 // are gone and nothing of the container is left (mounts, cgroups, namespaces).

@@ -1,7 +1,10 @@
 package dag
 
 import (
+	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -63,20 +66,66 @@ type Meta struct {
 	InputNames []string
 }
 
-// Limits are cgroup limits for the processes of a step. Zero fields do not limit.
+// Limits are limits for all processes of a step together. Zero fields do not limit.
 type Limits struct {
-	Memory     int64   // bytes
-	MemorySwap int64   // bytes, memory plus swap; -1: unlimited swap
-	CPUs       float64 // cores, as docker run --cpus
-	CPUShares  uint64
-	CPUQuota   int64 // microseconds per CPUPeriod
-	CPUPeriod  uint64
-	CpusetCPUs string
-	CpusetMems string
-	Pids       int64
+	Memory     int64 // bytes
+	MemorySwap int64 // bytes, memory plus swap; -1: unlimited swap
+	// MemoryReservation is what the step is brought back to when the machine has
+	// little memory left.
+	MemoryReservation int64
+	CPUs              float64 // cores, as docker run --cpus
+	CPUShares         uint64
+	CPUQuota          int64 // microseconds per CPUPeriod
+	CPUPeriod         uint64
+	CpusetCPUs        string
+	CpusetMems        string
+	Pids              int64
 	// Parent is the cgroup below which those of the step are made, a path from the
 	// root of the hierarchies; "" is this process's own.
 	Parent string
+	// IO limits the use of block devices; nil: no limit.
+	IO *IOLimits
+	// Timeout is how long the process may take.
+	Timeout time.Duration
+}
+
+// String lists the limits that are set.
+func (l Limits) String() string {
+	var out []string
+	add := func(name string, value any, isSet bool) {
+		if isSet {
+			out = append(out, fmt.Sprintf("%s=%v", name, value))
+		}
+	}
+	add("memory", l.Memory, l.Memory != 0)
+	add("memory-swap", l.MemorySwap, l.MemorySwap != 0)
+	add("memory-reservation", l.MemoryReservation, l.MemoryReservation != 0)
+	add("cpus", l.CPUs, l.CPUs != 0)
+	add("cpu-shares", l.CPUShares, l.CPUShares != 0)
+	add("cpu-quota", l.CPUQuota, l.CPUQuota != 0)
+	add("cpu-period", l.CPUPeriod, l.CPUPeriod != 0)
+	add("cpuset-cpus", l.CpusetCPUs, l.CpusetCPUs != "")
+	add("cpuset-mems", l.CpusetMems, l.CpusetMems != "")
+	add("pids", l.Pids, l.Pids != 0)
+	if l.IO != nil {
+		add("io", *l.IO, true)
+	}
+	add("cgroup-parent", l.Parent, l.Parent != "")
+	add("timeout", l.Timeout, l.Timeout != 0)
+	return strings.Join(out, " ")
+}
+
+// IOLimits are limits for block devices.
+type IOLimits struct {
+	Weight uint16 // 10 to 1000, relative to other steps; 0: none
+	// Bytes and operations a second.
+	ReadBPS, WriteBPS, ReadIOPS, WriteIOPS []DeviceRate
+}
+
+// DeviceRate is a limit for one block device.
+type DeviceRate struct {
+	Major, Minor int64
+	Rate         uint64
 }
 
 // Graph is a set of steps in an order in which every step follows its inputs.

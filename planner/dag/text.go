@@ -218,7 +218,7 @@ func (t *text) meta(m *Meta) {
 		t.field("proxy", name)
 	}
 	if m.Limits != (Limits{}) {
-		t.field("limits", fmt.Sprintf("%+v", m.Limits))
+		t.field("limits", m.Limits.String())
 	}
 }
 

@@ -1,0 +1,198 @@
+package runc
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+)
+
+// limited tells the limits of a run that cgroups keep (they stay in the Spec) from
+// the rest.
+func (s *Sandbox) limited(spec *sandbox.Spec) (*sandbox.Spec, dag.Limits) {
+	if !limitsAny(spec.Limits) && !limitsAny(s.rest) {
+		return spec, dag.Limits{}
+	}
+	out := *spec
+	var rest dag.Limits
+	out.Limits, rest = s.cgroups.split(spec.Limits)
+	rest.CPUs = cpus(rest)
+	if t := s.cgroups.total; t != nil && t.limits.CPUs > 0 && cpus(out.Limits) > t.limits.CPUs {
+		// On cgroup v1 a share of a share cannot be larger than that.
+		out.Limits.CPUs, out.Limits.CPUQuota, out.Limits.CPUPeriod = t.limits.CPUs, 0, 0
+	}
+	rest.Memory = lesser(rest.Memory, s.rest.Memory)
+	rest.CPUs = lesser(rest.CPUs, s.rest.CPUs)
+	return &out, rest
+}
+
+// cpus is how many processors may be used, 0 if that is not limited.
+func cpus(l dag.Limits) float64 {
+	if l.CPUs > 0 || l.CPUQuota <= 0 {
+		return l.CPUs
+	}
+	period := l.CPUPeriod
+	if period == 0 {
+		period = 100_000 // the kernel's default
+	}
+	return float64(l.CPUQuota) / float64(period)
+}
+
+// lesser is the lower limit; 0 is none.
+func lesser[T int64 | float64](a, b T) T {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// limit puts the limits in force. By then the container is about to execute the
+// user's process: what its preparation needs (threads above all) does not count.
+func (r *run) limit(pid int) error {
+	r.before = usedSoFar(pid)
+	if err := r.cgroup.enforce(); err != nil {
+		return err
+	}
+	if r.rest.CPUs == 0 && r.rest.CpusetCPUs == "" {
+		return nil
+	}
+	return setAffinity(pid, r.rest)
+}
+
+// rotation spreads containers over the processors.
+var rotation atomic.Uint32
+
+// setAffinity keeps a process and its descendants on some processors: those of
+// --cpuset-cpus, or as many as --cpus, rounded up. Its first thread executes the
+// user's process; the others are gone then.
+func setAffinity(pid int, l dag.Limits) error {
+	var have, want unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &have); err != nil {
+		return fmt.Errorf("limit processors: %w", err)
+	}
+	if l.CpusetCPUs != "" {
+		cpus, err := parseCPUs(l.CpusetCPUs)
+		if err != nil {
+			return err
+		}
+		for _, c := range cpus {
+			if have.IsSet(c) {
+				want.Set(c)
+			}
+		}
+		have = want
+		if have.Count() == 0 {
+			return fmt.Errorf("limit processors: there is none of %s", l.CpusetCPUs)
+		}
+	}
+	if n := int(math.Ceil(l.CPUs)); n > 0 && n < have.Count() {
+		want = some(&have, n, int(rotation.Add(1)))
+	} else {
+		want = have
+	}
+	if err := unix.SchedSetaffinity(pid, &want); err != nil {
+		return fmt.Errorf("limit processors: %w", err)
+	}
+	return nil
+}
+
+// some is n processors of a set, from a place in it on.
+func some(have *unix.CPUSet, n, from int) (out unix.CPUSet) {
+	var all []int
+	for c := range 1024 {
+		if have.IsSet(c) {
+			all = append(all, c)
+		}
+	}
+	for i := range n {
+		out.Set(all[(from*n+i)%len(all)])
+	}
+	return out
+}
+
+// parseCPUs reads a list as in cpuset(7): "0-2,7".
+func parseCPUs(s string) ([]int, error) {
+	var out []int
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		a, err := strconv.Atoi(from)
+		b := a
+		if err == nil && isRange {
+			b, err = strconv.Atoi(to)
+		}
+		if err != nil || a < 0 || b < a || b >= 1024 {
+			return nil, fmt.Errorf("%q is no list of processors", s)
+		}
+		for c := a; c <= b; c++ {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// startWatch begins to look at the container.
+func (r *run) startWatch(pid int) {
+	dir := r.cgroup.paths["memory"]
+	if st, err := r.container.State(); err == nil && r.s.cgroups.unified && r.s.cgroups.writable {
+		r.cgroup.unified = st.CgroupPaths[""]
+		dir = r.cgroup.unified
+	}
+	limited := dir != "" && (r.spec.Limits.Memory != 0 || r.s.cgroups.total != nil)
+	r.watch = watch(pid, r.rest, limited)
+	if !limited {
+		return
+	}
+	events, err := oomEvents(dir, r.s.cgroups.unified)
+	if err != nil {
+		return // the number of a process that is killed may stay unknown
+	}
+	r.events = events
+	r.watch.wakeOn(events)
+}
+
+func (r *run) endWatch() {
+	if r.events != nil {
+		r.events.Close()
+	}
+	r.watch.finish()
+}
+
+// LimitNotes says which limits cannot be kept here as they are asked for, and what
+// is done instead.
+func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
+	_, rest := s.cgroups.split(l)
+	var out []string
+	say := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, "limits: "+fmt.Sprintf(format, args...))
+		}
+	}
+	say(rest.Memory > 0, "without a memory cgroup, the private memory of a step's processes is looked at, and the largest is killed beyond %d MiB; swap is not limited", rest.Memory>>20)
+	say(rest.Memory == 0 && limitsOf(rest, "memory"), "without a memory cgroup, the memory reservation has no effect")
+	say(rest.Pids > 0, "without a pids cgroup, a step that has more than %d threads is killed", rest.Pids)
+	say(rest.CPUs > 0 || rest.CPUQuota > 0, "without a cpu cgroup, a step runs on a whole number of processors, and may use them fully")
+	say(rest.CPUShares > 0, "without a cpu cgroup, CPU shares have no effect")
+	say(rest.CpusetCPUs != "", "without a cpuset cgroup, a step may change the processors that it runs on")
+	say(rest.CpusetMems != "", "without a cpuset cgroup, memory nodes have no effect")
+	say(rest.IO != nil, "without an io cgroup, limits of devices have no effect")
+	say(s.rest.Memory > 0, "without a memory cgroup, the build's limit is kept for each step by itself")
+	say(s.rest.CPUs > 0, "without a cpu cgroup, each step runs on a whole number of processors")
+	for _, u := range ulimits {
+		hard, clamped := clampUlimit(u)
+		say(clamped, "ulimit %s: this process may not raise the hard limit of %s", u.Name, rlimitText(hard))
+	}
+	return out
+}
+
+func rlimitText(n uint64) string {
+	if n == math.MaxUint64 {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
+}

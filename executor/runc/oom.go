@@ -1,0 +1,142 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+)
+
+// oomEvents returns a file that can be read when the kernel is about to kill a
+// process of a cgroup for memory: an eventfd on v1, else inotify on memory.events.
+func oomEvents(dir string, unified bool) (*os.File, error) {
+	if unified {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		if err != nil {
+			return nil, fmt.Errorf("watch for lack of memory: %w", err)
+		}
+		f := os.NewFile(uintptr(fd), "memory.events")
+		if _, err := unix.InotifyAddWatch(fd, filepath.Join(dir, "memory.events"), unix.IN_MODIFY); err != nil {
+			return nil, errors.Join(fmt.Errorf("watch for lack of memory: %w", err), f.Close())
+		}
+		return f, nil
+	}
+	control, err := cgroups.OpenFile(dir, "memory.oom_control", os.O_RDONLY)
+	if err != nil {
+		return nil, fmt.Errorf("watch for lack of memory: %w", err)
+	}
+	defer control.Close()
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("watch for lack of memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "memory.oom_control")
+	if err := cgroups.WriteFile(dir, "cgroup.event_control", fmt.Sprintf("%d %d", fd, control.Fd())); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch for lack of memory: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// wakeOn has the watcher look at once when there is something to read. It ends when
+// the file is closed.
+func (w *watcher) wakeOn(events *os.File) {
+	w.wg.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := events.Read(buf); err != nil {
+				return
+			}
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
+		}
+	})
+}
+
+// killed is what the kernel says of a process that it killed for memory.
+type killed struct {
+	pid    int
+	name   string
+	cgroup string // whose limit it was
+}
+
+// lastKilled looks in the kernel's log for the last process that it killed in a
+// cgroup of the given name.
+func lastKilled(log *os.File, cgroup string) (out killed, ok bool) {
+	buf := make([]byte, 8<<10)
+	for {
+		n, err := unix.Read(int(log.Fd()), buf) // one record
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {
+			continue // records were overwritten meanwhile
+		}
+		if err != nil || n <= 0 {
+			return out, ok
+		}
+		if k, is := parseKilled(string(buf[:n]), cgroup); is {
+			out, ok = k, true
+		}
+	}
+}
+
+// parseKilled reads a record such as "…;oom-kill:constraint=CONSTRAINT_MEMCG,
+// nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,task=name,pid=7,uid=0".
+func parseKilled(record, cgroup string) (killed, bool) {
+	_, text, ok := strings.Cut(record, "oom-kill:")
+	if !ok {
+		return killed{}, false
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	// The name comes last but for two numbers, and may hold anything.
+	head, tail, ok := strings.Cut(text, ",task=")
+	if !ok {
+		return killed{}, false
+	}
+	var limited, in string
+	for _, f := range strings.Split(head, ",") {
+		if v, ok := strings.CutPrefix(f, "oom_memcg="); ok {
+			limited = v
+		}
+		if v, ok := strings.CutPrefix(f, "task_memcg="); ok {
+			in = v
+		}
+	}
+	i := strings.LastIndex(tail, ",pid=")
+	if i < 0 || !strings.Contains(in+"/", "/"+cgroup+"/") {
+		return killed{}, false
+	}
+	number, _, _ := strings.Cut(tail[i+len(",pid="):], ",")
+	pid, err := strconv.Atoi(number)
+	return killed{pid: pid, name: tail[:i], cgroup: filepath.Base(limited)}, err == nil
+}
+
+// victim says whom the kernel killed in a container's cgroup, as far as that can be
+// known: it tells only those who may read its log.
+func (g *cgroup) victim(w *watcher, limit, total int64) *sandbox.Victim {
+	v := &sandbox.Victim{Limit: limit}
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		log := os.NewFile(uintptr(fd), "/dev/kmsg")
+		defer log.Close()
+		if k, ok := lastKilled(log, g.name); ok {
+			v.Name = k.name
+			if k.cgroup != g.name {
+				v.Limit = total
+			}
+			if who, ok := w.known[k.pid]; ok {
+				v.PID = who.pid
+			}
+		}
+	}
+	if v.Name == "" && limit == 0 {
+		v.Limit = total
+	}
+	return v
+}

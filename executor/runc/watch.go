@@ -1,0 +1,136 @@
+package runc
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+)
+
+const (
+	// firstLook is when a container is looked at first: most are gone by then.
+	firstLook = 10 * time.Millisecond
+	// lookEvery is the longest pause between two looks.
+	lookEvery = 100 * time.Millisecond
+	// closeLook is the pause while a limit is near that only the watcher keeps.
+	closeLook = 2 * time.Millisecond
+	// looking takes at most one part in so many of a processor; where a limit
+	// depends on it, in so few.
+	rarely, often = 50, 5
+)
+
+// watcher looks at a container's processes from time to time: it counts them, keeps
+// the limits for which there is no cgroup, and remembers who is who, for the case
+// that the kernel kills one.
+type watcher struct {
+	root   int
+	limits dag.Limits // memory and pids that it keeps itself
+	names  bool       // remember who is who
+	wake   chan struct{}
+	stop   chan struct{}
+	wg     sync.WaitGroup
+
+	// To be read after finish.
+	processes int
+	memory    int64 // the most that was seen
+	victim    *sandbox.Victim
+	pidsHit   bool
+	known     map[int]named
+}
+
+// named is who a process is.
+type named struct {
+	pid  int // in the container
+	name string
+}
+
+// watch begins to look at the container whose first process is root.
+func watch(root int, limits dag.Limits, names bool) *watcher {
+	w := &watcher{
+		root: root, limits: limits, names: names || limits.Memory > 0, processes: 1,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), known: map[int]named{},
+	}
+	w.wg.Go(w.loop)
+	return w
+}
+
+// finish ends the looking.
+func (w *watcher) finish() {
+	close(w.stop)
+	w.wg.Wait()
+}
+
+func (w *watcher) loop() {
+	pause, longest, share := firstLook, lookEvery, time.Duration(rarely)
+	if w.limits.Memory > 0 || w.limits.Pids > 0 {
+		pause, longest, share = closeLook, 4*closeLook, often
+	}
+	if w.limits.Pids > 0 { // processes multiply faster than memory fills
+		longest = closeLook
+	}
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	for {
+		woken := false
+		select {
+		case <-w.stop:
+			return
+		case <-w.wake:
+			woken = true
+		case <-t.C:
+		}
+		begin := time.Now()
+		near := w.look(woken)
+		pause = min(2*pause, longest)
+		if near {
+			pause = closeLook
+		}
+		t.Reset(max(pause, share*time.Since(begin)))
+	}
+}
+
+// look takes stock once. It reports whether a limit that it keeps is near.
+func (w *watcher) look(woken bool) (near bool) {
+	var memory, largest int64
+	var biggest, threads int
+	tree := processTree(w.root, w.limits.Pids)
+	for _, p := range tree {
+		memory += p.memory
+		threads += p.threads
+		if p.memory >= largest {
+			largest, biggest = p.memory, p.pid
+		}
+		if _, ok := w.known[p.pid]; w.names && (woken || !ok) {
+			if pid, name := inner(p.pid); pid != 0 {
+				w.known[p.pid] = named{pid, name}
+			}
+		}
+	}
+	w.processes, w.memory = max(w.processes, len(tree)), max(w.memory, memory)
+	if limit := w.limits.Memory; limit > 0 {
+		near = memory > limit/4
+		if memory > limit {
+			w.killLargest(biggest)
+		}
+	}
+	if limit := w.limits.Pids; limit > 0 {
+		near = near || int64(threads) > limit/2
+		if int64(threads) > limit {
+			w.pidsHit = true
+			_ = unix.Kill(w.root, unix.SIGKILL) // and all others with it
+		}
+	}
+	return near
+}
+
+// killLargest does what the kernel does when a cgroup's memory is used up.
+func (w *watcher) killLargest(pid int) {
+	if w.victim == nil {
+		n, name := inner(pid)
+		w.victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+}
