@@ -22,7 +22,7 @@ import (
 // The compressed form of a layer depends on these and on nothing else: not on
 // the number of cores, not on how the tar arrives.
 const (
-	gzipLevel = 3
+	gzipLevel = 5
 	gzipBlock = 1 << 20
 	// gzipBlocks bounds the memory of one compression.
 	gzipBlocks = 4
@@ -177,7 +177,7 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 		return ocispec.Descriptor{}, err
 	}
 	seen := &meter{w: io.Discard, report: ProgressOf(ctx), item: "compressing " + shortDigest(digest.Digest(l.DiffID)), total: layerSize(l)}
-	_, err = io.CopyBuffer(zw, io.TeeReader(tar, seen), make([]byte, 64<<10))
+	_, err = io.CopyBuffer(zw, io.TeeReader(tar, seen), make([]byte, 256<<10))
 	if toc, ok := zw.(*tocWriter); ok && err != nil {
 		toc.pw.CloseWithError(err) // what is there so far is no whole tar
 	}

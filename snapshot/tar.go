@@ -30,30 +30,41 @@ func (s *Store) Tar(ctx context.Context, l Layer) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tar of layer %s: %w", l.ID, err)
 	}
-	return &verifier{r: r, h: sha256.New(), want: digest.Digest(rec.Layer.DiffID)}, nil
+	return r, nil
 }
 
 func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, error) {
 	id := rec.Layer.ID
-	if f, err := os.Open(s.layerPath(id, tarForm)); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+	verified := func(r io.ReadCloser) io.ReadCloser {
+		return &verifier{r: r, h: sha256.New(), want: digest.Digest(rec.Layer.DiffID)}
+	}
+	if f, err := os.Open(s.layerPath(id, tarForm)); err == nil {
+		return verified(f), nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	idx, err := openIndex(s.layerPath(id, manifestFile))
 	if err != nil {
 		return nil, err
 	}
-	return produce(ctx, func(ctx context.Context, w io.Writer) error {
-		if rec.Foreign {
+	if rec.Foreign {
+		return verified(produce(ctx, func(ctx context.Context, w io.Writer) error {
 			return assemble(ctx, s.layerPath(id), w)
+		})), nil
+	}
+	return produce(ctx, func(ctx context.Context, w io.Writer) error {
+		got, err := s.packDir(ctx, idx, s.layerPath(id, dirForm), w)
+		if err == nil {
+			err = damage(digest.Digest(got), digest.Digest(rec.Layer.DiffID))
 		}
-		return s.packDir(ctx, idx, s.layerPath(id, dirForm), w)
+		return err
 	}), nil
 }
 
 // packDir makes the canonical tar of a directory that has a manifest.
-func (s *Store) packDir(ctx context.Context, idx *index, dir string, w io.Writer) error {
+func (s *Store) packDir(ctx context.Context, idx *index, dir string, w io.Writer) (DiffID, error) {
 	p := &packer{maker: &s.maker, out: w}
-	_, err := p.run(ctx, func(_ context.Context, emit func(packItem) error) error {
+	out, err := p.run(ctx, func(_ context.Context, emit func(packItem) error) error {
 		for i := range idx.len() {
 			r, err := idx.record(i)
 			if err != nil {
@@ -65,7 +76,15 @@ func (s *Store) packDir(ctx context.Context, idx *index, dir string, w io.Writer
 		}
 		return nil
 	})
-	return err
+	return out.diffID, err
+}
+
+// damage is the error of a tar that is another than it was.
+func damage(got, want digest.Digest) error {
+	if got == want {
+		return nil
+	}
+	return fmt.Errorf("layer data is damaged: its tar is %s, not %s", got, want)
 }
 
 // produce runs fn in a goroutine and lets its output be read. Close ends it.
@@ -103,8 +122,8 @@ func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.h.Write(p[:n])
 	if err == io.EOF {
-		if got := digest.NewDigest(digest.SHA256, v.h); got != v.want {
-			return n, fmt.Errorf("layer data is damaged: its tar is %s, not %s", got, v.want)
+		if bad := damage(digest.NewDigest(digest.SHA256, v.h), v.want); bad != nil {
+			return n, bad
 		}
 	}
 	return n, err
