@@ -1,6 +1,7 @@
 package emulate
 
 import (
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -43,27 +44,58 @@ func ioctl(fd int, req uint, arg unsafe.Pointer) (int, unix.Errno) {
 	}
 }
 
+// receiver receives notifications. Nobody else may.
+type receiver struct {
+	fd int
+	// ends says that the call that receives returns when the last process is gone
+	// (Linux 6.11). Otherwise it would wait for ever, and has to be kept from that.
+	ends bool
+}
+
+func newReceiver(fd int) receiver {
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) == nil {
+		fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	}
+	return receiver{fd: fd, ends: major > 6 || major == 6 && minor >= 11}
+}
+
 // next waits for a notification; false when there will be none any more.
-func next(fd int, n *notification) (bool, error) {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+func (r receiver) next(n *notification) (bool, error) {
 	for {
-		// A process that ends takes its notification with it: then the call that
-		// receives would wait. Nobody else receives here.
-		if _, err := unix.Poll(fds, -1); err == unix.EINTR {
-			continue
-		} else if err != nil {
-			return false, err
-		}
-		if fds[0].Revents&unix.POLLIN == 0 {
-			return false, nil // the last process is gone
+		if !r.ends {
+			if more, err := r.wait(); !more {
+				return false, err
+			}
 		}
 		*n = notification{}
-		switch _, errno := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)); errno {
+		switch _, errno := ioctl(r.fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)); errno {
 		case 0:
 			return true, nil
-		case unix.ENOENT: // gone meanwhile
+		case unix.ENOENT:
+			// The process that asked is gone, or all are.
+			if more, err := r.look(0); err != nil || !more {
+				return false, err
+			}
 		default:
 			return false, errno
+		}
+	}
+}
+
+// wait waits for a notification, which may be taken back before it is received.
+func (r receiver) wait() (bool, error) { return r.look(-1) }
+
+// look reports whether there is a process that may ask, after it has waited for one to
+// ask or for the time to pass.
+func (r receiver) look(timeout int) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, timeout); err == nil {
+			return fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) == 0 || fds[0].Revents&unix.POLLIN != 0, nil
+		} else if err != unix.EINTR {
+			return false, err
 		}
 	}
 }

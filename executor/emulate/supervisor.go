@@ -126,8 +126,9 @@ func (s *supervisor) serve() error {
 	// A hint to the scheduler, of Linux 6.6: both sides run on one processor.
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags)
 	var n notification
+	from := newReceiver(s.listener)
 	for {
-		more, err := next(s.listener, &n)
+		more, err := from.next(&n)
 		if err != nil {
 			return fmt.Errorf("receive system call: %w", err)
 		}
