@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
@@ -202,6 +204,12 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		return Layer{}, err
 	}
 	d := &differ{m: &a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
+	if a.s.maker.recorded {
+		var err error
+		if d.side, err = owner.ReadSide(a.mount.Upper); err != nil {
+			return Layer{}, err
+		}
+	}
 	if a.s.anyLimited(a.parent) {
 		below, err := a.s.Tree(ctx, a.parent)
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/owner"
 )
 
 // differ walks the upper directory of an overlay and finds the entries of its
@@ -19,6 +21,8 @@ import (
 // changed or if something below it is in; an opaque directory becomes explicit
 // whiteouts of what the lower layers have there; the root is never in.
 type differ struct {
+	// side has the owners of symlinks and fifos where owners are recorded.
+	side   map[owner.Inode]owner.Stat
 	m      *maker
 	upper  string
 	emit   func(packItem) error
@@ -178,6 +182,9 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		return err
 	}
 	e.Path = rel
+	if err := d.sideOwner(host, &e); err != nil {
+		return err
+	}
 	if e.Type == TypeSocket {
 		if !f.opaque {
 			d.remove(f, host)

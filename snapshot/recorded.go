@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,21 @@ func (m *maker) entry(path string, st *unix.Stat_t) (Entry, bool, error) {
 	var err error
 	e.Xattrs, opaque, err = readXattrs(path)
 	return e, opaque, err
+}
+
+// sideOwner gives a symlink or fifo the owner that is known of it.
+func (d *differ) sideOwner(host string, e *Entry) error {
+	if len(d.side) == 0 || e.Type != TypeSymlink && e.Type != TypeFifo {
+		return nil
+	}
+	i, err := owner.InodeOf(unix.AT_FDCWD, host)
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", host, err)
+	}
+	if rec, ok := d.side[i]; ok {
+		e.UID, e.GID = rec.UID, rec.GID
+	}
+	return nil
 }
 
 // applyRecord makes st say what is recorded at path. What has no record is root's.

@@ -70,6 +70,7 @@ func calls() []call {
 		call{unix.SYS_OPENAT, &condition{arg: 2, bits: creates}, (*supervisor).openat},
 		call{unix.SYS_MKDIRAT, nil, (*supervisor).mkdirat},
 		call{unix.SYS_MKNODAT, nil, (*supervisor).mknodat},
+		call{unix.SYS_SYMLINKAT, nil, (*supervisor).symlinkat},
 
 		call{unix.SYS_GETSOCKOPT, &condition{arg: 2, values: []uint32{unix.SO_PEERCRED}}, (*supervisor).peerCredentials},
 	)

@@ -17,6 +17,7 @@ func archCalls() []call {
 		{unix.SYS_CREAT, nil, (*supervisor).creat},
 		{unix.SYS_MKDIR, nil, (*supervisor).mkdir},
 		{unix.SYS_MKNOD, nil, (*supervisor).mknod},
+		{unix.SYS_SYMLINK, nil, (*supervisor).symlink},
 	}
 }
 
@@ -53,6 +54,10 @@ func (s *supervisor) mkdir(n *notification) answer {
 
 func (s *supervisor) mknod(n *notification) answer {
 	return s.makeNode(n, atCwd(n.args[0]), n.args[1], n.args[2])
+}
+
+func (s *supervisor) symlink(n *notification) answer {
+	return s.create(n, atCwd(n.args[1]), making{kind: unix.S_IFLNK, target: n.args[0]})
 }
 
 func isMknod(nr int32) bool { return nr == unix.SYS_MKNOD }

@@ -76,6 +76,9 @@ func (s *supervisor) chownFile(n *notification, file int, uid, gid uint32) unix.
 		return errnoOf(err)
 	}
 	rec, had := s.recordOf(file)
+	if !had {
+		rec, had = s.linkOf(file)
+	}
 	was := owner.Stat{}
 	if had {
 		was = rec
@@ -97,6 +100,10 @@ func (s *supervisor) chownFile(n *notification, file int, uid, gid uint32) unix.
 	// What the change of owner did to the mode has to be in the record.
 	if err := unix.Fstat(file, &st); err != nil {
 		return errnoOf(err)
+	}
+	if carriesNoRecord(st.Mode) {
+		s.ownLink(file, st.Mode, newUID, newGID)
+		return 0
 	}
 	return s.writeRecord(file, &st, rec, had, newUID, newGID)
 }

@@ -16,6 +16,8 @@ type making struct {
 	flags uint64 // of open(2)
 	mode  uint64
 	dev   uint64
+	// target is the address of what a symlink says.
+	target uint64
 }
 
 func (s *supervisor) openat(n *notification) answer {
@@ -30,14 +32,18 @@ func (s *supervisor) mknodat(n *notification) answer {
 	return s.makeNode(n, atDir(n.args[0], n.args[1], 0), n.args[2], n.args[3])
 }
 
+func (s *supervisor) symlinkat(n *notification) answer {
+	return s.create(n, atDir(n.args[1], n.args[2], 0), making{kind: unix.S_IFLNK, target: n.args[0]})
+}
+
 // makeNode is mknod(2). A device 0:0 is overlay's mark that a file is gone.
 func (s *supervisor) makeNode(n *notification, a at, mode, dev uint64) answer {
 	kind := uint32(mode) & unix.S_IFMT
 	switch {
 	case kind == 0:
 		kind = unix.S_IFREG
-	case kind == unix.S_IFIFO || kind == unix.S_IFSOCK:
-		return passes() // they cannot carry a record
+	case kind == unix.S_IFSOCK:
+		return passes() // no layer has any
 	case isDevice(kind) && (!s.creds.of(n.pid).IsRoot() || uint32(dev) == 0):
 		return fails(unix.EPERM)
 	}
@@ -56,6 +62,9 @@ func (s *supervisor) create(n *notification, a at, m making) answer {
 		return passes()
 	}
 	perm := uint32(m.mode) &^ s.umask(n.pid) & 0o7777
+	if carriesNoRecord(m.kind) {
+		return s.makeLink(n, m, perm, uid, gid)
+	}
 	if m.kind == unix.S_IFDIR {
 		return s.makeDir(n, perm, uid, gid)
 	}
@@ -146,6 +155,37 @@ func (s *supervisor) makeDir(n *notification, perm, uid, gid uint32) answer {
 	}
 	rec := owner.Stat{UID: uid, GID: gid, Mode: unix.S_IFDIR | perm}
 	return failsWithAny(owner.Write(path, rec))
+}
+
+// makeLink makes a symlink or a fifo.
+func (s *supervisor) makeLink(n *notification, m making, perm, uid, gid uint32) answer {
+	path := s.pathString()
+	target := ""
+	if m.kind == unix.S_IFLNK {
+		if _, errno := s.readPath(n.pid, m.target); errno != 0 {
+			return passes()
+		}
+		target = s.pathString()
+	}
+	if !s.valid(n) {
+		return passes()
+	}
+	var err error
+	if m.kind == unix.S_IFLNK {
+		err = unix.Symlink(target, path)
+	} else {
+		err = unix.Mkfifo(path, perm)
+	}
+	if err != nil {
+		return failsWith(err)
+	}
+	file, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return returns(0) // somebody took it away at once
+	}
+	defer unix.Close(file)
+	s.ownLink(file, m.kind|perm, uid, gid)
+	return returns(0)
 }
 
 func (s *supervisor) makeFile(n *notification, perm, uid, gid uint32) answer {

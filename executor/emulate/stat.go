@@ -27,6 +27,15 @@ func (s *supervisor) placedRecord(follow bool) (owner.Stat, bool) {
 	return rec, err == nil
 }
 
+// placedOwner is what is known of the owner of what place found.
+func (s *supervisor) placedOwner(follow bool) (owner.Stat, bool) {
+	rec, ok := s.placedRecord(follow)
+	if !ok && len(s.links.known) > 0 {
+		return s.placedLink(follow)
+	}
+	return rec, ok
+}
+
 func (s *supervisor) fstat(n *notification) answer {
 	return s.statPath(n, at{dir: int32(n.args[0]), empty: true}, n.args[1], true)
 }
@@ -45,7 +54,7 @@ func (s *supervisor) statPath(n *notification, a at, buf uint64, follow bool) an
 	if follow && !through {
 		s.replaceStandardFile(n.pid)
 	}
-	rec, ok := s.placedRecord(follow || through)
+	rec, ok := s.placedOwner(follow || through)
 	if !ok {
 		return passes()
 	}
@@ -72,7 +81,7 @@ func (s *supervisor) statx(n *notification) answer {
 	if follow && !through {
 		s.replaceStandardFile(n.pid)
 	}
-	rec, ok := s.placedRecord(follow || through)
+	rec, ok := s.placedOwner(follow || through)
 	if !ok {
 		return passes()
 	}

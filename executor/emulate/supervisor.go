@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/fakeid"
+	"layered.build/builder/snapshot/owner"
 )
 
 // Process is the container that is supervised.
@@ -20,30 +21,40 @@ type Process struct {
 	PID int
 	// Creds are those that its processes begin with.
 	Creds fakeid.Creds
+	// Upper is the directory that receives what the container changes, "" if none.
+	Upper string
 }
 
 // Supervisor answers the system calls of one container.
-type Supervisor struct{ done chan error }
+type Supervisor struct {
+	done chan error
+	s    *supervisor
+}
 
 // Start answers until the last process of the container is gone. The caller waits.
 func Start(p Process) (*Supervisor, error) {
-	s := &supervisor{listener: int(p.Listener.Fd()), creds: newCredTable(p.Creds), handlers: map[int32]func(*supervisor, *notification) answer{}}
+	s := &supervisor{listener: int(p.Listener.Fd()), creds: newCredTable(p.Creds), links: openLinks(p.Upper), handlers: map[int32]func(*supervisor, *notification) answer{}}
 	for _, c := range calls() {
 		s.handlers[int32(c.nr)] = c.answer
 	}
 	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
 		err := s.onOwnThread(p.PID, started)
+		s.links.close()
 		done <- errors.Join(err, p.Listener.Close())
 	}()
 	if err := <-started; err != nil {
 		return nil, errors.Join(fmt.Errorf("supervise container: %w", err), <-done)
 	}
-	return &Supervisor{done: done}, nil
+	return &Supervisor{done: done, s: s}, nil
 }
 
 // Wait returns when the container is gone.
 func (s *Supervisor) Wait() error { return <-s.done }
+
+// Owners are the owners of symlinks and fifos in the upper directory, which nothing
+// else tells. Wait has returned.
+func (s *Supervisor) Owners() map[owner.Inode]owner.Stat { return s.s.links.known }
 
 // supervisor is what the answering thread works with. The thread is in the mount
 // namespace and the root of the container, so that paths mean to it what they mean
@@ -54,6 +65,7 @@ type supervisor struct {
 	proc     int // descriptor of /proc
 	root     int // descriptor of the container's root
 	creds    *credTable
+	links    links
 	handlers map[int32]func(*supervisor, *notification) answer
 	// chroots: some process has called chroot(2).
 	chroots bool

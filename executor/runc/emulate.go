@@ -32,7 +32,7 @@ func (r *run) emulate(p *libcontainer.Process) error {
 		return errors.Join(fmt.Errorf("find container's process: %w", err), listener.Close())
 	}
 	u := r.spec.User
-	r.emulation, err = emulate.Start(emulate.Process{Listener: listener, PID: pid, Creds: fakeid.New(u.UID, u.GID, u.Groups)})
+	r.emulation, err = emulate.Start(emulate.Process{Listener: listener, PID: pid, Creds: fakeid.New(u.UID, u.GID, u.Groups), Upper: r.spec.Root.Upper})
 	return err
 }
 
@@ -41,7 +41,11 @@ func (r *run) endEmulation() error {
 	if r.emulation == nil {
 		return nil
 	}
-	return r.emulation.Wait()
+	err := r.emulation.Wait()
+	if upper := r.spec.Root.Upper; upper != "" {
+		err = errors.Join(err, owner.WriteSide(upper, r.emulation.Owners()))
+	}
+	return err
 }
 
 // mkdirAllRecorded makes a directory and its missing parents for a user whose id
