@@ -27,7 +27,8 @@ func outside() map[string]string { return map[string]string{"store": "none"} }
 // command runs. For an ordinary user that executes the program anew, in a user
 // namespace.
 func (a *app) enter(cmd *cobra.Command, _ []string) error {
-	if err := rootless.Init(); err != nil {
+	var failed *rootless.EnterError
+	if err := rootless.Init(); err != nil && !errors.As(err, &failed) {
 		return err
 	}
 	if cmd.Annotations["store"] == "none" || !cmd.HasParent() || cmd.Parent().Name() == "completion" || cmd.Name() == "help" {
@@ -37,12 +38,33 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if failed != nil {
+		if want, err = afterFailure(want, failed); err != nil {
+			return err
+		}
+	}
 	way, err := rootless.Choose(want)
+	if err != nil && failed != nil { // no rung but the last is left
+		want = rootless.Chroot
+		way, err = rootless.Choose(want)
+	}
 	if err != nil {
 		return err
 	}
 	a.isolation = way.Isolation
 	return rootless.Enter(rootless.Options{Isolation: want})
+}
+
+// afterFailure is the next rung to try, where it may be any. That the kernel or the
+// container refuses a user namespace is only known after it was tried.
+func afterFailure(want rootless.Isolation, failed *rootless.EnterError) (rootless.Isolation, error) {
+	switch {
+	case want != rootless.Auto:
+		return "", failed
+	case failed.Rung == rootless.Subuid:
+		return rootless.Single, nil
+	}
+	return rootless.Chroot, nil
 }
 
 func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -25,6 +26,8 @@ type shadows struct {
 	dir string
 	// of says what a copy was made of.
 	of map[string]string
+	// links are names of programs that need no copy.
+	links map[string]bool
 }
 
 // original returns what an executed file is a copy of, or itself.
@@ -72,20 +75,43 @@ func readELF(f *os.File) (elfHead, error) {
 	return elfHead{}, nil
 }
 
+// link returns a name for a program under which processes are called what the step
+// calls it: the kernel takes that from the path.
+func (s *shadows) link(host, called string) string {
+	if called == filepath.Base(host) || called == "/" || called == "." {
+		return host
+	}
+	sum := sha256.Sum256([]byte("link " + host))
+	dir := filepath.Join(s.dir, hex.EncodeToString(sum[:12]))
+	name := filepath.Join(dir, called)
+	if s.links[name] {
+		return name
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return host
+	}
+	if err := os.Symlink(host, name); err != nil && !errors.Is(err, os.ErrExist) {
+		return host
+	}
+	s.links[name] = true
+	return name
+}
+
 // copy returns a copy of a program that names another interpreter.
-func (s *shadows) copy(host string, f *os.File, h elfHead, interp string) (string, error) {
+func (s *shadows) copy(p place, f *os.File, h elfHead, interp string) (string, error) {
+	host, called := p.host, p.called
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %d %d %s", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec, interp))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %d %d %s %s", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec, interp, called))
 	dir := filepath.Join(s.dir, hex.EncodeToString(sum[:12]))
-	name := filepath.Join(dir, filepath.Base(host)) // which the process is called after
+	name := filepath.Join(dir, called) // which the process is called after
 	if _, ok := s.of[name]; ok {
 		return name, nil
 	}
 	if _, err := os.Lstat(name); err != nil {
-		if err := s.make(dir, filepath.Base(host), f, h, interp); err != nil {
+		if err := s.make(dir, called, f, h, interp); err != nil {
 			return "", err
 		}
 	}
@@ -155,6 +181,7 @@ func (c *call) find(p place, name string) (*execution, error) {
 		head = head[:n]
 		switch {
 		case bytes.HasPrefix(head, []byte("\x7fELF")):
+			e.file.called = path.Base(name)
 			e.host, err = c.loadable(e.file, f)
 			f.Close()
 			return e, err
@@ -197,8 +224,11 @@ func parseScript(head []byte) (interp, arg string, ok bool) {
 // loadable returns a file that the kernel can execute by itself.
 func (c *call) loadable(p place, f *os.File) (string, error) {
 	h, err := readELF(f)
-	if err != nil || h.interp == "" {
-		return p.host, err
+	if err != nil {
+		return "", err
+	}
+	if h.interp == "" {
+		return c.k.t.exec.link(p.host, p.called), nil
 	}
 	interp, err := c.resolve(atCwd, h.interp, true)
 	if err != nil {
@@ -207,7 +237,7 @@ func (c *call) loadable(p place, f *os.File) (string, error) {
 	if _, err := os.Stat(interp.host); err != nil {
 		return "", errnoOf(err)
 	}
-	return c.k.t.exec.copy(p.host, f, h, interp.host)
+	return c.k.t.exec.copy(p, f, h, interp.host)
 }
 
 func (c *call) doExecve(at int, p place, name string) (int64, error) {

@@ -91,7 +91,7 @@ func superviseStep() (outcome, error) {
 func newTracer(cfg *config) *tracer {
 	t := &tracer{
 		view:  view{root: cfg.Root, readOnly: cfg.ReadOnly, bindings: cfg.Bindings},
-		exec:  shadows{dir: cfg.Shadows, of: map[string]string{}},
+		exec:  shadows{dir: cfg.Shadows, of: map[string]string{}, links: map[string]bool{}},
 		tasks: map[int]*task{}, early: map[int]bool{}, calls: handlers(),
 		uid: os.Getuid(), gid: os.Getgid(), hostname: cfg.Hostname, memory: cfg.Memory,
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -79,7 +80,11 @@ func (t *tracer) attach(pid int, creds fakeid.Creds) error {
 				continue
 			}
 			again = true
-			if err := seize(tid); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EPERM) {
+			err = seize(tid)
+			if err != nil && tid == pid {
+				return forbidden(err)
+			}
+			if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EPERM) {
 				return fmt.Errorf("trace the first process: %w", err)
 			} else if err != nil {
 				continue
@@ -88,6 +93,16 @@ func (t *tracer) attach(pid int, creds fakeid.Creds) error {
 		}
 	}
 	return nil
+}
+
+// forbidden says why a process cannot be traced.
+func forbidden(err error) error {
+	if scope, rerr := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); rerr == nil {
+		if s := strings.TrimSpace(string(scope)); s == "2" || s == "3" {
+			return fmt.Errorf("trace the step: kernel.yama.ptrace_scope is %s, which forbids ptrace(2): %w", s, err)
+		}
+	}
+	return fmt.Errorf("trace the step: the seccomp profile of this container, or a security module, forbids ptrace(2): %w", err)
 }
 
 func seize(tid int) error {

@@ -26,6 +26,7 @@ type view struct {
 type place struct {
 	guest, host string
 	readOnly    bool
+	called      string // of a program: how the step names it
 }
 
 // at returns the place with a name that has no symlinks. The topmost binding is the
@@ -40,12 +41,12 @@ func (v *view) at(guest string) place {
 	}
 	if best >= 0 {
 		b := &v.bindings[best]
-		return place{guest, b.Host + guest[len(b.Guest):], b.ReadOnly}
+		return place{guest: guest, host: b.Host + guest[len(b.Guest):], readOnly: b.ReadOnly}
 	}
 	if guest == "/" {
-		return place{guest, v.root, v.readOnly}
+		return place{guest: guest, host: v.root, readOnly: v.readOnly}
 	}
-	return place{guest, v.root + guest, v.readOnly}
+	return place{guest: guest, host: v.root + guest, readOnly: v.readOnly}
 }
 
 // named returns the place that this machine calls host; false if the step cannot
@@ -57,11 +58,11 @@ func (v *view) named(host string) (place, bool) {
 	best, length := place{}, -1
 	for _, b := range v.bindings {
 		if (host == b.Host || under(host, b.Host)) && len(b.Host) > length {
-			best, length = place{b.Guest + host[len(b.Host):], host, b.ReadOnly}, len(b.Host)
+			best, length = place{guest: b.Guest + host[len(b.Host):], host: host, readOnly: b.ReadOnly}, len(b.Host)
 		}
 	}
 	if (host == v.root || under(host, v.root)) && len(v.root) > length {
-		best, length = place{host[len(v.root):], host, v.readOnly}, len(v.root)
+		best, length = place{guest: host[len(v.root):], host: host, readOnly: v.readOnly}, len(v.root)
 	}
 	if best.guest == "" {
 		best.guest = "/"
@@ -117,7 +118,7 @@ func (w *viewer) resolve(from, name string, follow bool) (place, error) {
 		part, left = next(left)
 		if part == "" {
 			p := w.v.at(done)
-			if strings.HasSuffix(name, "/") && p.host != "/" {
+			if (strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.")) && p.host != "/" {
 				p.host += "/" // it has to be a directory
 			}
 			return p, nil

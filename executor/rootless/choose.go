@@ -59,7 +59,7 @@ func Choose(want Isolation) (Way, error) {
 		return Way{}, err
 	}
 	if way, err = singleWay(); err != nil {
-		return Way{}, err
+		way = Way{Isolation: Chroot}
 	}
 	way.Lacks = lack
 	return way, nil

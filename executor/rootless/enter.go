@@ -25,7 +25,7 @@ func Entered() bool { return C.rootless_entered() != 0 }
 // what went wrong when it was to enter a user namespace. It belongs at the
 // beginning of main, and of TestMain in packages that call Enter.
 func Init() error {
-	_, asked := os.LookupEnv(C.ROOTLESS_HOW)
+	how, asked := os.LookupEnv(C.ROOTLESS_HOW)
 	if !asked {
 		return nil
 	}
@@ -37,11 +37,16 @@ func Init() error {
 	if Entered() {
 		return nil
 	}
-	return &EnterError{Reason: strings.TrimSpace(C.GoString(C.rootless_failure())), Hint: NamespaceHint()}
+	rung := Subuid
+	if how == "single" {
+		rung = Single
+	}
+	return &EnterError{Rung: rung, Reason: strings.TrimSpace(C.GoString(C.rootless_failure())), Hint: NamespaceHint()}
 }
 
 // EnterError says why no user namespace could be entered.
 type EnterError struct {
+	Rung   Isolation // that was tried
 	Reason string
 	Hint   string // what would lift it; may be empty
 }
