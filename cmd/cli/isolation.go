@@ -84,10 +84,16 @@ func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {
 
 // isolationNotes say what steps get less of than they believe, to people.
 func (a *app) isolationNotes(mode progress.Mode) []string {
-	if a.isolation != rootless.Single || mode == progress.JSON {
+	if mode == progress.JSON {
 		return nil
 	}
-	return []string{"this user namespace has a single id: the owners of files, changes of user and device nodes are emulated and recorded"}
+	switch a.isolation {
+	case rootless.Single:
+		return []string{"this user namespace has a single id: the owners of files, changes of user and device nodes are emulated and recorded"}
+	case rootless.Chroot:
+		return []string{"isolation chroot: steps see no files but their own and signal no processes but their own; users, owners and devices are emulated and recorded; the network, /proc and the limits are this container's"}
+	}
+	return nil
 }
 
 // isolationHints say what would make a rung work.

@@ -1,6 +1,7 @@
 package chroot
 
 import (
+	"errors"
 	"path"
 	"unsafe"
 
@@ -45,6 +46,17 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 		return 0, unix.EROFS
 	}
 	temporary := flags&unix.O_TMPFILE == unix.O_TMPFILE
+	switch {
+	case created:
+		err = c.k.permitEntry(p.host, false)
+	case temporary:
+		err = c.k.permit(p.host, unix.W_OK|unix.X_OK)
+	default:
+		err = c.k.permitOpen(p.host, flags)
+	}
+	if err != nil {
+		return 0, err
+	}
 	if err := c.setPath(at, p.host); err != nil {
 		return 0, err
 	}
@@ -89,6 +101,13 @@ func trimSlash(p string) string {
 
 // makes lets the thread make an object, which then gets its owner.
 func (c *call) makes(at int, host string) (int64, error) {
+	if err := c.k.permitEntry(host, false); err != nil {
+		var st unix.Stat_t
+		if unix.Lstat(host, &st) == nil {
+			err = unix.EEXIST
+		}
+		return 0, err
+	}
 	if err := c.setPath(at, host); err != nil {
 		return 0, err
 	}
@@ -122,6 +141,9 @@ func (c *call) doUnlink(dirfd, at, flags int) (int64, error) {
 	if c.k.t.view.isPoint(p.guest) {
 		return 0, unix.EBUSY
 	}
+	if err := c.k.permitEntry(p.host, true); err != nil {
+		return 0, err
+	}
 	return 0, unix.Unlinkat(unix.AT_FDCWD, p.host, flags)
 }
 
@@ -136,6 +158,9 @@ func (c *call) doRename(fromDir, from, toDir, to int, flags uint) (int64, error)
 	}
 	if v := &c.k.t.view; v.isPoint(p.guest) || v.isPoint(q.guest) {
 		return 0, unix.EBUSY
+	}
+	if err := errors.Join(c.k.permitEntry(p.host, true), c.k.permitEntry(q.host, true)); err != nil {
+		return 0, err
 	}
 	return 0, unix.Renameat2(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, flags)
 }
@@ -157,6 +182,9 @@ func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
 	}
 	if p.readOnly {
 		return 0, unix.EXDEV
+	}
+	if err := c.k.permitEntry(q.host, false); err != nil {
+		return 0, err
 	}
 	return 0, unix.Linkat(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, unix.AT_SYMLINK_FOLLOW*follows(p.host))
 }
@@ -184,6 +212,9 @@ func (c *call) doSymlink(target, toDir, to int) (int64, error) {
 	}
 	if c.k.t.view.isPoint(q.guest) {
 		return 0, unix.EEXIST
+	}
+	if err := c.k.permitEntry(q.host, false); err != nil {
+		return 0, err
 	}
 	return 0, unix.Symlink(text, q.host)
 }
@@ -322,6 +353,9 @@ func (c *call) doChroot() (int64, error) {
 func (c *call) doTruncate() (int64, error) {
 	p, err := c.changeable(atCwd, 0, true)
 	if err != nil {
+		return 0, err
+	}
+	if err := c.k.permit(p.host, unix.W_OK); err != nil {
 		return 0, err
 	}
 	return 0, unix.Truncate(p.host, int64(c.reg.arg(1)))
