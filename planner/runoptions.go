@@ -15,6 +15,7 @@ type RunOptions struct {
 	// Volumes are folders of the host. What they hold has no key: a RUN that has
 	// some always runs.
 	Volumes     []dag.Volume
+	Confine     *dag.Confinement
 	HostDevices []dag.HostDevice
 	// Devices are requested for every RUN beside its own (CDI names).
 	Devices []dag.Device
@@ -31,6 +32,10 @@ func (o *RunOptions) apply(exec *dag.Exec) (volatile bool) {
 		exec.NetworkAllow = slices.Clone(o.NetworkAllow)
 	}
 	exec.CapAdd, exec.CapDrop = slices.Clone(o.CapAdd), slices.Clone(o.CapDrop)
+	if o.Confine != nil {
+		c := *o.Confine
+		exec.Confine = &c
+	}
 	exec.Volumes, exec.HostDevices = slices.Clone(o.Volumes), slices.Clone(o.HostDevices)
 	exec.Devices = append(exec.Devices, o.Devices...)
 	return len(o.Volumes) > 0

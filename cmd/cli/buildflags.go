@@ -243,7 +243,6 @@ func refusals() []refusal {
 		{name: "policy", hint: "no source policies are read"},
 		{name: "provenance", hint: "no attestations are made", harmless: "false"},
 		{name: "sbom", hint: "no attestations are made", harmless: "false"},
-		{name: "security-opt", hint: "the default seccomp profile is used"},
 		{name: "stream", isBool: true, hint: "the context is read in place", harmless: "false"},
 		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
 		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: "true"},

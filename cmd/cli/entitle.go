@@ -14,12 +14,16 @@ import (
 
 // permissions are what --allow can grant.
 func permissions() []string {
-	return []string{"network.host", "network.ns", "security.insecure", "security.capabilities", "host.volume", "device", "secret.leak"}
+	return []string{"network.host", "network.ns", "security.insecure", "security.capabilities", "security.seccomp", "security.apparmor", "security.paths", "host.volume", "device", "secret.leak"}
 }
 
 // needs says which permissions a process needs.
 func (j *job) needs(op *dag.Exec) []string {
 	_, joins := op.Network.Namespace()
+	confine := op.Confine
+	if confine == nil {
+		confine = &dag.Confinement{}
+	}
 	var out []string
 	for _, n := range []struct {
 		permission string
@@ -29,6 +33,9 @@ func (j *job) needs(op *dag.Exec) []string {
 		{"network.host", op.Network == dag.NetHost},
 		{"network.ns", joins},
 		{"security.capabilities", len(op.CapAdd) > 0},
+		{"security.seccomp", confine.Seccomp != ""},
+		{"security.apparmor", confine.AppArmor != ""},
+		{"security.paths", len(confine.Unmask) > 0},
 		{"host.volume", len(op.Volumes) > 0},
 		{"device", len(op.HostDevices) > 0 || slices.ContainsFunc(op.Devices, j.counts)},
 	} {

@@ -20,6 +20,8 @@ type runOptionFlags struct {
 	networkAllow               []string
 	capAdd, capDrop            []string
 	volumes, devices           []string
+	security                   []string
+	profile                    []byte // the seccomp profile among them
 }
 
 func (r *runOptionFlags) register(fs *pflag.FlagSet) {
@@ -29,6 +31,7 @@ func (r *runOptionFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&r.networkAllow, "network-allow", nil, "the only hosts that RUN may talk to, HOST[:PORT]: a name, *.example.org, an address or a subnet")
 	fs.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN gets beside the usual ones; needs --allow security.capabilities")
 	fs.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN does not get, or all")
+	fs.StringArrayVar(&r.security, "security-opt", nil, "how RUN is confined: seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, no-new-privileges, mask=PATH[:PATH], unmask=ALL|PATH[:PATH]")
 	fs.StringArrayVarP(&r.volumes, "volume", "v", nil, "folder of this machine for RUN, HOST:PATH[:ro|O]; needs --allow host.volume and is never cached")
 	fs.StringArrayVar(&r.devices, "device", nil, "device for RUN, /dev/NODE[:PATH][:rwm] or a CDI name; needs --allow device")
 }
@@ -51,6 +54,9 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 	}
 	var err error
 	if out.NetworkAllow, err = allowedHosts(r.networkAllow); err != nil {
+		return out, err
+	}
+	if out.Confine, r.profile, err = parseSecurityOptions(r.security); err != nil {
 		return out, err
 	}
 	if out.CapAdd, err = capabilityNames("--cap-add", r.capAdd); err != nil {

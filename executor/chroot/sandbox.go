@@ -109,6 +109,9 @@ func check(spec *sandbox.Spec) error {
 	case len(spec.Devices) > 0:
 		return errors.New("run step: devices cannot be given to steps with --isolation=chroot")
 	}
+	if spec.Confine != nil {
+		return errors.New("run step: security options need namespaces and filters that --isolation=chroot has not")
+	}
 	if len(spec.NetworkAllow) > 0 {
 		return errors.New("run step: the hosts that a step talks to cannot be limited with --isolation=chroot")
 	}

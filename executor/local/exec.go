@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
@@ -102,9 +104,16 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 	if err != nil {
 		return nil, err
 	}
+	var profile []byte
+	if c := op.Confine; c != nil && c.Seccomp != "" && c.Seccomp != dag.SeccompUnconfined {
+		if profile = w.o.SeccompProfiles[digest.Digest(c.Seccomp)]; profile == nil {
+			return nil, fmt.Errorf("the seccomp profile %s is not here", c.Seccomp)
+		}
+	}
 	return &sandbox.Spec{
 		ID: newID(), Args: op.Args, Env: env, Cwd: op.Cwd, User: user, Hostname: op.Hostname,
 		Hosts: op.Hosts, Ulimits: op.Ulimits, Network: op.Network, Security: op.Security,
+		Confine: op.Confine, SeccompProfile: profile,
 		Limits: job.Step.Meta.Limits, ShmSize: op.ShmSize,
 		DNS: op.DNS, NetworkAllow: op.NetworkAllow, CapAdd: op.CapAdd, CapDrop: op.CapDrop,
 	}, nil

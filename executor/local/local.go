@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/cdi"
@@ -42,6 +43,8 @@ type Options struct {
 	// HostNetwork allows processes that ask for NetHost, JoinNetwork those that ask
 	// for an existing namespace.
 	HostNetwork, JoinNetwork bool
+	// SeccompProfiles are those that processes may name, by digest.
+	SeccompProfiles map[digest.Digest][]byte
 	// SecretLeak allows steps to leave secrets in their layer and log. Such a
 	// result is not recorded. In logs secrets are hidden all the same.
 	SecretLeak bool

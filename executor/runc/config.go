@@ -45,8 +45,8 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		rs.Linux.CgroupsPath = s.cgroups.unifiedPath(spec.Limits.Parent, spec.ID)
 	}
 	if !insecure {
-		rs.Linux.MaskedPaths = s.masked
-		rs.Linux.ReadonlyPaths = readonlyPaths()
+		rs.Linux.MaskedPaths, rs.Linux.ReadonlyPaths = s.hidden(spec.Confine)
+		rs.Process.NoNewPrivileges = spec.Confine != nil && spec.Confine.NoNewPrivileges
 	}
 	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName: s.cgroups.prefix + spec.ID,
@@ -59,6 +59,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		return nil, fmt.Errorf("configure container: %w", err)
 	}
 	if !insecure {
+		cfg.AppArmorProfile = s.apparmor(spec.Confine)
 		dropTUN(cfg.Cgroups.Resources, spec.Devices)
 	}
 	if cfg.Rlimits, err = rlimits(spec.Ulimits); err != nil {

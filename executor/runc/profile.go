@@ -78,10 +78,17 @@ func hasCapability(number int) bool {
 // program.
 func defaultSeccomp() ([]byte, error) { return seccompFor(&sandbox.Spec{}) }
 
-// seccompFor is moby's default profile for what a process may do.
+// seccompFor is the profile of a process, moby's default one unless it has its own,
+// for what the process may do.
 func seccompFor(spec *sandbox.Spec) ([]byte, error) {
 	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(spec)}}
-	p, err := seccomp.GetDefaultProfile(rs)
+	var p *specs.LinuxSeccomp
+	var err error
+	if spec.SeccompProfile != nil {
+		p, err = seccomp.LoadProfile(string(spec.SeccompProfile), rs)
+	} else {
+		p, err = seccomp.GetDefaultProfile(rs)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load seccomp profile: %w", err)
 	}

@@ -196,7 +196,7 @@ func (r *run) release(p *libcontainer.Process) error {
 			return err
 		}
 	}
-	if r.spec.Security != dag.SecurityInsecure {
+	if r.spec.Security != dag.SecurityInsecure && !unconfined(r.spec) {
 		prog, err := r.seccomp()
 		if err != nil {
 			return err
@@ -216,7 +216,7 @@ func (r *run) release(p *libcontainer.Process) error {
 
 // seccomp is the program for this run.
 func (r *run) seccomp() ([]byte, error) {
-	if len(r.spec.CapAdd)+len(r.spec.CapDrop) > 0 {
+	if len(r.spec.CapAdd)+len(r.spec.CapDrop) > 0 || r.spec.SeccompProfile != nil {
 		return seccompFor(r.spec)
 	}
 	return r.s.seccomp()

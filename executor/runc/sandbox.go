@@ -38,6 +38,9 @@ type Sandbox struct {
 	cgroups *cgroupSet
 	userns  bool        // in a user namespace that is not the machine's first
 	hasIPv6 func() bool // asked once
+	// defaultAppArmor is the profile of processes that ask for none, "" without
+	// AppArmor.
+	defaultAppArmor string
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
 	// rest is what of Options.Total no cgroup keeps: each container gets it.
@@ -74,7 +77,7 @@ func New(opts Options) (*Sandbox, error) {
 	return &Sandbox{
 		rest: rest,
 		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
-		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
+		hasIPv6: sync.OnceValue(hasIPv6), defaultAppArmor: defaultAppArmor("/sys"), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }
 

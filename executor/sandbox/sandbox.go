@@ -43,6 +43,10 @@ type Spec struct {
 	// CapAdd and CapDrop change the capabilities that a sandboxed process has
 	// ("CAP_SYS_ADMIN", or "ALL").
 	CapAdd, CapDrop []string
+	// Confine changes how a sandboxed process is confined; nil changes nothing.
+	// SeccompProfile is the profile that it names.
+	Confine        *dag.Confinement
+	SeccompProfile []byte
 	// Devices are made in /dev and may be used, beside the usual ones.
 	Devices []Device
 

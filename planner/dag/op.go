@@ -87,13 +87,34 @@ type Exec struct {
 	DNS *DNS `json:",omitempty"`
 	// NetworkAllow are the only destinations that NetDefault reaches, HOST[:PORT],
 	// sorted; none allows all.
-	NetworkAllow []string `json:",omitempty"`
-	CapAdd       []string `json:",omitempty"` // "CAP_SYS_ADMIN"
-	CapDrop      []string `json:",omitempty"`
+	NetworkAllow []string     `json:",omitempty"`
+	CapAdd       []string     `json:",omitempty"` // "CAP_SYS_ADMIN"
+	Confine      *Confinement `json:",omitempty"`
+	CapDrop      []string     `json:",omitempty"`
 	// Volumes are no part of any content: a step that has some is not cached.
 	Volumes     []Volume     `json:",omitempty"`
 	HostDevices []HostDevice `json:",omitempty"`
 }
+
+// Confinement changes how a sandboxed process is confined.
+type Confinement struct {
+	// Seccomp is SeccompUnconfined, or the digest of a profile in Docker's form; ""
+	// is the default one.
+	Seccomp string `json:",omitempty"`
+	// AppArmor is a loaded profile, or "unconfined"; "" is the default.
+	AppArmor string `json:",omitempty"`
+	// NoNewPrivileges: set-user-id programs and file capabilities give nothing.
+	NoNewPrivileges bool `json:",omitempty"`
+	// Mask are paths that are hidden beside the usual ones. Unmask are those of the
+	// usual that are not hidden or read-only, or UnmaskAll.
+	Mask, Unmask []string `json:",omitempty"`
+}
+
+// Special values of a Confinement.
+const (
+	SeccompUnconfined = "unconfined"
+	UnmaskAll         = "ALL"
+)
 
 // DNS replaces what the host's resolv.conf says.
 type DNS struct {

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/executor/runc"
+	"layered.build/builder/planner/dag"
+)
+
+// maxProfile bounds a seccomp profile.
+const maxProfile = 4 << 20
+
+// parseSecurityOptions reads --security-opt: NAME=VALUE each, the options of docker
+// and buildah. It also returns the seccomp profile that was read.
+func parseSecurityOptions(values []string) (*dag.Confinement, []byte, error) {
+	if len(values) == 0 {
+		return nil, nil, nil
+	}
+	c := &dag.Confinement{}
+	var profile []byte
+	for _, v := range values {
+		name, value, has := strings.Cut(v, "=")
+		var err error
+		switch name {
+		case "no-new-privileges":
+			c.NoNewPrivileges = true
+			if has {
+				if c.NoNewPrivileges, err = strconv.ParseBool(value); err != nil {
+					err = usagef("--security-opt %s: want true or false", v)
+				}
+			}
+		case "seccomp":
+			c.Seccomp, profile, err = seccompOption(value)
+		case "apparmor":
+			c.AppArmor, err = apparmorOption(value)
+		case "label":
+			if value != "disable" {
+				err = unsupported("--security-opt "+v, "steps get no SELinux labels of their own")
+			}
+		case "mask":
+			c.Mask, err = pathList(v, value, c.Mask)
+		case "unmask":
+			if value == dag.UnmaskAll {
+				c.Unmask = []string{dag.UnmaskAll}
+			} else {
+				c.Unmask, err = pathList(v, value, c.Unmask)
+			}
+		case "systempaths":
+			if value != "unconfined" {
+				err = usagef("--security-opt %s: want systempaths=unconfined", v)
+			}
+			c.Unmask = []string{dag.UnmaskAll}
+		default:
+			err = unsupported("--security-opt "+v, "use seccomp, apparmor, no-new-privileges, mask or unmask")
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.Seccomp == "" && c.AppArmor == "" && !c.NoNewPrivileges && len(c.Mask)+len(c.Unmask) == 0 {
+		return nil, nil, nil
+	}
+	return c, profile, nil
+}
+
+// seccompOption reads a profile. It is named by its content.
+func seccompOption(value string) (name string, profile []byte, err error) {
+	switch value {
+	case "":
+		return "", nil, usagef("--security-opt seccomp: want a file or unconfined")
+	case "default", "builtin":
+		return "", nil, nil
+	case dag.SeccompUnconfined:
+		return value, nil, nil
+	}
+	f, err := os.Open(value)
+	if err != nil {
+		return "", nil, usagef("--security-opt seccomp: %w", err)
+	}
+	defer f.Close()
+	profile, err = io.ReadAll(io.LimitReader(f, maxProfile+1))
+	if err == nil && len(profile) > maxProfile {
+		return "", nil, usagef("--security-opt seccomp: %s is larger than %d bytes", value, maxProfile)
+	}
+	if err == nil {
+		err = runc.CheckSeccomp(profile)
+	}
+	if err != nil {
+		return "", nil, usagef("--security-opt seccomp=%s: %w", value, err)
+	}
+	return digest.FromBytes(profile).String(), profile, nil
+}
+
+func apparmorOption(value string) (string, error) {
+	if value == "" {
+		return "", usagef("--security-opt apparmor: want a profile or unconfined")
+	}
+	if value == "unconfined" {
+		return value, nil
+	}
+	enabled, loaded := runc.AppArmor("/sys", value)
+	switch {
+	case !enabled:
+		return "", usagef("--security-opt apparmor=%s: this machine has no AppArmor", value).hint("without the option it is used where it is there")
+	case len(loaded) == 0 && os.Geteuid() == 0:
+		return "", usagef("--security-opt apparmor=%s: the profile is not loaded", value).hint("load it with apparmor_parser")
+	}
+	return value, nil
+}
+
+// pathList adds the paths of a list with colons.
+func pathList(option, value string, to []string) ([]string, error) {
+	for p := range strings.SplitSeq(value, ":") {
+		if !path.IsAbs(p) || path.Clean(p) == "/" {
+			return nil, usagef("--security-opt %s: %q is not an absolute path", option, p)
+		}
+		to = append(to, path.Clean(p))
+	}
+	slices.Sort(to)
+	return slices.Compact(to), nil
+}
+
+// profiles are the seccomp profiles by their names.
+func (r *runOptionFlags) profiles() map[digest.Digest][]byte {
+	if r.profile == nil {
+		return nil
+	}
+	return map[digest.Digest][]byte{digest.FromBytes(r.profile): r.profile}
+}
