@@ -47,6 +47,9 @@ func namesOf(names map[string]nameTarget, id digest.Digest) []string {
 func (s *Images) readNames() (map[string]nameTarget, error) {
 	var f namesFile
 	err := readJSON(filepath.Join(s.dir, "names.json"), &f)
+	if errors.Is(err, ErrInvalid) {
+		return nil, fmt.Errorf("read image names: %w (`builder store check --repair` puts the file aside)", err)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read image names: %w", err)
 	}
@@ -57,6 +60,21 @@ func (s *Images) readNames() (map[string]nameTarget, error) {
 		f.Names = map[string]nameTarget{}
 	}
 	return f.Names, nil
+}
+
+// CheckNames says what is wrong with the file of names; ErrInvalid if it is damaged.
+func (s *Images) CheckNames() error {
+	_, err := s.readNames()
+	return err
+}
+
+// DropNames puts the file of names aside, as names.json.damaged. The images stay,
+// without names.
+func (s *Images) DropNames() error {
+	return s.locked(func() error {
+		path := filepath.Join(s.dir, "names.json")
+		return os.Rename(path, path+".damaged")
+	})
 }
 
 func (s *Images) writeNames(names map[string]nameTarget) error {

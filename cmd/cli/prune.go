@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -53,7 +54,7 @@ sizes, the least recently used goes first, and only as much as they ask for.`,
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "also the cache of images with a name, stat indexes and logs")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "only what matches: until=24h, id=, type=, inuse, description=")
+	fl.StringArrayVar(&f.filters, "filter", nil, "only what matches: until=24h, id=, type=, inuse, mutable, immutable, shared, private, description=")
 	fl.StringVar(&f.reserved, "reserved-space", "", "how much is always kept")
 	fl.StringVar(&f.keep, "keep-storage", "", "the same as --reserved-space")
 	fl.StringVar(&f.maxUsed, "max-used-space", "", "how large the store may be")
@@ -160,18 +161,59 @@ func splitFilter(s string) itemFilter {
 	return itemFilter{key: s}
 }
 
+// flag is a filter that is true or false; nothing means true.
+func (f itemFilter) flag(field func(collect.Item) bool) (func(collect.Item) bool, error) {
+	want := true
+	if f.value != "" {
+		var err error
+		if want, err = strconv.ParseBool(f.value); err != nil || f.op == "~=" {
+			return nil, fmt.Errorf("%s is true or false", f.key)
+		}
+	}
+	if f.op == "!=" {
+		want = !want
+	}
+	return func(it collect.Item) bool { return field(it) == want }, nil
+}
+
+// pointInTime reads a duration before now, a date, a time (RFC 3339), or seconds since
+// 1970, as docker does.
+func pointInTime(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.Unix(n, 0), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time", s)
+}
+
 func (f itemFilter) match() (func(collect.Item) bool, error) {
 	var field func(collect.Item) string
 	switch f.key {
 	case "until", "unused-for":
-		d, err := time.ParseDuration(f.value)
+		before, err := pointInTime(f.value, time.Now())
 		if err != nil || f.op != "=" {
-			return nil, fmt.Errorf("%s needs a duration, such as until=24h", f.key)
+			return nil, fmt.Errorf("%s needs a duration or a time, such as until=24h or until=2026-01-31", f.key)
 		}
-		return func(it collect.Item) bool { return time.Since(it.LastUsed) > d }, nil
+		return func(it collect.Item) bool { return it.LastUsed.Before(before) }, nil
 	case "inuse":
-		want := f.value != "false"
-		return func(it collect.Item) bool { return it.InUse == want }, nil
+		return f.flag(func(it collect.Item) bool { return it.InUse })
+	case "mutable":
+		return f.flag(collect.Item.Mutable)
+	case "immutable":
+		return f.flag(func(it collect.Item) bool { return !it.Mutable() })
+	case "shared":
+		return f.flag(collect.Item.Shared)
+	case "private":
+		return f.flag(func(it collect.Item) bool { return !it.Shared() })
+	case "parents", "label":
+		return nil, fmt.Errorf("%s is not supported: what the store holds has no such field (use until, id, type, inuse, mutable, shared or description)", f.key)
 	case "id":
 		field = func(it collect.Item) string { return it.ID }
 	case "type":
@@ -179,7 +221,7 @@ func (f itemFilter) match() (func(collect.Item) bool, error) {
 	case "description":
 		field = func(it collect.Item) string { return it.Description }
 	default:
-		return nil, fmt.Errorf("unknown filter %q (use until, id, type, inuse or description)", f.key)
+		return nil, fmt.Errorf("unknown filter %q (use until, id, type, inuse, mutable, immutable, shared, private or description)", f.key)
 	}
 	switch f.op {
 	case "=":

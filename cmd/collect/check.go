@@ -3,10 +3,13 @@ package collect
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -52,7 +55,7 @@ type checking struct {
 // Check verifies a store: every layer, blob, record, and what images refer to.
 func (s *Store) Check(ctx context.Context, o CheckOptions) (Checked, error) {
 	c := &checking{s: s, o: o, bad: map[snapshot.LayerID]bool{}, blobs: map[digest.Digest]bool{}}
-	for _, part := range []func(context.Context) error{c.layers, c.content, c.records, c.steps, c.images} {
+	for _, part := range []func(context.Context) error{c.layers, c.content, c.records, c.steps, c.runs, c.images} {
 		if err := part(ctx); err != nil {
 			return c.n, fmt.Errorf("check store: %w", err)
 		}
@@ -179,9 +182,40 @@ func (c *checking) steps(context.Context) error {
 	return nil
 }
 
+// runs verifies the records of kept runs. A folder without one belongs to a run that
+// begins or ends.
+func (c *checking) runs(context.Context) error {
+	root := c.s.Layers.Root()
+	found, err := filepath.Glob(filepath.Join(root, "runs", "*", "run.json"))
+	if err != nil {
+		return err
+	}
+	for _, path := range found {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && json.Valid(data) {
+			continue
+		}
+		dir := filepath.Dir(path)
+		c.problem("run "+filepath.Base(dir), errors.Join(errors.New("its record is damaged"), err), func(col *snapshot.Collection) error {
+			return col.Discard(dir)
+		})
+	}
+	return nil
+}
+
 // images verifies that everything that names and images lead to is here, or can
 // be fetched again.
 func (c *checking) images(context.Context) error {
+	// Without names nothing is known of images, so that this is repaired first.
+	if err := c.s.Images.CheckNames(); errors.Is(err, registry.ErrInvalid) {
+		c.problem("names of images", err, func(*snapshot.Collection) error { return nil })
+		if !c.o.Repair {
+			return nil
+		}
+		if err := c.s.Images.DropNames(); err != nil {
+			return err
+		}
+	}
 	all, err := c.s.Images.Holdings()
 	if err != nil {
 		return err

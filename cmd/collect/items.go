@@ -48,6 +48,20 @@ type Item struct {
 	all    bool // goes only when all is asked for
 }
 
+// Mutable reports whether steps write to the thing, or it follows what is elsewhere:
+// cache mounts and sources.
+func (it Item) Mutable() bool {
+	switch it.Kind {
+	case KindMount, KindContext, KindGit, KindHTTP:
+		return true
+	}
+	return false
+}
+
+// Shared reports whether images with a name, or runs, use the thing, and not only the
+// build cache.
+func (it Item) Shared() bool { return it.Kind == KindImage && it.image == "" || it.Kind == KindRun }
+
 // items makes the list of what the store holds.
 func items(root string, parts map[string]part, r *refs) []Item {
 	var out []Item
