@@ -2,13 +2,16 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/containerd/stargz-snapshotter/estargz/zstdchunked"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot"
 )
@@ -94,4 +97,66 @@ func listing(t *testing.T, c *Client, l snapshot.Layer) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// TestForeignTableOfContents pulls what other tools make: their table of contents and
+// landmark are files of the tar, and stay what they are.
+func TestForeignTableOfContents(t *testing.T) {
+	isolate(t)
+	maker := newTestClient(t, quick)
+	plain := testTar(t, "file", 300_000)
+	built, err := estargz.Build(io.NewSectionReader(bytes.NewReader(plain), 0, int64(len(plain))), estargz.WithPrioritizedFiles([]string{"d/file"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := io.ReadAll(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(data []byte) ocispec.Descriptor {
+		t.Helper()
+		d, err := maker.store.Blobs().Put(t.Context(), data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ocispec.Descriptor{Digest: d, Size: int64(len(data))}
+	}
+	layer := put(blob)
+	layer.MediaType = ocispec.MediaTypeImageLayerGzip
+	layer.Annotations = map[string]string{estargz.TOCJSONDigestAnnotation: built.TOCDigest().String()}
+	cfg := testConfig()
+	cfg.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{built.DiffID()}}
+	raw, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, manifest, err := NewManifest(put(raw), []ocispec.Descriptor{layer}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(manifest)
+	reg, other := newTestRegistry(t), newTestRegistry(t)
+	dst, err := maker.Destination(t.Context(), reg.host+"/app", &storeSource{maker, desc}, PushOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Copy(t.Context(), dst, &storeSource{maker, desc}, CopyOptions{}); err != nil || got.Digest != desc.Digest {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	b := newTestClient(t, quick)
+	img := mustPull(t, b, reg.host+"/app")
+	files := listing(t, b, img.Stack[0])
+	for _, name := range []string{"stargz.index.json", ".prefetch.landmark", "d/file"} {
+		if !strings.Contains(files, name+" f") {
+			t.Errorf("no %s in\n%s", name, files)
+		}
+	}
+	if got := mustPush(t, b, other.host+"/again", img); got.Digest != desc.Digest {
+		t.Errorf("pushed on as %s, not as %s", got.Digest, desc.Digest)
+	}
+	for _, want := range tarDigests(t, b, img.Stack) {
+		if want != built.DiffID() {
+			t.Errorf("the tar is %s, not %s", want, built.DiffID())
+		}
+	}
 }
