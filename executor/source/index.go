@@ -111,7 +111,7 @@ func (ix *index) dir(name string) dirIndex {
 			ino: d.uint(), dev: d.uint(), mode: uint32(d.uint()),
 		}
 		if raw := d.str(); raw != "" {
-			r.digest = digest.Digest("sha256:" + hex.EncodeToString([]byte(raw)))
+			r.digest = digestOf(raw)
 		}
 		for range d.uint() {
 			if r.xattrs == nil {
@@ -129,6 +129,14 @@ func (ix *index) dir(name string) dirIndex {
 		recs = append(recs, r)
 	}
 	return recs
+}
+
+// digestOf names a hash.
+func digestOf(raw string) digest.Digest {
+	var b [71]byte
+	n := copy(b[:], "sha256:")
+	n += hex.Encode(b[n:], []byte(raw[:min(len(raw), 32)]))
+	return digest.Digest(b[:n])
 }
 
 type decoder struct {

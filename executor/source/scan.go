@@ -28,8 +28,14 @@ func (t *Tree) scan(dir string, matched []bool) (*dirNode, error) {
 	d := &dirNode{nodes: make([]*node, 0, len(names)), matched: matched}
 	known := t.index.dir(dir)
 	used := 0
-	for _, name := range names {
-		n, hit, err := t.look(f, dir, name, matched, known)
+	// One piece of memory for all children: there may be very many.
+	made := make([]struct {
+		node  node
+		entry snapshot.Entry
+	}, len(names))
+	for i, name := range names {
+		made[i].node.entry = &made[i].entry
+		n, hit, err := t.look(f, dir, name, matched, known, &made[i].node)
 		if err != nil {
 			return nil, err
 		}
@@ -49,8 +55,9 @@ func (t *Tree) scan(dir string, matched []bool) (*dirNode, error) {
 	return t.keep(dir, d), nil
 }
 
-// look examines one child; nil if it is excluded. Hit says that the index knew it.
-func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex) (n *node, hit bool, err error) {
+// look examines one child, of which it makes n; it returns nil if it is excluded. Hit
+// says that the index knew it.
+func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex, n *node) (_ *node, hit bool, err error) {
 	p, depth := name, 1
 	if dir != "." {
 		p = dir + "/" + name
@@ -64,8 +71,8 @@ func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex
 	if err := unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, false, fmt.Errorf("/%s changed while the context was read: %w", p, err)
 	}
-	n = &node{name: name, stat: statOf(&st)}
-	n.entry = newEntry(p, &st)
+	n.name, n.stat = name, statOf(&st)
+	fillEntry(n.entry, p, &st)
 	n.entry.UID, n.entry.GID = t.owners[p].UID, t.owners[p].GID
 	if excluded {
 		if n.entry.Type != snapshot.TypeDir {
@@ -130,8 +137,9 @@ func (s statKey) racy(at time.Time) bool {
 	return max(s.mtime, s.ctime) > at.Add(-granularity).UnixNano()
 }
 
-func newEntry(p string, st *unix.Stat_t) *snapshot.Entry {
-	e := &snapshot.Entry{Path: p, Mode: st.Mode & 0o7777, ModTime: time.Unix(0, st.Mtim.Nano())}
+// fillEntry says what stat(2) found.
+func fillEntry(e *snapshot.Entry, p string, st *unix.Stat_t) {
+	*e = snapshot.Entry{Path: p, Mode: st.Mode & 0o7777, ModTime: time.Unix(0, st.Mtim.Nano())}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		e.Type = snapshot.TypeDir
@@ -151,7 +159,6 @@ func newEntry(p string, st *unix.Stat_t) *snapshot.Entry {
 	if e.Type == snapshot.TypeChar || e.Type == snapshot.TypeBlock {
 		e.DevMajor, e.DevMinor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
 	}
-	return e
 }
 
 // xattrs reads the extended attributes of a path.
