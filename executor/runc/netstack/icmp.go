@@ -66,7 +66,7 @@ func parseEcho(head []byte) (e echo, ok bool) {
 		e.proto, e.offset = unix.IPPROTO_ICMPV6, e.offset+header.IPv6MinimumSize
 		e.src, e.dst = addrOf(ip.SourceAddress()), addrOf(ip.DestinationAddress())
 		msg := after(head, e.offset)
-		return e, ip.TransportProtocol() == header.ICMPv6ProtocolNumber && len(msg) >= header.ICMPv6MinimumSize &&
+		return e, next(ip) == header.ICMPv6ProtocolNumber && len(msg) >= header.ICMPv6MinimumSize &&
 			header.ICMPv6(msg).Type() == header.ICMPv6EchoRequest
 	}
 	return e, false

@@ -202,9 +202,15 @@ func (s *server) wanted(head []byte, size int) bool {
 		return ip.IsValid(size) && s.wantedBody(ip.TransportProtocol(), after(body, int(ip.HeaderLength())))
 	case header.IPv6ProtocolNumber:
 		ip := header.IPv6(body)
-		return s.cfg.Gateway6.IsValid() && ip.IsValid(size) && s.wantedBody(ip.TransportProtocol(), body[header.IPv6MinimumSize:])
+		return s.cfg.Gateway6.IsValid() && ip.IsValid(size) && s.wantedBody(next(ip), body[header.IPv6MinimumSize:])
 	}
 	return false
+}
+
+// next is what follows directly behind the header: containers send no extension
+// headers before what is wanted here.
+func next(ip header.IPv6) tcpip.TransportProtocolNumber {
+	return tcpip.TransportProtocolNumber(ip.NextHeader())
 }
 
 func after(b []byte, n int) []byte { return b[min(n, len(b)):] }
