@@ -42,6 +42,27 @@ func (s *Store) Reclaim(ctx context.Context) error {
 	return errors.Join(append(errs, s.reclaimLocks(ctx))...)
 }
 
+// Abandoned returns the folders of writable snapshots that dead processes left.
+// Reclaim removes them.
+func (s *Store) Abandoned() ([]string, error) {
+	names, err := os.ReadDir(s.path(activeDir))
+	if err != nil {
+		return nil, fmt.Errorf("look for abandoned snapshots: %w", err)
+	}
+	var out []string
+	for _, n := range names {
+		owner, _, _ := strings.Cut(n.Name(), "-")
+		isDead, err := s.isDead(owner)
+		if err != nil {
+			return nil, fmt.Errorf("look for abandoned snapshots: %w", err)
+		}
+		if isDead {
+			out = append(out, s.path(activeDir, n.Name()))
+		}
+	}
+	return out, nil
+}
+
 // isDead reports whether nobody holds an owner's lock.
 func (s *Store) isDead(owner string) (bool, error) {
 	l, err := tryLockFile(s.path(locksDir, owner))

@@ -163,8 +163,10 @@ func (e *engine) limitNotes(l, total dag.Limits, ulimits []dag.Ulimit) []string 
 // reclaim removes what killed processes left. What cannot be removed is told and
 // does not stop the work: the next start tries again.
 func (e *engine) reclaim(ctx context.Context, warn io.Writer) {
+	left, err := e.store.Abandoned()
+	errs := []error{err, sandbox.KillUsers(left)}
 	local.Reclaim(e.store)
-	errs := []error{e.store.Reclaim(ctx)}
+	errs = append(errs, e.store.Reclaim(ctx))
 	if e.sandbox != nil {
 		errs = append(errs, e.sandbox.Reclaim(ctx))
 	}
