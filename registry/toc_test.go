@@ -160,3 +160,47 @@ func TestForeignTableOfContents(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignLayers builds on a layer that must not be distributed, which its URL
+// leads to.
+func TestForeignLayers(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	maker := newTestClient(t, quick)
+	img := testImage(t, maker, "base", 50_000)
+	mustPush(t, maker, reg.host+"/elsewhere", img)
+	blob, err := maker.LayerBlob(t.Context(), img.Stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob.MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+	blob.URLs = []string{reg.URL + "/v2/elsewhere/blobs/" + blob.Digest.String()}
+	for _, foreign := range []bool{false, true} {
+		c := newTestClient(t, quick)
+		l, err := c.store.AddLazy(nil, snapshot.LazyLayer{DiffID: img.Stack[0].DiffID, Blob: blob, Open: (&blobSource{c: c, desc: blob}).open})
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := &Image{ID: img.ID, RawConfig: img.RawConfig, Config: img.Config, Stack: snapshot.Stack{l}}
+		if foreign {
+			if base, err = c.Shape(t.Context(), base, Form{Foreign: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		to := newTestRegistry(t)
+		name := to.host + "/app"
+		mustPush(t, c, name, base)
+		if sent := count(to.take(), "PATCH", ""); sent != map[bool]int{true: 1, false: 2}[foreign] { // and the configuration
+			t.Errorf("foreign=%v: %d blobs sent", foreign, sent)
+		}
+		b := newTestClient(t, quick)
+		r, err := b.Resolve(t.Context(), name, amd64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Layers[0]; isForeign(got) != foreign || !foreign && got.MediaType != ocispec.MediaTypeImageLayerGzip {
+			t.Errorf("foreign=%v: %+v", foreign, got)
+		}
+		sameImage(t, maker, img, b, mustPull(t, b, name))
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/registry"
 )
 
@@ -107,7 +108,7 @@ func readForm(t *testing.T, repo, kind string) {
 	} else {
 		files = nil
 	}
-	if os.Geteuid() == 0 {
+	if fixtures.RealRoot() {
 		podman := []string{"--root", dir + "/podman", "--runroot", dir + "/run", "--storage-driver", "vfs", "--events-backend", "none"}
 		run(t, "podman", append(podman, "pull", "-q", "--tls-verify=false", repo+":one")...)
 		files = append(files, strings.TrimSpace(run(t, "podman", append(podman, "image", "mount", repo+":one")...)))
