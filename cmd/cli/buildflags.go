@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -205,81 +204,4 @@ func (f *buildFlags) progressMode() string {
 		}
 	}
 	return "auto"
-}
-
-// refusedFlags are flags of docker build and buildx that are accepted only to be
-// refused by name, or because they change nothing here.
-type refusedFlags struct {
-	fs     *pflag.FlagSet
-	values map[string]*string
-}
-
-// refusal says why a flag is refused. Harmless lists values that ask for what is
-// done anyway.
-type refusal struct {
-	name, short string
-	isBool      bool
-	hint        string
-	harmless    string
-	noop        string // the flag is accepted; this says why it changes nothing
-}
-
-func refusals() []refusal {
-	return []refusal{
-		{name: "attest", hint: "no attestations are made"},
-		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
-		{name: "cache-from", hint: "the store's own cache is used"},
-		{name: "cache-to", hint: "the store's own cache is used"},
-		{name: "cpp-flag", hint: "Dockerfiles are not preprocessed"},
-		{name: "decryption-key", hint: "encrypted images are not read"},
-		{name: "group-add", hint: "write USER user:group, or add the user to the group in a RUN"},
-		{name: "hooks-dir", hint: "no hooks are run"},
-		{name: "ipc", hint: "every step has a namespace of its own"},
-		{name: "pid", hint: "every step has a namespace of its own"},
-		{name: "runtime", hint: "steps run in containers of this program"},
-		{name: "sign-by", hint: "sign the pushed image"},
-		{name: "userns", hint: "steps run in the user namespace of this program"},
-		{name: "uts", hint: "every step has a namespace of its own"},
-		{name: "policy", hint: "no source policies are read"},
-		{name: "provenance", hint: "no attestations are made", harmless: "false"},
-		{name: "sbom", hint: "no attestations are made", harmless: "false"},
-		{name: "stream", isBool: true, hint: "the context is read in place", harmless: "false"},
-		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
-		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: "true"},
-		{name: "force-rm", isBool: true, noop: "no intermediate containers are kept"},
-		{name: "rm", isBool: true, noop: "no intermediate containers are kept"},
-	}
-}
-
-func (r *refusedFlags) register(fs *pflag.FlagSet) {
-	r.fs, r.values = fs, map[string]*string{}
-	for _, f := range refusals() {
-		r.values[f.name] = fs.StringP(f.name, f.short, "", "")
-		if f.isBool || f.name == "provenance" || f.name == "sbom" {
-			fs.Lookup(f.name).NoOptDefVal = "true"
-		}
-		fs.Lookup(f.name).Hidden = true
-	}
-}
-
-func (r *refusedFlags) check() error {
-	for _, f := range refusals() {
-		v := *r.values[f.name]
-		if !r.fs.Changed(f.name) || f.noop != "" || f.harmless != "" && v == f.harmless {
-			continue
-		}
-		return unsupported("--"+f.name, f.hint)
-	}
-	return nil
-}
-
-// notes says which of the given flags change nothing.
-func (r *refusedFlags) notes() []string {
-	var out []string
-	for _, f := range refusals() {
-		if f.noop != "" && r.fs.Changed(f.name) {
-			out = append(out, fmt.Sprintf("--%s changes nothing: %s", f.name, f.noop))
-		}
-	}
-	return out
 }

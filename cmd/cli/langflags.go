@@ -55,6 +55,8 @@ func (l *langFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&l.from, "from", "", "image that replaces what the first FROM names")
 	fs.BoolVar(&l.allTargets, "all-targets", false, "build every stage, not only those that the target needs")
 	fs.StringVar(&l.timestamp, "timestamp", "", "seconds since 1970: SOURCE_DATE_EPOCH for this build")
+	fs.StringVar(&l.timestamp, "source-date-epoch", "", "")
+	fs.Lookup("source-date-epoch").Hidden = true
 	fs.BoolVar(&l.layers, "layers", true, "accepted: every step has a layer and is cached")
 	fs.BoolVar(&l.squash, "squash", false, "make one layer of all that the build adds to its base")
 	fs.StringVar(&l.logFile, "logfile", "", "write progress and warnings to a file")

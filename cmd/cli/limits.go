@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -154,30 +155,39 @@ func bytesFlag(flag, s string) (int64, error) {
 	return n, nil
 }
 
-// parseHosts reads --add-host values: NAME:IP or NAME=IP.
+// parseHosts reads --add-host values: NAME[;NAME…]:IP, also with = for the colon.
 func parseHosts(values []string) ([]dag.HostAlias, error) {
 	var out []dag.HostAlias
 	for _, v := range values {
-		name, ip, ok := strings.Cut(v, "=")
+		names, ip, ok := strings.Cut(v, "=")
 		if !ok {
-			name, ip, ok = strings.Cut(v, ":")
+			names, ip, ok = strings.Cut(v, ":")
 		}
-		if !ok || name == "" {
+		if !ok {
 			return nil, usagef("--add-host %q: want NAME:IP", v)
 		}
-		if ip == "host-gateway" {
-			addr, err := hostGateway()
-			if err != nil {
-				return nil, err
+		addr, err := hostAddress(ip)
+		if err != nil {
+			return nil, usagef("--add-host %q: %w", v, err)
+		}
+		for name := range strings.SplitSeq(names, ";") {
+			if name == "" || strings.ContainsAny(name, " \t\r\n#") {
+				return nil, usagef("--add-host %q: %q is not a host's name", v, name).hint("write NAME:IP or NAME:host-gateway")
 			}
 			out = append(out, dag.HostAlias{Host: name, IP: addr.String()})
-			continue
 		}
-		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
-		if err != nil {
-			return nil, usagef("--add-host %q: %q is not an IP address", v, ip)
-		}
-		out = append(out, dag.HostAlias{Host: name, IP: addr.String()})
 	}
 	return out, nil
+}
+
+// hostAddress reads the address of --add-host.
+func hostAddress(ip string) (netip.Addr, error) {
+	if ip == "host-gateway" {
+		return hostGateway()
+	}
+	addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
+	if err != nil {
+		return addr, fmt.Errorf("%q is not an IP address", ip)
+	}
+	return addr, nil
 }

@@ -41,7 +41,7 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 	out := planner.RunOptions{}
 	for _, s := range r.dns {
 		if _, err := netip.ParseAddr(s); err != nil {
-			return out, usagef("--dns %q is not an IP address", s)
+			return out, usagef("--dns %q is not an IP address", s).hint("for no network at all use --network none")
 		}
 	}
 	for _, s := range append(slices.Clone(r.dnsSearch), r.dnsOptions...) {
