@@ -3,12 +3,44 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/owner"
 )
+
+// ErrOwners says that a store's directories keep owners in another way than this
+// process can.
+var ErrOwners = errors.New("store keeps the owners of files in another way")
+
+// ownersFile is there in a store whose directories record owners.
+const ownersFile = "owners"
+
+// noteOwners says in a new store how it keeps owners.
+func (s *Store) noteOwners() error {
+	if !s.maker.recorded {
+		return nil
+	}
+	return s.writeFile(s.path(ownersFile), []byte("recorded\n"))
+}
+
+// checkOwners refuses a store that a process of the other kind made: it would show
+// wrong owners.
+func (s *Store) checkOwners() error {
+	_, err := os.Lstat(s.path(ownersFile))
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("open store: %w", err)
+	case err == nil && !s.maker.recorded:
+		return fmt.Errorf("%w: %s records them, since it was made with a single id; name another folder with --root, use --isolation=single, or remove this one", ErrOwners, s.root)
+	case err != nil && s.maker.recorded:
+		return fmt.Errorf("%w: %s really has them, and this user has a single id; name another folder with --root, or remove this one", ErrOwners, s.root)
+	}
+	return nil
+}
 
 // lchown gives an object its owner. Where owners are recorded, those of symlinks
 // and fifos are in the layer's manifest and tar only: they cannot carry a record.

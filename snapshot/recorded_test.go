@@ -3,6 +3,7 @@ package snapshot_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -172,6 +173,30 @@ func TestRecordedOwners(t *testing.T) {
 		"b 0 -rw-r--r-- 7:8:0000",
 	}, "\n"); got != want {
 		t.Errorf("layer:\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Whoever cannot understand a store's owners does not use it.
+func TestOtherOwners(t *testing.T) {
+	if !inSingleID(t, "^TestOtherOwners$") {
+		return
+	}
+	root := t.TempDir()
+	open := func() error {
+		s, err := snapshot.Open(root, snapshot.Options{})
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	if err := errors.Join(open(), open()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(root + "/owners"); err != nil { // as if root had made it
+		t.Fatal(err)
+	}
+	if err := open(); !errors.Is(err, snapshot.ErrOwners) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -148,6 +148,9 @@ func (s *Store) checkVersion() error {
 	b, err := os.ReadFile(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.isNew = true
+		if err := s.noteOwners(); err != nil {
+			return err
+		}
 		return s.writeFile(p, []byte(storeVersion+"\n"))
 	}
 	if err != nil {
@@ -155,7 +158,7 @@ func (s *Store) checkVersion() error {
 	}
 	v := strings.TrimSpace(string(b))
 	if v == storeVersion {
-		return nil
+		return s.checkOwners()
 	}
 	what := "was made by something else"
 	if n, err := strconv.Atoi(v); err == nil {

@@ -35,7 +35,7 @@ type Creds struct {
 
 // New returns the credentials of a process that starts as a user.
 func New(uid, gid uint32, groups []uint32) Creds {
-	return Creds{UID: All(uid), GID: All(gid), Groups: slices.Clone(groups)}
+	return Creds{UID: All(uid), GID: All(gid), Groups: slices.Sorted(slices.Values(groups))} // as the kernel keeps them
 }
 
 // Equal reports whether two processes with these credentials behave alike.
@@ -136,8 +136,7 @@ func (c Creds) Setgroups(groups []uint32) (Creds, error) {
 	if len(groups) > maxGroups || slices.Contains(groups, Keep) {
 		return c, unix.EINVAL
 	}
-	c.Groups = slices.Clone(groups)
-	slices.Sort(c.Groups) // as the kernel keeps them
+	c.Groups = slices.Sorted(slices.Values(groups))
 	return c, nil
 }
 

@@ -109,6 +109,9 @@ func TestGroupIDs(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
+	if c := New(7, 7, []uint32{9, 5}); !c.Equal(New(7, 7, []uint32{5, 9})) {
+		t.Errorf("%+v is not sorted", c)
+	}
 	root := New(0, 0, []uint32{1})
 	given := []uint32{9, 5}
 	c, err := root.Setgroups(given)
