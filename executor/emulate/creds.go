@@ -17,8 +17,17 @@ const (
 	rlimit  = unix.RLIMIT_LOCKS
 )
 
-// credTable holds the credentials that processes have come to have.
-type credTable struct{ rows []fakeid.Creds }
+// credTable holds the credentials that processes have come to have. It has an end, so
+// that no process can fill this one's memory.
+type credTable struct {
+	rows   []fakeid.Creds
+	groups int // in all rows
+}
+
+const (
+	maxRows   = 4096
+	maxGroups = 1 << 20
+)
 
 // newCredTable makes a table; what has no row has the first one's credentials.
 func newCredTable(initial fakeid.Creds) *credTable {
@@ -47,8 +56,12 @@ func (t *credTable) set(pid uint32, c fakeid.Creds) unix.Errno {
 		}
 	}
 	if row < 0 {
+		if len(t.rows) == maxRows || t.groups+len(c.Groups) > maxGroups {
+			return unix.EAGAIN
+		}
 		row = len(t.rows)
 		t.rows = append(t.rows, c)
+		t.groups += len(c.Groups)
 	}
 	var l unix.Rlimit
 	err := unix.Prlimit(int(pid), rlimit, nil, &l)
@@ -78,12 +91,12 @@ func (s *supervisor) getegid(n *notification) answer {
 	return returns(int64(s.creds.of(n.pid).GID.Effective))
 }
 
-func (s *supervisor) getresuid(n *notification) answer { return three(n, s.creds.of(n.pid).UID) }
-func (s *supervisor) getresgid(n *notification) answer { return three(n, s.creds.of(n.pid).GID) }
+func (s *supervisor) getresuid(n *notification) answer { return s.three(n, s.creds.of(n.pid).UID) }
+func (s *supervisor) getresgid(n *notification) answer { return s.three(n, s.creds.of(n.pid).GID) }
 
-func three(n *notification, ids fakeid.IDs) answer {
+func (s *supervisor) three(n *notification, ids fakeid.IDs) answer {
 	for i, id := range []uint32{ids.Real, ids.Effective, ids.Saved} {
-		if errno := writeIDs(n.pid, n.args[i], id); errno != 0 {
+		if errno := s.writeIDs(n, n.args[i], id); errno != 0 {
 			return fails(errno)
 		}
 	}
@@ -97,7 +110,7 @@ func (s *supervisor) getgroups(n *notification) answer {
 	case size < 0, size > 0 && int(size) < len(groups):
 		return fails(unix.EINVAL)
 	case size > 0:
-		if errno := writeIDs(n.pid, n.args[1], groups...); errno != 0 {
+		if errno := s.writeIDs(n, n.args[1], groups...); errno != 0 {
 			return fails(errno)
 		}
 	}
@@ -175,7 +188,7 @@ func (s *supervisor) setgroups(n *notification) answer {
 	}
 	groups := make([]uint32, count)
 	if count > 0 {
-		if b := bytesOf(groups); read(n.pid, n.args[1], b) != len(b) {
+		if b := idBytes(groups); read(n.pid, n.args[1], b) != len(b) {
 			return fails(unix.EFAULT)
 		}
 	}
@@ -192,7 +205,7 @@ func (s *supervisor) prlimit(n *notification) answer {
 
 func (s *supervisor) limits(n *notification, addr uint64) answer {
 	none := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	return fails(writeValue(n.pid, addr, &none))
+	return fails(s.write(n, addr, bytesOf(&none)))
 }
 
 // prctl sees what becomes of capabilities when the user changes. The kernel does what
@@ -234,7 +247,7 @@ func (s *supervisor) peerCredentials(n *notification) answer {
 		return passes()
 	}
 	size := make([]uint32, 1)
-	if read(n.pid, n.args[4], bytesOf(size)) != 4 || size[0] < 12 {
+	if read(n.pid, n.args[4], idBytes(size)) != 4 || size[0] < 12 {
 		return passes()
 	}
 	c := s.creds.of(uint32(peer.Pid))
@@ -242,11 +255,11 @@ func (s *supervisor) peerCredentials(n *notification) answer {
 		return passes()
 	}
 	inner, ok := s.innerPID(uint32(peer.Pid))
-	if !ok || !s.valid(n) {
+	if !ok {
 		return passes()
 	}
-	if errno := writeIDs(n.pid, n.args[3], inner, c.UID.Effective, c.GID.Effective); errno != 0 {
+	if errno := s.writeIDs(n, n.args[3], inner, c.UID.Effective, c.GID.Effective); errno != 0 {
 		return fails(errno)
 	}
-	return fails(writeIDs(n.pid, n.args[4], 12))
+	return fails(s.writeIDs(n, n.args[4], 12))
 }

@@ -2,7 +2,6 @@ package emulate
 
 import (
 	"bytes"
-	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,30 +18,28 @@ func read(pid uint32, addr uint64, buf []byte) int {
 	return n
 }
 
-// write copies into a process's memory.
-func write(pid uint32, addr uint64, data []byte) unix.Errno {
+// write copies into the memory of a process that waits for an answer.
+func (s *supervisor) write(n *notification, addr uint64, data []byte) unix.Errno {
 	if len(data) == 0 {
 		return 0
 	}
+	if !s.valid(n) {
+		return unix.ESRCH // and nobody will see it
+	}
 	local := []unix.Iovec{{Base: &data[0]}}
 	local[0].SetLen(len(data))
-	n, err := unix.ProcessVMWritev(int(pid), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(data)}}, 0)
-	if err != nil || n != len(data) {
+	size, err := unix.ProcessVMWritev(int(n.pid), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(data)}}, 0)
+	if err != nil || size != len(data) {
 		return unix.EFAULT
 	}
 	return 0
 }
 
-func writeValue[T any](pid uint32, addr uint64, v *T) unix.Errno {
-	return write(pid, addr, unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)))
-}
-
-func writeIDs(pid uint32, addr uint64, ids ...uint32) unix.Errno {
-	var b []byte
-	for _, id := range ids {
-		b = binary.NativeEndian.AppendUint32(b, id)
+func (s *supervisor) writeIDs(n *notification, addr uint64, ids ...uint32) unix.Errno {
+	if len(ids) == 0 {
+		return 0
 	}
-	return write(pid, addr, b)
+	return s.write(n, addr, idBytes(ids))
 }
 
 // readPath reads a path into s.path, with its zero byte, and returns its length
@@ -68,7 +65,12 @@ func (s *supervisor) readPath(pid uint32, addr uint64) (int, unix.Errno) {
 	return 0, unix.ENAMETOOLONG
 }
 
-// bytesOf is the memory of ids.
-func bytesOf(ids []uint32) []byte {
+// bytesOf is the memory of a structure of the kernel's.
+func bytesOf[T unix.Stat_t | unix.Statx_t | unix.Rlimit](v *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+}
+
+// idBytes is the memory of ids, of which there are some.
+func idBytes(ids []uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&ids[0])), 4*len(ids))
 }

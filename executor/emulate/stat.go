@@ -67,7 +67,7 @@ func (s *supervisor) statPath(n *notification, a at, buf uint64, follow bool) an
 		return passes()
 	}
 	rec.Apply(&st)
-	return fails(writeValue(n.pid, buf, &st))
+	return fails(s.write(n, buf, bytesOf(&st)))
 }
 
 func (s *supervisor) statx(n *notification) answer {
@@ -99,5 +99,5 @@ func (s *supervisor) statx(n *notification) answer {
 	stx.Uid, stx.Gid, stx.Mode = st.Uid, st.Gid, uint16(st.Mode)
 	stx.Size, stx.Blocks = uint64(st.Size), uint64(st.Blocks)
 	stx.Rdev_major, stx.Rdev_minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
-	return fails(writeValue(n.pid, n.args[4], &stx))
+	return fails(s.write(n, n.args[4], bytesOf(&stx)))
 }
