@@ -210,7 +210,9 @@ func (j *packJob) read(buf []byte) (int, error) {
 	return n, errors.Join(err, r.Close())
 }
 
-// readHostFile reads up to len(buf) bytes of a file with few system calls.
+// readHostFile reads up to len(buf) bytes of a file with few system calls: buf has one
+// byte more than the file is believed to have, so that nothing need be read to see that
+// it has not grown.
 func readHostFile(name string, buf []byte) (int, error) {
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -229,7 +231,9 @@ func readHostFile(name string, buf []byte) (int, error) {
 		if k == 0 {
 			break
 		}
-		n += k
+		if n += k; n == len(buf)-1 {
+			break
+		}
 	}
 	return n, nil
 }
