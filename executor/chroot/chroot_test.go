@@ -10,6 +10,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Init()
+	if os.Getenv(victimEnv) != "" {
+		victim()
+	}
 	os.Exit(m.Run())
 }
 
