@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -68,7 +69,7 @@ func TestOutward(t *testing.T) {
 			if errors.Is(err, unix.EPERM) {
 				t.Skip("needs user namespaces: " + err.Error())
 			}
-			if err != nil || bytes.Count(out, []byte("\n--- PASS")) < 8 || bytes.Contains(out, []byte("--- SKIP")) {
+			if err != nil || bytes.Count(out, []byte("\n--- PASS")) < 9 || bytes.Contains(out, []byte("--- SKIP")) {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
@@ -265,6 +266,53 @@ func TestInsideReach(t *testing.T) {
 		if c := got["icmp"]; c.Flows != 1 || c.Received == 0 {
 			t.Errorf("ping contact %+v", c)
 		}
+	}
+}
+
+// What passes is what was sent, over segments of all sizes.
+func TestInsideContent(t *testing.T) {
+	machine(t)
+	for _, addr := range []string{hostAddr, hostAddr6} {
+		l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_, _ = io.Copy(c, c)
+		}()
+		data := make([]byte, 24<<20)
+		_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
+		inNetwork(t, nil, nil, func() error {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			sent := make(chan error, 1)
+			go func() { // the socket is made: any thread will do
+				rest, n := data, 1
+				for len(rest) > 0 {
+					n = min(n*3%200_003+1, len(rest))
+					if _, err := c.Write(rest[:n]); err != nil {
+						sent <- err
+						return
+					}
+					rest = rest[n:]
+				}
+				sent <- c.(*net.TCPConn).CloseWrite()
+			}()
+			got, err := io.ReadAll(c)
+			if !bytes.Equal(got, data) {
+				t.Errorf("%s: %d of %d bytes came back, or others", addr, len(got), len(data))
+			}
+			return errors.Join(err, <-sent)
+		})
 	}
 }
 
