@@ -89,7 +89,7 @@ func (r *run) gateway() (netstack.Config, error) {
 		MTU:         linkMTU,
 		Nameservers: servers(r.s.opts.ResolvConf, r.spec.DNS),
 	}
-	if r.s.hasIPv6() {
+	if r.ipv6 {
 		cfg.Gateway6 = gateway6Net()
 	}
 	for _, a := range r.spec.NetworkAllow {

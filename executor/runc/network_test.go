@@ -51,6 +51,20 @@ func TestNameserver(t *testing.T) {
 	}
 }
 
+// A container has IPv6 if the machine has.
+func TestIPv6(t *testing.T) {
+	e := sandboxtest.NewEnv(t, newSandbox(t))
+	spec := e.Shell("ip -6 route | grep -c default; grep -c eth0 /proc/net/if_inet6")
+	spec.Network = dag.NetDefault
+	want := "0\n0"
+	if hasIPv6() {
+		want = "1\n1"
+	}
+	if got := strings.TrimSpace(e.Run(t, spec).Out); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // serveDNS answers every question for an address with 10.9.8.7.
 func serveDNS(c net.PacketConn) {
 	buf := make([]byte, 1500)

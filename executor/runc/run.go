@@ -27,6 +27,7 @@ type run struct {
 	s    *Sandbox
 	spec *sandbox.Spec
 	dir  string     // the private tmpfs
+	ipv6 bool       // the machine has it, which the thread in its namespace cannot see
 	rest dag.Limits // that no cgroup keeps
 
 	cfg       *configs.Config

@@ -89,7 +89,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
-	r := &run{s: s, dir: s.opts.StateDir}
+	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir}
 	r.spec, r.rest = s.limited(spec)
 	spec = r.spec
 	var err error

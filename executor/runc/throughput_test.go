@@ -110,8 +110,8 @@ func transfer(server string, up bool) error {
 // hosts and name servers, and returns what it talked to.
 func inNetwork(tb testing.TB, allow []string, nameservers []netip.AddrPort, f func() error) []netstack.Contact {
 	tb.Helper()
-	s := &Sandbox{opts: Options{ResolvConf: "/dev/null"}, hasIPv6: hasIPv6}
-	r := &run{s: s, spec: &sandbox.Spec{NetworkAllow: allow}}
+	s := &Sandbox{opts: Options{ResolvConf: "/dev/null"}}
+	r := &run{s: s, ipv6: hasIPv6(), spec: &sandbox.Spec{NetworkAllow: allow}}
 	cfg, err := r.gateway()
 	if err != nil {
 		tb.Fatal(err)
