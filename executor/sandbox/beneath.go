@@ -69,8 +69,16 @@ func descend(dir int, path string, missing func(parent int, name string, last bo
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// errLink says that a path leads through a symlink.
-var errLink = errors.New("it leads through a symlink")
+// errLink says that a path leads through a symlink. It matches fs.ErrInvalid.
+var errLink error = linkError{}
+
+type linkError struct{}
+
+// Error implements error.
+func (linkError) Error() string { return "it leads through a symlink" }
+
+// Is implements the interface of errors.Is.
+func (linkError) Is(target error) bool { return target == fs.ErrInvalid }
 
 func openPart(dir int, name string) (int, error) {
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
