@@ -64,6 +64,7 @@ type engine struct {
 	cache  *disk.Cache
 	// isolation is how processes are run.
 	isolation rootless.Isolation
+	ownUsers  bool      // in a user namespace of their own
 	sandbox   processes // nil until openSandbox
 }
 
@@ -85,7 +86,7 @@ func (a *app) openEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{root: root, isolation: a.isolation}
+	e := &engine{root: root, isolation: a.isolation, ownUsers: a.ownUsers}
 	if e.store, err = snapshot.Open(root, snapshot.Options{Driver: driver, Emulated: a.isolation == rootless.Chroot}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -120,7 +121,7 @@ func (e *engine) openSandbox(total dag.Limits) error {
 	if err := os.MkdirAll(e.path("sandbox"), 0o700); err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
-	open := openRunc
+	open := e.openRunc
 	if e.isolation == rootless.Chroot {
 		open = openChroot
 	}
@@ -132,8 +133,8 @@ func (e *engine) openSandbox(total dag.Limits) error {
 	return nil
 }
 
-func openRunc(dir string, total dag.Limits) (processes, error) {
-	return runc.New(runc.Options{StateDir: dir, Total: total})
+func (e *engine) openRunc(dir string, total dag.Limits) (processes, error) {
+	return runc.New(runc.Options{StateDir: dir, Total: total, UserNamespaces: e.ownUsers, Store: e.root})
 }
 
 func openChroot(dir string, _ dag.Limits) (processes, error) {

@@ -12,12 +12,32 @@ import (
 	"layered.build/builder/executor/rootless"
 )
 
-const isolationFlag = "isolation"
+const (
+	isolationFlag = "isolation"
+	usernsFlag    = "userns"
+)
 
 // registerIsolation adds --isolation. Its value is read before the command runs,
 // by enter.
 func registerIsolation(fs *pflag.FlagSet) {
 	fs.String(isolationFlag, "", "how RUN is kept from this machine: auto, root, subuid, single or chroot ($BUILDER_ISOLATION; builder doctor tells what works)")
+	fs.String(usernsFlag, "", "user namespace of RUN for root: auto (its ids are nobody's on this machine, where that works) or host (the default) ($BUILDER_USERNS)")
+}
+
+// parseUserns reads --userns or $BUILDER_USERNS: whether RUN gets a user namespace
+// of its own where that works.
+func parseUserns(cmd *cobra.Command) (bool, error) {
+	name, value := "BUILDER_USERNS", os.Getenv("BUILDER_USERNS")
+	if f := cmd.Flags().Lookup(usernsFlag); f != nil && f.Changed {
+		name, value = "--userns", f.Value.String()
+	}
+	switch value {
+	case "auto":
+		return true, nil
+	case "", "host":
+		return false, nil
+	}
+	return false, usagef("%s %q: want auto or host", name, value)
 }
 
 // outside is the annotation of commands that do not open the store.
@@ -52,6 +72,9 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	a.isolation = way.Isolation
+	if a.ownUsers, err = parseUserns(cmd); err != nil {
+		return err
+	}
 	return rootless.Enter(rootless.Options{Isolation: want})
 }
 

@@ -66,6 +66,8 @@ type app struct {
 	reg     registryFlags
 	// isolation is the rung that this process stands on.
 	isolation rootless.Isolation
+	// ownUsers gives every RUN of root a user namespace of its own.
+	ownUsers bool
 }
 
 // newRoot makes the program's commands: all of them, or for a build only that one,

@@ -79,7 +79,6 @@ func buildahRunRefusals() []refusal {
 		{name: "runtime", hint: "steps run in containers of this program"},
 		{name: "runtime-flag", hint: "steps run in containers of this program"},
 		{name: "stdin", isBool: true, hint: "RUN reads nothing from outside, or builds could not be repeated; use COPY or a secret", harmless: no},
-		{name: "userns", hint: users},
 		{name: "userns-gid-map", hint: users},
 		{name: "userns-gid-map-group", hint: users},
 		{name: "userns-uid-map", hint: users},

@@ -33,6 +33,7 @@ func (r *run) mount(i int, m sandbox.Mount) error {
 		if src, err = r.snapshot(i, m); err != nil {
 			return fmt.Errorf("mount %s: %w", dest, err)
 		}
+		return r.root.bind(src, dest, attrs)
 	case m.Selector != "":
 		f, err := openBeneath(src, m.Selector)
 		if err != nil {
@@ -40,6 +41,9 @@ func (r *run) mount(i int, m sandbox.Mount) error {
 		}
 		defer f.Close()
 		src = descriptorPath(f)
+	}
+	if r.users != nil {
+		return r.root.bindMapped(src, dest, attrs)
 	}
 	return r.root.bind(src, dest, attrs)
 }
@@ -63,7 +67,11 @@ func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	if err := m.Snapshot.Attach(dir); err != nil {
+	from, err := r.mapped.mount(m.Snapshot, r.s.opts.Store)
+	if err == nil {
+		err = from.Attach(dir)
+	}
+	if err != nil {
 		return "", fmt.Errorf("attach: %w", err)
 	}
 	src, err := securejoin.SecureJoin(dir, m.Selector)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -134,11 +135,13 @@ func joinNetwork(path string) error {
 	return nil
 }
 
-// close ends the stack, then the device.
-func (n *network) close() error {
+// close ends the stack, then the device. The kernel lets who closes a packet socket
+// wait for all other processors, 10 ms and more; only behind does that cost nothing.
+func (n *network) close(behind *sync.WaitGroup) error {
 	n.cancel()
 	err := <-n.done
-	return errors.Join(err, n.tap.Close())
+	behind.Go(func() { n.tap.Close() })
+	return err
 }
 
 // account tells what the container talked to. The stack is ended.

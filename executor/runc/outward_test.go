@@ -638,7 +638,7 @@ func TestInsideNamespace(t *testing.T) {
 	machine(t)
 	port := greet(t, "127.0.0.1")
 	path := fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
-	err := onPrivateThread(false, func() error {
+	err := onPrivateThread(allButNetwork, func() error {
 		if err := joinNetwork(path); err != nil {
 			return err
 		}

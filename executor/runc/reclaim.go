@@ -91,6 +91,7 @@ func reclaim(dir string) error {
 
 // Close removes what the sandbox kept between runs. No run may be in progress.
 func (s *Sandbox) Close() error {
+	s.closing.Wait()
 	c := s.cgroups
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,6 +29,8 @@ type rootfs struct {
 	open []*os.File
 	// userns: no device nodes can be made.
 	userns bool
+	// users is the container's own user namespace, nil if it has none.
+	users *userNamespace
 	// singleID: the only group that exists is root's.
 	singleID bool
 }
@@ -109,6 +111,45 @@ func (r *rootfs) bind(src, dest string, attrs uint64) error {
 	return nil
 }
 
+// bindMapped is bind of what has ids of this machine, which the container sees as
+// its own.
+func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
+	fi, err := os.Stat(src)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", dest, err)
+	}
+	fd, err := r.users.cloneMapped(src, true)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", dest, err)
+	}
+	defer unix.Close(fd)
+	if attrs != 0 {
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs}); err != nil {
+			return fmt.Errorf("mount %s: set mount attributes: %w", dest, err)
+		}
+	}
+	path, at, err := r.mountpoint(dest, fi.IsDir())
+	if err != nil {
+		return err
+	}
+	to, flags := unix.AT_FDCWD, unix.MOVE_MOUNT_F_EMPTY_PATH
+	if at != nil {
+		to, path, flags = int(at.Fd()), "", flags|unix.MOVE_MOUNT_T_EMPTY_PATH
+	}
+	if err := unix.MoveMount(fd, "", to, path, flags); err != nil {
+		return fmt.Errorf("mount %s: %w", dest, err)
+	}
+	return nil
+}
+
+// outer is an id of the container as this process must give it.
+func (r *rootfs) outer(id uint32) int {
+	if r.users != nil {
+		id += r.users.base
+	}
+	return int(id)
+}
+
 func bindAt(src, path string, attrs uint64) error {
 	if err := unix.Mount(src, path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return &os.PathError{Op: "bind mount", Path: src, Err: err}
@@ -184,7 +225,7 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 	}
 	pts := "newinstance,ptmxmode=0666,mode=0620"
 	if !r.singleID {
-		pts += ",gid=5" // tty
+		pts += fmt.Sprintf(",gid=%d", r.outer(5)) // tty
 	}
 	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, pts); err != nil {
 		return err
@@ -229,7 +270,7 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 		if err == nil && r.userns {
 			err = bindDevice(path, d)
 		} else if err == nil {
-			err = makeDevice(path, d)
+			err = r.makeDevice(path, d)
 		}
 		if err != nil {
 			return fmt.Errorf("make device %s: %w", d.Path, err)
@@ -250,7 +291,7 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 	return nil
 }
 
-func makeDevice(path string, d specs.LinuxDevice) error {
+func (r *rootfs) makeDevice(path string, d specs.LinuxDevice) error {
 	mode := uint32(unix.S_IFCHR)
 	if d.Type == "b" {
 		mode = unix.S_IFBLK
@@ -261,7 +302,7 @@ func makeDevice(path string, d specs.LinuxDevice) error {
 	if d.FileMode == nil {
 		return nil
 	}
-	return errors.Join(os.Chown(path, int(*d.UID), int(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
+	return errors.Join(os.Chown(path, r.outer(*d.UID), r.outer(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
 }
 
 // bindDevice shows this machine's node, where none can be made: its owner and mode

@@ -40,12 +40,20 @@ type run struct {
 	loader    *loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
+	ownUsers  bool           // the run gets a user namespace of its own
+	users     *userNamespace // then
+	mapped    mappedDirs
 	closers   []*os.File
 }
 
 func (r *run) path(elem ...string) string { return filepath.Join(append([]string{r.dir}, elem...)...) }
 
 func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
+	if r.ownUsers {
+		if err := r.enterOwned(); err != nil {
+			return sandbox.Exit{}, err
+		}
+	}
 	if err := privateTmpfs(r.dir); err != nil {
 		return sandbox.Exit{}, err
 	}
@@ -69,13 +77,38 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 	return r.start(ctx)
 }
 
+// enterOwned makes the run's user namespace. From then on this thread makes files as
+// the container's root.
+func (r *run) enterOwned() error {
+	var err error
+	if r.users, err = enterOwned(firstID); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.users.file)
+	r.users.configure(r.cfg)
+	r.mapped = mappedDirs{ns: r.users, below: r.path("ids")}
+	return r.users.actAsRoot()
+}
+
+// outer is an id of the container as this thread must give it.
+func (r *run) outer(id uint32) int {
+	if r.users != nil {
+		id += r.users.base
+	}
+	return int(id)
+}
+
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
 	dir := r.path("root")
-	if err := r.spec.Root.Attach(dir); err != nil {
+	root, err := r.mapped.mount(r.spec.Root, r.s.opts.Store)
+	if err == nil {
+		err = root.Attach(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("attach root file system: %w", err)
 	}
-	r.root = &rootfs{dir: dir, stubs: newStubs(dir, r.spec.Root.Upper), userns: r.s.userns, singleID: r.s.emulated}
+	r.root = &rootfs{dir: dir, stubs: newStubs(dir, root.Upper), users: r.users, userns: r.s.userns, singleID: r.s.emulated}
 	insecure := r.spec.Security == dag.SecurityInsecure
 	var devices []specs.LinuxDevice
 	if insecure {
@@ -241,7 +274,7 @@ func (r *run) makeCwd() error {
 	if r.s.emulated {
 		return mkdirAllRecorded(path, u)
 	}
-	if err := user.MkdirAllAndChown(path, 0o755, int(u.UID), int(u.GID), user.WithOnlyNew); err != nil {
+	if err := user.MkdirAllAndChown(path, 0o755, r.outer(u.UID), r.outer(u.GID), user.WithOnlyNew); err != nil {
 		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
 	}
 	return nil
@@ -331,7 +364,7 @@ func (r *run) close() error {
 		errs = append(errs, f.Close())
 	}
 	if r.net != nil {
-		errs = append(errs, r.net.close())
+		errs = append(errs, r.net.close(&r.s.closing))
 	}
 	if r.root != nil {
 		errs = append(errs, r.root.clean())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,11 @@ type Options struct {
 	// Total limits all processes together, beside the limits of each. Only
 	// Memory, CPUs and Parent count.
 	Total dag.Limits
+	// UserNamespaces gives every process a user namespace of its own, in which its
+	// ids are not those of this machine, where that works. Store is the folder of the
+	// snapshots, whose ids are mapped.
+	UserNamespaces bool
+	Store          string
 }
 
 // Sandbox runs processes in libcontainer containers. It is safe for concurrent
@@ -36,8 +42,10 @@ type Sandbox struct {
 	seccomp func() ([]byte, error) // compiled on first use
 	masked  []string
 	cgroups *cgroupSet
-	userns  bool        // in a user namespace that is not the machine's first
-	hasIPv6 func() bool // asked once
+	noIDMap atomic.Bool    // ids of a file system could not be mapped
+	closing sync.WaitGroup // what is closed behind the runs
+	userns  bool           // in a user namespace that is not the machine's first
+	hasIPv6 func() bool    // asked once
 	// defaultAppArmor is the profile of processes that ask for none, "" without
 	// AppArmor.
 	defaultAppArmor string
@@ -65,6 +73,12 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox state directory: %w", err)
 	}
 	opts.StateDir = dir
+	if opts.UserNamespaces {
+		// The container's root, who is nobody here, must get to its root file system.
+		if err := os.MkdirAll(usersDir, 0o711); err != nil {
+			return nil, fmt.Errorf("sandbox state directory: %w", err)
+		}
+	}
 	cg, err := newCgroupSet()
 	if err != nil {
 		return nil, err
@@ -81,6 +95,13 @@ func New(opts Options) (*Sandbox, error) {
 	}, nil
 }
 
+// usersDir is StateDir for runs with a user namespace of their own.
+const usersDir = "/run/builder"
+
+// firstID is the first of the ids on this machine that containers have: in the part
+// of the range that systemd's conventions leave to nobody.
+const firstID = 1879048192
+
 // Run implements sandbox.Sandbox.
 func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
 	if err := check(spec); err != nil {
@@ -89,9 +110,35 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
-	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir}
+	if s.ownUsers(spec) {
+		exit, err := s.run(ctx, spec, true)
+		if !errors.Is(err, errNoIDMap) {
+			return exit, err
+		}
+		s.noIDMap.Store(true) // nothing was started yet
+	}
+	return s.run(ctx, spec, false)
+}
+
+// ownUsers reports whether a run gets a user namespace of its own: where that was
+// asked for and works, unless the process is to have the rights of this machine's
+// root or its network.
+func (s *Sandbox) ownUsers(spec *sandbox.Spec) bool {
+	return s.opts.UserNamespaces && !s.userns && !s.noIDMap.Load() &&
+		spec.Security != dag.SecurityInsecure && ownNet(spec.Network)
+}
+
+func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (sandbox.Exit, error) {
+	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir, ownUsers: ownUsers}
 	r.spec, r.rest = s.limited(spec)
 	spec = r.spec
+	namespaces := allButNetwork
+	switch {
+	case ownUsers:
+		namespaces, r.dir = mountsOnly, usersDir
+	case ownNet(spec.Network):
+		namespaces = allNamespaces
+	}
 	var err error
 	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
 		return sandbox.Exit{}, err
@@ -103,7 +150,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	compiling.Go(func() { _, _ = s.seccomp() })
 	defer compiling.Wait()
 	var exit sandbox.Exit
-	err = onPrivateThread(ownNet(spec.Network), func() error {
+	err = onPrivateThread(namespaces, func() error {
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())

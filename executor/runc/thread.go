@@ -7,12 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// threadNamespaces are those that a private thread makes for itself.
+type threadNamespaces int
+
+const (
+	mountsOnly    threadNamespaces = iota // the others are entered
+	allButNetwork                         // mounts, IPC, host name
+	allNamespaces                         // and the network
+)
+
 // onPrivateThread runs f on an operating system thread of its own, with
-// namespaces of its own for mounts, IPC, host name and, if ownNet, the network.
+// namespaces of its own for what ns says.
 // The thread ends with f, and the namespaces with the thread and what it
 // started: whatever f mounts is gone then, also when this process is killed
 // meanwhile.
-func onPrivateThread(ownNet bool, f func() error) error {
+func onPrivateThread(ns threadNamespaces, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -20,12 +29,12 @@ func onPrivateThread(ownNet bool, f func() error) error {
 			// The runtime cannot end the main thread: it would keep its namespaces as
 			// long as the process lives. While it is locked here, the next goroutine
 			// gets another one.
-			done <- onPrivateThread(ownNet, f)
+			done <- onPrivateThread(ns, f)
 			runtime.UnlockOSThread()
 			return
 		}
 		// Never unlocked: the runtime ends the thread with the goroutine.
-		err := unshare(ownNet)
+		err := unshare(ns)
 		if err == nil {
 			err = f()
 		}
@@ -34,11 +43,14 @@ func onPrivateThread(ownNet bool, f func() error) error {
 	return <-done
 }
 
-func unshare(ownNet bool) error {
+func unshare(ns threadNamespaces) error {
 	// CLONE_FS: the threads of a process share root and working directory, which
 	// a thread with another mount namespace cannot.
-	flags := unix.CLONE_FS | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	if ownNet {
+	flags := unix.CLONE_FS | unix.CLONE_NEWNS
+	if ns != mountsOnly {
+		flags |= unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	}
+	if ns == allNamespaces {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -118,12 +119,14 @@ func inNetwork(tb testing.TB, allow []string, nameservers []netip.AddrPort, f fu
 	}
 	cfg.Nameservers = nameservers
 	var n *network
-	err = onPrivateThread(true, func() error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	err = onPrivateThread(allNamespaces, func() error {
 		var err error
 		if n, err = startNetwork(cfg); err != nil {
 			return err
 		}
-		return errors.Join(f(), n.close())
+		return errors.Join(f(), n.close(&wg))
 	})
 	if err != nil {
 		tb.Fatal(err)
