@@ -148,7 +148,7 @@ type checkResult struct {
 // planning, make the command fail.
 func (j *job) answerCheck(err error) error {
 	found := j.lintWarnings(err)
-	if err != nil && isInfra(err) && len(found) == 0 {
+	if err != nil && isInfra(err) && len(found) == 0 && !j.call.json {
 		return j.explain(err)
 	}
 	if j.call.json {
