@@ -343,6 +343,32 @@ func TestTarContext(t *testing.T) {
 	}
 }
 
+// TestTarDockerfileLinks: in a context that is fetched no symlink of the Dockerfile's
+// name leads out.
+func TestTarDockerfileLinks(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "Dockerfile"), []byte("FROM outside"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, target, file string }{
+		{"Dockerfile", filepath.Join(outside, "Dockerfile"), ""},
+		{"Dockerfile", strings.Repeat("../", 40) + outside + "/Dockerfile", ""},
+		{"link", outside, "link/Dockerfile"},
+		{"link", "..", "link/../" + outside + "/Dockerfile"},
+	} {
+		var buf bytes.Buffer
+		tw := tar.NewWriter(&buf)
+		if err := errors.Join(tw.WriteHeader(&tar.Header{Name: c.name, Typeflag: tar.TypeSymlink, Linkname: c.target}), tw.Close()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := openContext("-", c.file, &buf)
+		if err == nil {
+			t.Errorf("%+v: read %q", c, got.src)
+			got.Close()
+		}
+	}
+}
+
 func TestVolumes(t *testing.T) {
 	dir := t.TempDir()
 	m, err := parseVolume(dir + ":/data:ro")
