@@ -35,6 +35,24 @@ func fileSystem(path string) fsType {
 	return fsType{fmt.Sprintf("type %#x", st.Type), true, "unknown"}
 }
 
+// idMapped says whether steps of root can have user namespaces of their own.
+func idMapped(store string) Fact {
+	const name = "id-mapped mounts"
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) == nil {
+		fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	}
+	fs := fileSystem(existing(store))
+	switch {
+	case major < 5 || major == 5 && minor < 19:
+		return Fact{name, Missing, "--userns=auto has no effect: overlay takes them from Linux 5.19 on", ""}
+	case !fs.upper || fs.name == "zfs":
+		return Fact{name, Missing, "--userns=auto has no effect: not on " + fs.name, "put the store on another disk with --root"}
+	}
+	return Fact{name, OK, "root's steps get user namespaces of their own with --userns=auto", ""}
+}
+
 func disk(store string) Fact {
 	dir := existing(store)
 	var st unix.Statfs_t

@@ -14,6 +14,9 @@ import (
 func facts(store string) []Fact {
 	out := []Fact{kernel(), namespaces()}
 	out = append(out, userNamespaces()...)
+	if os.Geteuid() == 0 {
+		out = append(out, idMapped(store))
+	}
 	return append(out, fuse(), cgroups(), seccomp(), network(), handlers(), modules(), disk(store))
 }
 
