@@ -54,6 +54,28 @@ func (f *File) Instance() ([]instructions.Stage, []instructions.ArgCommand, erro
 	return stages, args, nil
 }
 
+// UserBefore returns the lines of the USER instruction that holds at a line, 0 if there
+// is none before it in its stage.
+func (f *File) UserBefore(line int) (start, end int) {
+	for _, st := range f.Stages {
+		if first, _ := Lines(st.Location); first > line {
+			break
+		}
+		start, end = 0, 0
+		for _, cmd := range st.Commands {
+			if first, last := Lines(cmd.Location()); isUser(cmd) && first < line {
+				start, end = first, last
+			}
+		}
+	}
+	return start, end
+}
+
+func isUser(cmd instructions.Command) bool {
+	_, ok := cmd.(*instructions.UserCommand)
+	return ok
+}
+
 // ArgNames are the names that the file's ARG instructions declare, sorted.
 func (f *File) ArgNames() []string {
 	var names []string

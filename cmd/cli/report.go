@@ -10,7 +10,9 @@ import (
 
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
 )
 
@@ -85,6 +87,9 @@ func reportLines(w io.Writer, err error, step *executor.StepError) {
 		return
 	}
 	loc := step.Step.Meta.Locations[0]
+	if user, ok := userLine(err, src.file, loc.Start); ok {
+		loc = user
+	}
 	part, ok := parser.FindSpan(src.file.Source, loc.Start, loc.End, wrongParts(err)...)
 	excerpt := parser.MarkedExcerpt(src.file.Source, loc.Start, loc.End, part)
 	if !ok {
@@ -107,11 +112,27 @@ func wrongParts(err error) []string {
 	if errors.As(err, &agent) {
 		return []string{"id=" + agent.ID, "type=ssh"}
 	}
+	var user *sandbox.UserError
+	if errors.As(err, &user) {
+		name, group, _ := strings.Cut(user.User, ":")
+		return []string{user.User, name, group}
+	}
 	var step *executor.StepError
 	if !errors.As(err, &step) || step.ExitCode != 0 {
 		return nil // what the command is wrong about, it says itself
 	}
 	return parser.NamedParts(step.Err.Error())
+}
+
+// userLine is the USER instruction that a step at a line has its user from, if the
+// image does not know that user and the step's own stage names it.
+func userLine(err error, file *parser.File, line int) (loc dag.Location, found bool) {
+	var user *sandbox.UserError
+	if !errors.As(err, &user) {
+		return loc, false
+	}
+	start, end := file.UserBefore(line)
+	return dag.Location{File: file.Name, Start: start, End: end}, start > 0
 }
 
 // printMarked shows lines of a Dockerfile under the position of what is wrong.
@@ -167,6 +188,10 @@ func hints(err error, step *executor.StepError) []string {
 	var secret *executor.MissingSecretError
 	if errors.As(step, &secret) {
 		out = append(out, fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID))
+	}
+	var user *sandbox.UserError
+	if errors.As(step, &user) && len(step.Step.Meta.Locations) > 0 {
+		out = append(out, fmt.Sprintf("%s in line %d runs as that user, whom the image does not know", step.Step.Meta.Name, step.Step.Meta.Locations[0].Start))
 	}
 	var leak *executor.LeakError
 	if errors.As(step, &leak) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
@@ -85,6 +86,30 @@ hint: to try the step by hand: builder run --rm -it 0123456789ab sh
 	report(&got, fmt.Errorf("write layer: %w", syscall.ENOSPC))
 	if !strings.Contains(got.String(), "the disk is full") {
 		t.Errorf("no hint about the disk: %s", got.String())
+	}
+}
+
+// TestReportUser: a user that the image does not know is shown where USER names it,
+// and only if that is in the step's own stage.
+func TestReportUser(t *testing.T) {
+	for _, c := range []struct{ dockerfile, want string }{
+		{"FROM a\nUSER first\nUSER ghost:other\nRUN x\nUSER later\n", "Dockerfile:3:6-16\n"},
+		{"FROM a AS b\nUSER ghost\nFROM b\nRUN x\n", "Dockerfile:4:1-5\n"},
+	} {
+		file, err := parser.Parse("Dockerfile", []byte(c.dockerfile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "ghost"
+		if strings.Contains(c.dockerfile, "ghost:other") {
+			name = "ghost:other"
+		}
+		step := &dag.Step{Op: &dag.Exec{}, Meta: dag.Meta{Name: "[2/2] RUN x", Locations: []dag.Location{{File: "Dockerfile", Start: 4, End: 4}}}}
+		var got bytes.Buffer
+		report(&got, &sourceError{file: file, err: &executor.StepError{Step: step, Err: &sandbox.UserError{User: name, Err: errors.New("no matching entries")}}})
+		if !strings.Contains(got.String(), c.want) || !strings.Contains(got.String(), "hint: [2/2] RUN x in line 4 runs as that user") {
+			t.Errorf("%q: got\n%s", c.dockerfile, got.String())
+		}
 	}
 }
 

@@ -18,6 +18,18 @@ import (
 // maxUserFile bounds how much of /etc/passwd and /etc/group is read.
 const maxUserFile = 8 << 20
 
+// UserError says that an image does not know the user of a step.
+type UserError struct {
+	User string // as USER has it
+	Err  error
+}
+
+// Error implements error.
+func (e *UserError) Error() string { return fmt.Sprintf("resolve user %q: %v", e.User, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UserError) Unwrap() error { return e.Err }
+
 // ResolveUser finds out what a USER of a Dockerfile means in an image: spec is
 // "user", "uid", "user:group" or any mixture of names and numbers; "" is root.
 // Names are looked up in the tree's /etc/passwd and /etc/group, and an unknown
@@ -47,7 +59,7 @@ func ResolveUser(tree snapshot.Tree, spec string) (User, string, error) {
 		return User{Groups: []uint32{0}}, "/", nil // an unreadable passwd does not keep root out
 	}
 	if err != nil {
-		return User{}, "", fmt.Errorf("resolve user %q: %w", spec, err)
+		return User{}, "", &UserError{User: spec, Err: err}
 	}
 	u := User{UID: uint32(eu.Uid), GID: uint32(eu.Gid), Groups: []uint32{uint32(eu.Gid)}}
 	for _, g := range eu.Sgids {
