@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
@@ -95,7 +96,11 @@ func TestConfine(t *testing.T) {
 	}
 	spec = e.Shell("cat /etc/passwd | wc -c; ls /home | wc -l; head -c 1 /proc/keys | wc -c; touch /proc/sys/kernel/domainname && echo writable")
 	spec.Confine = &dag.Confinement{Mask: []string{"/etc/passwd", "/home"}, Unmask: []string{"ALL"}}
-	if got := e.Must(t, spec); got != "0\n0\n1\nwritable" {
+	want := "0\n0\n1\nwritable"
+	if rootless.InUserNamespace() { // whose root may not change the machine's settings
+		spec.Args[2], want = strings.TrimSuffix(spec.Args[2], "; touch /proc/sys/kernel/domainname && echo writable"), "0\n0\n1"
+	}
+	if got := e.Must(t, spec); got != want {
 		t.Errorf("masks: %q", got)
 	}
 	if err := CheckSeccomp([]byte("{")); err == nil {
