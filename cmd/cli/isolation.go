@@ -64,9 +64,12 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 		}
 	}
 	way, err := rootless.Choose(want)
-	if err != nil && failed != nil { // no rung but the last is left
-		want = rootless.Chroot
-		way, err = rootless.Choose(want)
+	if err != nil && failed != nil && want != rootless.Chroot { // no rung but the last is left
+		way, err = rootless.Choose(rootless.Chroot)
+	}
+	var lack *rootless.Lack
+	if failed != nil && errors.As(err, &lack) {
+		lack.NoStronger(failed.Reason)
 	}
 	if err != nil {
 		return err
@@ -75,7 +78,7 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 	if a.ownUsers, err = parseUserns(cmd); err != nil {
 		return err
 	}
-	return rootless.Enter(rootless.Options{Isolation: want})
+	return way.Enter(false)
 }
 
 // afterFailure is the next rung to try, where it may be any. That the kernel or the

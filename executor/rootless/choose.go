@@ -31,15 +31,18 @@ func (l *Lack) Error() string {
 	return fmt.Sprintf("isolation %q does not work here: %s", l.Rung, l.Reason)
 }
 
+// NoStronger adds to the last rung's lack why it was to be used at all.
+func (l *Lack) NoStronger(why string) { l.Reason += "; nor does a stronger one: " + why }
+
 // Choose returns how this process gets onto the rung that is wanted; the error
 // for one that does not work here is a *Lack.
 func Choose(want Isolation) (Way, error) {
 	here := Current()
 	if want == Chroot {
-		return Way{Isolation: Chroot}, nil
+		return chrootWay()
 	}
 	if here != "" && (want == Auto || want == here) {
-		return chosenHere(here)
+		return chosenHere(here, want)
 	}
 	if lack := rootLack(here); want == Root {
 		return Way{}, lack
@@ -59,16 +62,29 @@ func Choose(want Isolation) (Way, error) {
 		return Way{}, err
 	}
 	if way, err = singleWay(); err != nil {
-		way = Way{Isolation: Chroot}
+		return lastWay(lack)
 	}
 	way.Lacks = lack
 	return way, nil
 }
 
+// lastWay is Chroot where no stronger rung works.
+func lastWay(why *Lack) (Way, error) {
+	way, err := chrootWay()
+	if lack, ok := err.(*Lack); ok {
+		lack.NoStronger(why.Reason)
+	}
+	way.Lacks = why
+	return way, err
+}
+
 // chosenHere is for a process that is on a rung already.
-func chosenHere(here Isolation) (Way, error) {
-	if here == Root && !mayMount() {
-		return Way{Isolation: Chroot, Lacks: rootLack(here)}, nil
+func chosenHere(here, want Isolation) (Way, error) {
+	if lack := rootLack(here); here == Root && lack != nil {
+		if want == Root {
+			return Way{}, lack
+		}
+		return lastWay(lack)
 	}
 	return Way{Isolation: here}, nil
 }
@@ -85,10 +101,15 @@ func rootLack(here Isolation) *Lack {
 }
 
 // mayMount reports whether this process has CAP_SYS_ADMIN, in its user namespace.
-func mayMount() bool {
+func mayMount() bool { return has(unix.CAP_SYS_ADMIN) }
+
+func mayTrace() bool { return has(unix.CAP_SYS_PTRACE) }
+
+// has reports whether a capability below 32 is in force.
+func has(capability int) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
-	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<capability) != 0
 }
 
 // subuidWay maps the user to 0 and the user's ranges after it.

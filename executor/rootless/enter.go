@@ -73,10 +73,18 @@ func Enter(opts Options) error {
 		want = Auto
 	}
 	way, err := Choose(want)
-	if err != nil || way.uids == "" {
+	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), way.environ(opts.Mounts)...)
+	return way.Enter(opts.Mounts)
+}
+
+// Enter is the function Enter for a Way that was chosen.
+func (w Way) Enter(mounts bool) error {
+	if w.uids == "" {
+		return nil
+	}
+	env := append(os.Environ(), w.environ(mounts)...)
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("enter a user namespace: %w", err)
