@@ -47,18 +47,12 @@ func TestKilledBuilder(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("victim says %q (%v)", line, err)
 	}
-	if n := sleepers(t); n != 2 {
-		t.Fatalf("%d processes while it runs", n)
-	}
+	waitForSleepers(t, 2)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for deadline := time.Now().Add(10 * time.Second); sleepers(t) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("processes of the step are left")
-		}
-	}
+	waitForSleepers(t, 0)
 	s, err := New(Options{StateDir: state})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +62,16 @@ func TestKilledBuilder(t *testing.T) {
 	}
 	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// waitForSleepers waits until n processes of the victim's step are there.
+func waitForSleepers(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); sleepers(t) != n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d processes of the step, want %d", sleepers(t), n)
+		}
 	}
 }
 

@@ -136,23 +136,22 @@ func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
 	cmd.Args = []string{"builder"}
 	cmd.Env = []string{roleEnv + "=" + roleSupervisor, "GOMAXPROCS=2"}
 	cmd.ExtraFiles = []*os.File{config, life, result}
-	std, err := newStdio(l.spec, cmd)
-	if err == nil {
-		err = cmd.Start()
-		std.started()
-	}
+	std, err := startWith(l.spec, cmd)
 	closeAll(config, life, result)
 	if err != nil {
-		return sandbox.Exit{}, errors.Join(fmt.Errorf("start step: %w", err), std.abort())
+		return sandbox.Exit{}, err
 	}
-	std.forward()
+	ferr := std.Forward()
+	if ferr != nil {
+		lifeIn.Close() // it is over
+	}
 	stop := context.AfterFunc(ctx, func() { lifeIn.Close() })
 	defer stop()
 	err = json.NewEncoder(configIn).Encode(cfg)
 	configIn.Close()
 	text, rerr := io.ReadAll(resultOut)
 	werr := cmd.Wait()
-	ioErr := std.finish()
+	ioErr := errors.Join(ferr, std.Finish())
 	var out outcome
 	if jerr := json.Unmarshal(text, &out); jerr != nil {
 		return sandbox.Exit{}, fmt.Errorf("run step: the supervisor failed: %w", errors.Join(err, rerr, werr, jerr))

@@ -134,7 +134,7 @@ func (r *run) prepareRoot() error {
 
 // start runs the process and waits for its end.
 func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
-	streams, err := newStdio(r.spec)
+	streams, err := newStreams(r.spec)
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
@@ -166,7 +166,7 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 	r.startWatch(pid)
 	state, err := p.Wait()
 	r.endWatch()
-	ioErr := errors.Join(streams.finish(), r.endEmulation())
+	ioErr := errors.Join(streams.Finish(), r.endEmulation())
 	if state == nil {
 		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
 	}
@@ -174,7 +174,7 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 }
 
 // launch starts the container up to where it would execute the user's process.
-func (r *run) launch(streams *stdio) (_ *libcontainer.Process, err error) {
+func (r *run) launch(streams *streams) (_ *libcontainer.Process, err error) {
 	defer streams.started()
 	if r.loader, err = newLoader(); err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func kill(p *libcontainer.Process) {
 	_, _ = p.Wait()
 }
 
-func (r *run) process(streams *stdio) *libcontainer.Process {
+func (r *run) process(streams *streams) *libcontainer.Process {
 	u, env := r.spec.User, r.spec.Env
 	if r.s.emulated {
 		u = sandbox.User{} // the emulation knows better

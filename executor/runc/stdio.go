@@ -1,268 +1,77 @@
 package runc
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"sync"
-	"time"
-
 	"github.com/opencontainers/runc/libcontainer"
-	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/executor/sandbox/stdio"
 )
 
-// stdio connects a process's standard streams with a Spec's readers and writers.
-// The process gets pipes (or a terminal), never the caller's own files: it may
-// change their owner and mode.
-type stdio struct {
-	spec  *sandbox.Spec
-	child []*os.File // the process's ends
-	in    *os.File   // write end of stdin
-	outs  []output
-	tty   *console
-
-	wg    sync.WaitGroup // copying goroutines
-	ended chan struct{}  // closed when the process has ended
-	stop  *os.File       // closed to end the reading of Stdin
-	errs  []error        // one a copying goroutine
+// streams are those of a container's process, whose terminal the container makes.
+type streams struct {
+	*stdio.Streams
+	tty *console // nil without a terminal
 }
 
-type output struct {
-	from *os.File
-	to   io.Writer
-}
-
-func newStdio(spec *sandbox.Spec) (*stdio, error) {
-	s := &stdio{spec: spec, child: make([]*os.File, 3)}
+func newStreams(spec *sandbox.Spec) (*streams, error) {
+	s := &streams{}
+	var err error
 	if spec.TTY {
-		var err error
-		s.tty, err = newConsole()
-		return s, err
-	}
-	if spec.Stdin != nil {
-		r, w, err := s.pipe()
-		if err != nil {
+		if s.tty, err = newConsole(); err != nil {
 			return nil, err
 		}
-		s.child[0], s.in = r, w
 	}
-	for i, to := range []io.Writer{spec.Stdout, spec.Stderr} {
-		if to == nil {
-			continue
-		}
-		r, w, err := s.pipe()
-		if err != nil {
-			return nil, err
-		}
-		s.child[1+i] = w
-		s.outs = append(s.outs, output{r, to})
+	if s.Streams, err = stdio.New(spec); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-func (s *stdio) pipe() (r, w *os.File, err error) {
-	r, w, err = os.Pipe()
-	if err != nil {
-		s.abort()
-		return nil, nil, fmt.Errorf("make pipe: %w", err)
-	}
-	return r, w, nil
-}
-
 // attach hands the process's ends to libcontainer. Typed nils must not become
 // non-nil interfaces.
-func (s *stdio) attach(p *libcontainer.Process) {
+func (s *streams) attach(p *libcontainer.Process) {
 	if s.tty != nil {
 		p.ConsoleSocket = s.tty.child
 		return
 	}
-	if s.child[0] != nil {
-		p.Stdin = s.child[0]
+	ends := s.Ends()
+	if ends[0] != nil {
+		p.Stdin = ends[0]
 	}
-	if s.child[1] != nil {
-		p.Stdout = s.child[1]
+	if ends[1] != nil {
+		p.Stdout = ends[1]
 	}
-	if s.child[2] != nil {
-		p.Stderr = s.child[2]
+	if ends[2] != nil {
+		p.Stderr = ends[2]
 	}
 }
 
 // started closes the process's ends in this process.
-func (s *stdio) started() {
-	for i, f := range s.child {
-		if f != nil {
-			f.Close()
-			s.child[i] = nil
-		}
-	}
+func (s *streams) started() {
+	s.Started()
 	if s.tty != nil {
 		s.tty.child.Close()
 	}
 }
 
 // abort closes everything when the process will not run.
-func (s *stdio) abort() {
+func (s *streams) abort() {
 	s.started()
-	if s.in != nil {
-		s.in.Close()
-	}
-	for _, o := range s.outs {
-		o.from.Close()
-	}
+	s.Abort()
 	if s.tty != nil {
-		s.tty.close()
+		s.tty.parent.Close()
 	}
 }
 
-// forward starts copying; finish waits for its end.
-func (s *stdio) forward() error {
+// forward starts copying.
+func (s *streams) forward() error {
 	if s.tty != nil {
 		pty, err := s.tty.receive()
 		if err != nil {
 			return err
 		}
-		s.in = pty
-		if s.spec.Stdout != nil {
-			s.outs = append(s.outs, output{pty, s.spec.Stdout})
-		} else {
-			s.outs = append(s.outs, output{pty, io.Discard})
-		}
+		s.Terminal(pty)
+		s.tty.parent.Close()
 	}
-	s.errs = make([]error, len(s.outs))
-	for i, o := range s.outs {
-		s.wg.Go(func() { s.errs[i] = drain(o.to, o.from) })
-	}
-	s.ended = make(chan struct{})
-	if s.tty != nil && s.spec.Resize != nil {
-		s.wg.Go(func() { s.resizes(s.in) })
-	}
-	if s.in != nil && s.spec.Stdin != nil {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return fmt.Errorf("make pipe: %w", err)
-		}
-		s.stop = w
-		feed := func() { feed(s.in, s.spec.Stdin, r, s.tty == nil); r.Close() }
-		if _, ok := s.spec.Stdin.(*os.File); ok {
-			s.wg.Go(feed)
-		} else {
-			// A reader of another kind cannot be interrupted: it is not waited for.
-			go feed()
-		}
-	}
-	return nil
-}
-
-// resizes hands on the sizes of the caller's terminal.
-func (s *stdio) resizes(pty *os.File) {
-	for {
-		select {
-		case <-s.ended:
-			return
-		case size, ok := <-s.spec.Resize:
-			if !ok {
-				return
-			}
-			_ = resize(pty, size[0], size[1]) // a terminal of the wrong size is still one
-		}
-	}
-}
-
-// finish ends the copying after the process's end: everything that it wrote is
-// in the pipes by then, also if something else still holds their other ends.
-func (s *stdio) finish() error {
-	close(s.ended)
-	if s.stop != nil {
-		s.stop.Close()
-	}
-	for _, o := range s.outs {
-		_ = o.from.SetReadDeadline(time.Unix(1, 0))
-	}
-	s.wg.Wait()
-	for _, o := range s.outs {
-		o.from.Close()
-	}
-	if s.in != nil {
-		s.in.Close()
-	}
-	if s.tty != nil {
-		s.tty.close()
-	}
-	return errors.Join(s.errs...)
-}
-
-// drain copies until the end, or, once the read deadline is over, until nothing
-// is left to read. It goes on reading when writing fails, so that the process is
-// not blocked.
-func drain(to io.Writer, from *os.File) error {
-	var werr error
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			n, err = readNow(from, buf)
-		}
-		if n > 0 && werr == nil {
-			if _, werr = to.Write(buf[:n]); werr != nil {
-				werr = fmt.Errorf("write output: %w", werr)
-			}
-		}
-		if err != nil || n == 0 {
-			return werr
-		}
-	}
-}
-
-// readNow reads without waiting; 0 bytes if there is nothing.
-func readNow(f *os.File, buf []byte) (int, error) {
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	cerr := rc.Control(func(fd uintptr) {
-		n, err = unix.Read(int(fd), buf)
-	})
-	return max(n, 0), errors.Join(cerr, err)
-}
-
-// feed copies Stdin to the process until its end, or until stop is closed.
-func feed(to *os.File, from io.Reader, stop *os.File, closeTo bool) {
-	if closeTo {
-		defer to.Close()
-	}
-	f, isFile := from.(*os.File)
-	buf := make([]byte, 32<<10)
-	for {
-		if isFile && !readable(f, stop) {
-			return
-		}
-		n, err := from.Read(buf)
-		if n > 0 {
-			if _, werr := to.Write(buf[:n]); werr != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// readable waits until f can be read; false if stop was closed first.
-func readable(f, stop *os.File) bool {
-	fds := []unix.PollFd{
-		{Fd: int32(f.Fd()), Events: unix.POLLIN},
-		{Fd: int32(stop.Fd()), Events: unix.POLLIN},
-	}
-	for {
-		_, err := unix.Poll(fds, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		return err == nil && fds[1].Revents == 0
-	}
+	return s.Forward()
 }

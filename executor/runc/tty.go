@@ -44,21 +44,3 @@ func (c *console) receive() (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fds[0]), "pty"), nil
 }
-
-func (c *console) close() { c.parent.Close() }
-
-// resize sets a terminal's size.
-func resize(pty *os.File, cols, rows uint16) error {
-	rc, err := pty.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ierr error
-	err = rc.Control(func(fd uintptr) {
-		ierr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
-	})
-	if err != nil {
-		return err
-	}
-	return ierr
-}
