@@ -26,6 +26,7 @@ import (
 // "geheim" is asked for; sshd knows the key $KEY.
 func TestGitServers(t *testing.T) {
 	fixtures.NeedOverlay(t)
+	fixtures.NeedRealRoot(t, "sshd wants /run/sshd to be root's")
 	fixtures.NeedProgram(t, "git", "ssh", "ssh-keygen", "ssh-agent")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/git",
