@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 	"layered.build/builder/executor/sshagent"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner"
+	"layered.build/builder/planner/dag"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -223,14 +225,19 @@ func (j *job) noteLimits() error {
 	if err != nil {
 		return err
 	}
-	total, err := j.flags.total.limits()
-	if err != nil {
-		return err
-	}
-	for _, n := range j.engine.limitNotes(limits, total, ulimits) {
+	for _, n := range slices.Concat(j.engine.sandbox.LimitNotes(limits, ulimits), j.engine.sizeNotes(j.asksSizes())) {
 		j.display.Observe(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(n)})
 	}
 	return nil
+}
+
+// asksSizes reports whether any step is to have a file system in memory of a certain
+// size.
+func (j *job) asksSizes() bool {
+	return slices.ContainsFunc(j.plan.Graph.Steps, func(s *dag.Step) bool {
+		op, ok := s.Op.(*dag.Exec)
+		return ok && (op.ShmSize > 0 || slices.ContainsFunc(op.Mounts, func(m dag.Mount) bool { return m.Size > 0 }))
+	})
 }
 
 // makePlan parses the Dockerfile and plans what is to be done.

@@ -73,6 +73,8 @@ type processes interface {
 	sandbox.Sandbox
 	// Reclaim removes what killed processes left.
 	Reclaim(context.Context) error
+	// LimitNotes says which limits cannot be kept as they are asked for.
+	LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string
 	Close() error
 }
 
@@ -137,28 +139,16 @@ func (e *engine) openRunc(dir string, total dag.Limits) (processes, error) {
 	return runc.New(runc.Options{StateDir: dir, Total: total, UserNamespaces: e.ownUsers, Store: e.root})
 }
 
-func openChroot(dir string, _ dag.Limits) (processes, error) {
-	return chroot.New(chroot.Options{StateDir: dir})
+func openChroot(dir string, total dag.Limits) (processes, error) {
+	return chroot.New(chroot.Options{StateDir: dir, Total: total})
 }
 
-// limitNotes says which limits cannot be kept as they are asked for.
-func (e *engine) limitNotes(l, total dag.Limits, ulimits []dag.Ulimit) []string {
-	if n, ok := e.sandbox.(interface {
-		LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string
-	}); ok {
-		return n.LimitNotes(l, ulimits)
+// sizeNotes says it if the sizes of file systems in memory cannot be kept.
+func (e *engine) sizeNotes(asked bool) []string {
+	if n, ok := e.sandbox.(interface{ SizeNote() string }); ok && asked {
+		return []string{n.SizeNote()}
 	}
-	var out []string
-	if total.Memory > 0 || total.CPUs > 0 {
-		out = append(out, "limits: those of the build have no effect with this isolation")
-	}
-	if l.Memory > 0 {
-		out = append(out, "limits: without cgroups only the data of each process is limited")
-	}
-	if l.CPUs > 0 || l.CPUQuota > 0 || l.CPUShares > 0 || l.IO != nil {
-		out = append(out, "limits: those of CPU time and devices have no effect with this isolation")
-	}
-	return out
+	return nil
 }
 
 // reclaim removes what killed processes left. What cannot be removed is told and

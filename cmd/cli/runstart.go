@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func (a *app) start(ctx context.Context, e *engine, f *runFlags, spec *sandbox.S
 	if err := e.openSandbox(dag.Limits{}); err != nil {
 		return err
 	}
-	for _, n := range e.limitNotes(spec.Limits, dag.Limits{}, spec.Ulimits) {
+	for _, n := range slices.Concat(e.sandbox.LimitNotes(spec.Limits, spec.Ulimits), e.sizeNotes(spec.ShmSize > 0)) {
 		fmt.Fprintln(a.std.Err, "WARN:", n)
 	}
 	e.reclaim(ctx, a.std.Err)

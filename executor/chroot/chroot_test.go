@@ -6,6 +6,7 @@ import (
 
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/planner/dag"
 )
 
 func TestMain(m *testing.M) {
@@ -46,6 +47,22 @@ func lacks() map[string]string {
 		"NoNetwork":    "without a network namespace only sockets are refused",
 		"NetworkTCP":   "the network is the container's",
 		"HostLoopback": "the network is the container's",
+	}
+}
+
+func TestLimitNotes(t *testing.T) {
+	s, err := New(Options{StateDir: t.TempDir(), Total: dag.Limits{CPUs: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l := dag.Limits{Memory: 1, CPUs: 1, CPUShares: 1, CpusetMems: "0", IO: &dag.IOLimits{}}
+	if notes := s.LimitNotes(l, nil); len(notes) != 6 {
+		t.Errorf("notes: %q", notes)
+	}
+	kept := dag.Limits{Pids: 1, CpusetCPUs: "0"}
+	if notes := newSandbox(t).LimitNotes(kept, []dag.Ulimit{{Name: "core", Soft: 0, Hard: 0}}); len(notes) > 0 {
+		t.Errorf("nothing to note: %q", notes)
 	}
 }
 

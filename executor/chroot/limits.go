@@ -2,10 +2,11 @@ package chroot
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 )
 
 // limits are resource limits; hard ones that this process may not raise are cut to
@@ -13,7 +14,7 @@ import (
 func (l *layout) limits() ([]limit, error) {
 	var out []limit
 	for _, u := range l.spec.Ulimits {
-		id, ok := rlimitNumbers()[u.Name]
+		id, ok := sandbox.Rlimits()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("unknown ulimit %q", u.Name)
 		}
@@ -35,17 +36,6 @@ func clamp(id int, soft, hard uint64) (limit, error) {
 	return limit{id, min(soft, hard), hard}, nil
 }
 
-func rlimitNumbers() map[string]int {
-	return map[string]int{
-		"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU,
-		"data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS,
-		"memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
-		"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS,
-		"rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING,
-		"stack": unix.RLIMIT_STACK,
-	}
-}
-
 // limitMemory bounds the data of each process of a step (RLIMIT_DATA), which is the
 // closest to a limit of their memory together.
 func limitMemory(pid int, bytes int64) {
@@ -55,22 +45,42 @@ func limitMemory(pid int, bytes int64) {
 	}
 }
 
-// parseCPUs reads a list such as "0-2,4".
-func parseCPUs(list string) (unix.CPUSet, error) {
-	var set unix.CPUSet
-	for part := range strings.SplitSeq(list, ",") {
-		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		a, err := strconv.ParseUint(first, 10, 16)
-		b := a
-		if err == nil && isRange {
-			b, err = strconv.ParseUint(last, 10, 16)
-		}
-		if err != nil || b < a {
-			return set, fmt.Errorf("bad list of processors %q", list)
-		}
-		for ; a <= b; a++ {
-			set.Set(int(a))
+// cpuSet reads a list such as "0-2,4".
+func cpuSet(list string) (set unix.CPUSet, err error) {
+	cpus, err := sandbox.Processors(list)
+	for _, c := range cpus {
+		set.Set(c)
+	}
+	return set, err
+}
+
+// LimitNotes says which limits cannot be kept here as they are asked for, and what
+// is done instead.
+func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
+	var out []string
+	say := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, "limits: "+fmt.Sprintf(format, args...))
 		}
 	}
-	return set, nil
+	total := s.opts.Total
+	say(l.Memory > 0, "with --isolation=chroot the data of each process by itself is limited to %d MiB; swap is not limited", l.Memory>>20)
+	say(l.Memory == 0 && (l.MemorySwap != 0 || l.MemoryReservation != 0), "with --isolation=chroot limits of swap and the memory reservation have no effect")
+	say(l.CPUs > 0 || l.CPUQuota > 0, "with --isolation=chroot CPU quotas have no effect; --cpuset-cpus has")
+	say(l.CPUShares > 0, "with --isolation=chroot CPU shares have no effect")
+	say(l.CpusetMems != "", "with --isolation=chroot memory nodes have no effect")
+	say(l.IO != nil, "with --isolation=chroot limits of devices have no effect")
+	say(total.Memory > 0 || total.CPUs > 0, "with --isolation=chroot limits of the whole build have no effect, but for its timeout")
+	for _, u := range ulimits {
+		id, ok := sandbox.Rlimits()[u.Name]
+		if lim, err := clamp(id, uint64(u.Soft), uint64(u.Hard)); ok && err == nil && lim.Hard < uint64(u.Hard) {
+			out = append(out, sandbox.ClampNote(u, lim.Hard))
+		}
+	}
+	return out
+}
+
+// SizeNote says that file systems in memory cannot be limited here.
+func (s *Sandbox) SizeNote() string {
+	return "limits: with --isolation=chroot the sizes of /dev/shm and of tmpfs mounts have no effect"
 }

@@ -22,6 +22,8 @@ type Options struct {
 	StateDir string
 	// ResolvConf is this machine's resolv.conf; "" is /etc/resolv.conf.
 	ResolvConf string
+	// Total are limits of all runs together. They are not kept, which LimitNotes says.
+	Total dag.Limits
 }
 
 // Sandbox runs processes without namespaces and mounts. It is safe for concurrent
@@ -106,6 +108,8 @@ func check(spec *sandbox.Spec) error {
 	switch {
 	case spec.Security == dag.SecurityInsecure:
 		return errors.New("run step: security.insecure needs privileges, of which --isolation=chroot has none")
+	case spec.Limits.Parent != "":
+		return errors.New("run step: a parent cgroup cannot be used with --isolation=chroot, which makes no cgroups")
 	case len(spec.Devices) > 0:
 		return errors.New("run step: devices cannot be given to steps with --isolation=chroot")
 	}
@@ -159,7 +163,7 @@ func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
 	if out.Error != "" {
 		return sandbox.Exit{}, fmt.Errorf("run step: %s", out.Error)
 	}
-	return sandbox.Exit{Code: out.Code, Usage: sandbox.Usage{CPUNanos: out.CPUNanos, PeakMemory: out.Memory, Processes: 1}}, ioErr
+	return sandbox.Exit{Code: out.Code, PidsHit: out.PidsHit, Usage: sandbox.Usage{CPUNanos: out.CPUNanos, PeakMemory: out.Memory, Processes: 1}}, ioErr
 }
 
 func closeAll(files ...*os.File) {

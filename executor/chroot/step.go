@@ -55,6 +55,7 @@ type outcome struct {
 	Code     int
 	CPUNanos int64
 	Memory   int64
+	PidsHit  int64  // tasks that the limit forbade
 	Error    string `json:",omitempty"`
 }
 
@@ -124,7 +125,7 @@ func (cfg *config) confine() error {
 		}
 	}
 	if cfg.CPUs != "" {
-		set, err := parseCPUs(cfg.CPUs)
+		set, err := cpuSet(cfg.CPUs)
 		if err == nil {
 			err = unix.SchedSetaffinity(0, &set)
 		}

@@ -77,7 +77,7 @@ func superviseStep() (outcome, error) {
 	if err := t.run(); err != nil {
 		return outcome{}, err
 	}
-	out := outcome{Code: t.code}
+	out := outcome{Code: t.code, PidsHit: t.refused}
 	if text := <-done; text != "" {
 		return out, errors.New(text)
 	}

@@ -34,6 +34,7 @@ type tracer struct {
 	hostname string
 	memory   int64 // limit of each process's data; 0 is none
 	limited  bool  // it is set
+	refused  int64 // threads and processes that the limit of tasks forbade
 }
 
 // task is a thread of the step.
@@ -268,6 +269,7 @@ func (t *tracer) limitTasks(n int) {
 	for _, nr := range startCalls() {
 		t.calls[nr] = func(*call) (int64, error) {
 			if len(t.tasks)+len(t.early) >= n {
+				t.refused++
 				return 0, unix.EAGAIN
 			}
 			return 0, errAsIs

@@ -43,20 +43,26 @@ func (c *call) attribute(i int) (string, error) {
 	return owner.HiddenXattr(name), nil
 }
 
-func (c *call) doSetxattr(how attrTarget) (int64, error) {
-	p, err := c.target(how)
-	if err != nil {
-		return 0, err
+// change finds what a call that changes an attribute is about. Only root changes
+// those that users cannot have.
+func (c *call) change(how attrTarget) (p place, name string, err error) {
+	if p, err = c.target(how); err != nil {
+		return p, "", err
 	}
 	if p.readOnly {
-		return 0, unix.EROFS
+		return p, "", unix.EROFS
 	}
-	name, err := c.attribute(1)
+	name, err = c.attribute(1)
+	if err == nil && strings.HasPrefix(name, owner.HiddenPrefix) && !c.k.creds.IsRoot() {
+		err = unix.EPERM
+	}
+	return p, name, err
+}
+
+func (c *call) doSetxattr(how attrTarget) (int64, error) {
+	p, name, err := c.change(how)
 	if err != nil {
 		return 0, err
-	}
-	if strings.HasPrefix(name, owner.HiddenPrefix) && !c.k.creds.IsRoot() {
-		return 0, unix.EPERM
 	}
 	size := c.reg.arg(3)
 	if size > maxAttribute {
@@ -132,14 +138,7 @@ func (c *call) doListxattr(how attrTarget) (int64, error) {
 }
 
 func (c *call) doRemovexattr(how attrTarget) (int64, error) {
-	p, err := c.target(how)
-	if err != nil {
-		return 0, err
-	}
-	if p.readOnly {
-		return 0, unix.EROFS
-	}
-	name, err := c.attribute(1)
+	p, name, err := c.change(how)
 	if err != nil {
 		return 0, err
 	}

@@ -116,7 +116,7 @@ func shmSize(spec *sandbox.Spec) int64 {
 func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
 	var out []configs.Rlimit
 	for _, u := range ulimits {
-		id, ok := rlimitNumbers()[u.Name]
+		id, ok := sandbox.Rlimits()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("unknown ulimit %q", u.Name)
 		}
@@ -137,7 +137,7 @@ func mayRaiseLimits() bool {
 func clampUlimit(u dag.Ulimit) (hard uint64, clamped bool) {
 	hard = uint64(u.Hard)
 	var cur unix.Rlimit
-	id, ok := rlimitNumbers()[u.Name]
+	id, ok := sandbox.Rlimits()[u.Name]
 	if !ok || unix.Getrlimit(id, &cur) != nil || hard <= cur.Max || mayRaiseLimits() {
 		return hard, false
 	}

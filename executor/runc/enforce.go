@@ -3,8 +3,6 @@ package runc
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +75,7 @@ func setAffinity(pid int, l dag.Limits) error {
 		return fmt.Errorf("limit processors: %w", err)
 	}
 	if l.CpusetCPUs != "" {
-		cpus, err := parseCPUs(l.CpusetCPUs)
+		cpus, err := sandbox.Processors(l.CpusetCPUs)
 		if err != nil {
 			return err
 		}
@@ -114,26 +112,6 @@ func some(have *unix.CPUSet, n, from int) (out unix.CPUSet) {
 		out.Set(all[(from*n+i)%len(all)])
 	}
 	return out
-}
-
-// parseCPUs reads a list as in cpuset(7): "0-2,7".
-func parseCPUs(s string) ([]int, error) {
-	var out []int
-	for part := range strings.SplitSeq(s, ",") {
-		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		a, err := strconv.Atoi(from)
-		b := a
-		if err == nil && isRange {
-			b, err = strconv.Atoi(to)
-		}
-		if err != nil || a < 0 || b < a || b >= 1024 {
-			return nil, fmt.Errorf("%q is no list of processors", s)
-		}
-		for c := a; c <= b; c++ {
-			out = append(out, c)
-		}
-	}
-	return out, nil
 }
 
 // startWatch begins to look at the container.
@@ -184,15 +162,9 @@ func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
 	say(s.rest.Memory > 0, "without a memory cgroup, the build's limit is kept for each step by itself")
 	say(s.rest.CPUs > 0, "without a cpu cgroup, each step runs on a whole number of processors")
 	for _, u := range ulimits {
-		hard, clamped := clampUlimit(u)
-		say(clamped, "ulimit %s: this process may not raise the hard limit of %s", u.Name, rlimitText(hard))
+		if hard, clamped := clampUlimit(u); clamped {
+			out = append(out, sandbox.ClampNote(u, hard))
+		}
 	}
 	return out
-}
-
-func rlimitText(n uint64) string {
-	if n == math.MaxUint64 {
-		return "unlimited"
-	}
-	return strconv.FormatUint(n, 10)
 }
