@@ -36,13 +36,7 @@ func openCopyStore(t testing.TB) *snapshot.Store {
 // refuses the others.
 func scene(t *testing.T, root string, r *rand.Rand) {
 	t.Helper()
-	name := func() string {
-		p := root
-		for range 1 + r.IntN(3) {
-			p += "/" + string(rune('a'+r.IntN(4)))
-		}
-		return p
-	}
+	name := func() string { return snapshottest.Name(root, r.IntN) }
 	for range 80 {
 		p := name()
 		os.MkdirAll(filepath.Dir(p), 0o755)

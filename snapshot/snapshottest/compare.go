@@ -172,16 +172,19 @@ func listTree(t testing.TB, s *snapshot.Store, stack snapshot.Stack) string {
 	return out.String()
 }
 
+// Name is a random path below a root, of few that are possible: intn returns a number
+// below n.
+func Name(root string, intn func(n int) int) string {
+	for range 1 + intn(3) {
+		root += "/" + string(rune('a'+intn(4)))
+	}
+	return root
+}
+
 // scramble makes random changes to a file system.
 func scramble(t testing.TB, root string) {
 	t.Helper()
-	name := func() string {
-		p := root
-		for range 1 + mrand.IntN(3) {
-			p += "/" + string(rune('a'+mrand.IntN(4)))
-		}
-		return p
-	}
+	name := func() string { return Name(root, mrand.IntN) }
 	for range 60 {
 		p := name()
 		os.MkdirAll(filepath.Dir(p), 0o755)
