@@ -54,6 +54,9 @@ func lesser[T int64 | float64](a, b T) T {
 // user's process: what its preparation needs (threads above all) does not count.
 func (r *run) limit(pid int) error {
 	r.before = usedSoFar(pid)
+	if r.rest.Memory > 0 || r.rest.Pids > 0 {
+		r.preparing = executable(pid)
+	}
 	if err := r.cgroup.enforce(); err != nil {
 		return err
 	}
@@ -122,7 +125,7 @@ func (r *run) startWatch(pid int) {
 		dir = r.cgroup.unified
 	}
 	limited := dir != "" && (r.spec.Limits.Memory != 0 || r.s.cgroups.total != nil)
-	r.watch = watch(pid, r.rest, limited)
+	r.watch = watch(pid, r.preparing, r.rest, limited)
 	if !limited {
 		return
 	}

@@ -1,10 +1,13 @@
 package runc
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is what is known of a running process.
@@ -41,6 +44,15 @@ func processTree(root int, most int64) []process {
 		}
 	}
 	return out
+}
+
+// executable names the file that a process executes, "" if it cannot be known.
+func executable(pid int) string {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &st) != nil {
+		return ""
+	}
+	return fmt.Sprint(st.Dev, ":", st.Ino)
 }
 
 func readNames(dir string) ([]string, error) {

@@ -29,6 +29,9 @@ type run struct {
 	dir  string     // the private tmpfs
 	ipv6 bool       // the machine has it, which the thread in its namespace cannot see
 	rest dag.Limits // that no cgroup keeps
+	// preparing is the executable of the container's first process before the user's;
+	// "" if nobody asks.
+	preparing string
 
 	cfg       *configs.Config
 	root      *rootfs

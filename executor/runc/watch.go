@@ -28,10 +28,13 @@ const (
 type watcher struct {
 	root   int
 	limits dag.Limits // memory and pids that it keeps itself
-	names  bool       // remember who is who
-	wake   chan struct{}
-	stop   chan struct{}
-	wg     sync.WaitGroup
+	// preparing is the executable of root while it is not the user's process yet:
+	// its threads do not count. "" from then on.
+	preparing string
+	names     bool // remember who is who
+	wake      chan struct{}
+	stop      chan struct{}
+	wg        sync.WaitGroup
 
 	// To be read after finish.
 	processes int
@@ -48,9 +51,9 @@ type named struct {
 }
 
 // watch begins to look at the container whose first process is root.
-func watch(root int, limits dag.Limits, names bool) *watcher {
+func watch(root int, preparing string, limits dag.Limits, names bool) *watcher {
 	w := &watcher{
-		root: root, limits: limits, names: names || limits.Memory > 0, processes: 1,
+		root: root, preparing: preparing, limits: limits, names: names || limits.Memory > 0, processes: 1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), known: map[int]named{},
 	}
 	w.wg.Go(w.loop)
@@ -94,6 +97,10 @@ func (w *watcher) loop() {
 
 // look takes stock once. It reports whether a limit that it keeps is near.
 func (w *watcher) look(woken bool) (near bool) {
+	if w.preparing != "" && executable(w.root) == w.preparing {
+		return true
+	}
+	w.preparing = ""
 	var memory, largest int64
 	var biggest, threads int
 	tree := processTree(w.root, w.limits.Pids)
