@@ -203,6 +203,9 @@ func (j *job) run(ctx context.Context) (*product, error) {
 	if err = errors.Join(err, group.Wait()); err != nil {
 		return nil, err
 	}
+	if err := j.checkSteps(); err != nil {
+		return nil, err
+	}
 	if err := j.noteLimits(); err != nil {
 		return nil, err
 	}
@@ -213,6 +216,15 @@ func (j *job) run(ctx context.Context) (*product, error) {
 		return nil, errors.Join(err, j.keepFinished(ctx, err))
 	}
 	return j.export(ctx, results)
+}
+
+// checkSteps refuses a plan that runs processes where none can run.
+func (j *job) checkSteps() error {
+	runs := func(s *dag.Step) bool { _, ok := s.Op.(*dag.Exec); return ok }
+	if slices.ContainsFunc(j.plan.Graph.Steps, runs) {
+		return j.app.stepsLack
+	}
+	return nil
 }
 
 // noteLimits tells which limits cannot be kept as they are asked for.

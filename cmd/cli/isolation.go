@@ -67,18 +67,31 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 	if err != nil && failed != nil && want != rootless.Chroot { // no rung but the last is left
 		way, err = rootless.Choose(rootless.Chroot)
 	}
-	var lack *rootless.Lack
-	if failed != nil && errors.As(err, &lack) {
-		lack.NoStronger(failed.Reason)
-	}
 	if err != nil {
-		return err
+		if err = a.withoutSteps(err, failed); err != nil {
+			return err
+		}
+		way.Isolation = rootless.Chroot
 	}
 	a.isolation = way.Isolation
 	if a.ownUsers, err = parseUserns(cmd); err != nil {
 		return err
 	}
 	return way.Enter(false)
+}
+
+// withoutSteps keeps the last rung's lack for those who run steps: the rest of the
+// program, and builds without RUN, need nothing that it lacks.
+func (a *app) withoutSteps(err error, failed *rootless.EnterError) error {
+	var lack *rootless.Lack
+	if !errors.As(err, &lack) || lack.Rung != rootless.Chroot {
+		return err
+	}
+	if failed != nil {
+		lack.NoStronger(failed.Reason)
+	}
+	a.stepsLack = lack
+	return nil
 }
 
 // afterFailure is the next rung to try, where it may be any. That the kernel or the

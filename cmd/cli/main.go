@@ -66,6 +66,8 @@ type app struct {
 	reg     registryFlags
 	// isolation is the rung that this process stands on.
 	isolation rootless.Isolation
+	// stepsLack, unless nil, says why no step can run here.
+	stepsLack error
 	// ownUsers gives every RUN of root a user namespace of its own.
 	ownUsers bool
 }

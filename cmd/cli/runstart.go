@@ -18,6 +18,9 @@ import (
 
 // start runs the process, and keeps what it changed.
 func (a *app) start(ctx context.Context, e *engine, f *runFlags, spec *sandbox.Spec, rec *runRecord) (err error) {
+	if a.stepsLack != nil {
+		return a.stepsLack
+	}
 	if err := e.openSandbox(dag.Limits{}); err != nil {
 		return err
 	}
