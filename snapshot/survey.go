@@ -62,9 +62,6 @@ func (s *Store) Survey() ([]Layer, error) {
 	return ls, nil
 }
 
-// LayerFolder returns where a layer's forms lie, relative to the store's root.
-func LayerFolder(id LayerID) string { return layersDir + "/" + string(id) }
-
 // Check verifies a layer: its record, its manifest and, unless quick, that the tar
 // that is rebuilt from it has the DiffID. The error matches fs.ErrNotExist if the
 // layer is gone altogether.

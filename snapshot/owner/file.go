@@ -15,13 +15,6 @@ func Read(path string) (Stat, bool, error) {
 	return found(buf[:max(n, 0)], err)
 }
 
-// ReadFd is Read for an open file, which must not be one opened with O_PATH.
-func ReadFd(fd int) (Stat, bool, error) {
-	var buf [96]byte
-	n, err := unix.Fgetxattr(fd, Xattr, buf[:])
-	return found(buf[:max(n, 0)], err)
-}
-
 func found(b []byte, err error) (Stat, bool, error) {
 	switch {
 	case err == nil:
