@@ -53,8 +53,7 @@ func (c *Client) once(ctx context.Context, name string, f func() (ocispec.Descri
 		c.mu.Lock()
 		j := c.work[name]
 		if j == nil {
-			j = &job{done: make(chan struct{})}
-			c.work[name] = j
+			j = c.claim(name)
 			c.mu.Unlock()
 			return c.run(name, j, f)
 		}
@@ -68,6 +67,13 @@ func (c *Client) once(ctx context.Context, name string, f func() (ocispec.Descri
 			return j.desc, j.err
 		}
 	}
+}
+
+// claim begins work that nobody does; the caller has locked mu, and runs it.
+func (c *Client) claim(name string) *job {
+	j := &job{done: make(chan struct{})}
+	c.work[name] = j
+	return j
 }
 
 func (c *Client) run(name string, j *job, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
@@ -167,26 +173,48 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 		return ocispec.Descriptor{}, err
 	}
 	defer tar.Close()
-	bw, err := c.store.Blobs().Writer(ctx)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer bw.Close()
-	zw, err := how.compressor(&tolerantTee{main: bw, side: w})
+	b, err := c.newBlob(ctx, how, w)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	seen := &meter{w: io.Discard, report: ProgressOf(ctx), item: "compressing " + shortDigest(digest.Digest(l.DiffID)), total: layerSize(l)}
-	_, err = io.CopyBuffer(zw, io.TeeReader(tar, seen), make([]byte, 256<<10))
-	if toc, ok := zw.(*tocWriter); ok && err != nil {
+	_, err = io.CopyBuffer(b.zw, io.TeeReader(tar, seen), make([]byte, 256<<10))
+	return b.finish(err)
+}
+
+// blob is the compressed form of a layer on its way into the store.
+type blob struct {
+	how Compression
+	out *snapshot.BlobWriter
+	zw  io.WriteCloser // receives the tar
+}
+
+// newBlob begins a blob; w receives its bytes as well, and errors of w are the
+// caller's affair. The caller calls finish.
+func (c *Client) newBlob(ctx context.Context, how Compression, w io.Writer) (*blob, error) {
+	out, err := c.store.Blobs().Writer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	zw, err := how.compressor(&tolerantTee{main: out, side: w})
+	if err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return &blob{how: how, out: out, zw: zw}, nil
+}
+
+// finish ends a blob; err says why it is none.
+func (b *blob) finish(err error) (ocispec.Descriptor, error) {
+	toc, _ := b.zw.(*tocWriter)
+	if toc != nil && err != nil {
 		toc.pw.CloseWithError(err) // what is there so far is no whole tar
 	}
-	if err = errors.Join(err, zw.Close()); err != nil {
-		return ocispec.Descriptor{}, err
+	if err = errors.Join(err, b.zw.Close()); err != nil {
+		return ocispec.Descriptor{}, errors.Join(err, b.out.Close())
 	}
-	d, err := bw.Commit("")
-	desc := ocispec.Descriptor{MediaType: how.mediaType(), Digest: d, Size: bw.Size()}
-	if toc, ok := zw.(*tocWriter); ok {
+	d, err := b.out.Commit("")
+	desc := ocispec.Descriptor{MediaType: b.how.mediaType(), Digest: d, Size: b.out.Size()}
+	if toc != nil {
 		desc.Annotations = toc.annotations
 	}
 	return desc, err

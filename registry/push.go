@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,11 +67,21 @@ func (c *Client) pusher(ctx context.Context, name string, stack snapshot.Stack, 
 	if err != nil {
 		return nil, err
 	}
+	return p, p.open(ctx, p.scopes(stack))
+}
+
+// scopes are the rights that mounting layers of a stack needs.
+func (p *pusher) scopes(stack snapshot.Stack) []string {
 	var scopes []string
 	for _, repo := range p.mountable(stack...) {
 		scopes = append(scopes, "repository:"+repo+":pull")
 	}
-	return p, p.open(ctx, scopes)
+	return scopes
+}
+
+// work is the name of the sending of a layer.
+func (p *pusher) work(l snapshot.Layer) string {
+	return "push " + p.ep.host + "/" + p.ep.repo + " " + string(l.DiffID)
 }
 
 func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
@@ -184,7 +193,7 @@ func (p *pusher) layers(ctx context.Context, stack snapshot.Stack, keep []ocispe
 	for i := range stack {
 		group.Go(func() error {
 			var want *ocispec.Descriptor
-			name := "push " + p.ep.host + "/" + p.ep.repo + " " + string(stack[i].DiffID)
+			name := p.work(stack[i])
 			if keep != nil {
 				want = &keep[i]
 				name += " " + want.Digest.String()
@@ -210,10 +219,15 @@ func (p *pusher) layer(ctx context.Context, stack snapshot.Stack, want *ocispec.
 	if err != nil {
 		return desc, err
 	}
+	return desc, p.known(l, desc)
+}
+
+// known remembers that the repository has a layer.
+func (p *pusher) known(l snapshot.Layer, desc ocispec.Descriptor) error {
 	if isForeign(desc) || !p.c.usual(l, desc) {
-		return desc, nil
+		return nil
 	}
-	return desc, p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
+	return p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
 }
 
 // send makes sure that the registry has the last layer of a stack.
@@ -268,41 +282,22 @@ func (p *pusher) report(desc ocispec.Descriptor, done bool) {
 // stream compresses a layer and sends it meanwhile. The compressed form is kept,
 // so that a broken connection does not cost the compression again.
 func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descriptor, error) {
-	pr, pw := io.Pipe()
-	var up begun
-	var location string
-	var sendErr error
-	var group errgroup.Group
-	group.Go(func() error {
-		if up, sendErr = p.start(ctx, ""); sendErr == nil {
-			location, sendErr = p.patch(ctx, up.location, pr, 0, -1)
-		}
-		pr.CloseWithError(errors.Join(sendErr, io.ErrClosedPipe))
-		return nil
-	})
-	tee := &meter{w: pw, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
+	s := p.streaming(ctx, nil)
+	tee := &meter{w: s, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
 	making := ctx
 	if p.opts.Progress != nil {
 		making = WithProgress(ctx, p.opts.Progress)
 	}
 	desc, err := p.c.compress(making, l, tee)
-	pw.CloseWithError(err)
-	group.Wait() //nolint:errcheck // never fails
 	if err != nil {
+		s.giveUp(ctx, err)
 		return desc, err
 	}
-	if sendErr == nil {
-		sendErr = p.finish(ctx, location, desc)
-	}
-	if sendErr != nil && ctx.Err() == nil && passing(sendErr) {
-		u := p.uploading(desc)
-		u.location, u.least, u.unsure = up.location, up.least, true
-		sendErr = u.run(ctx)
-	}
-	if sendErr == nil && p.opts.Progress != nil {
+	err = s.finish(ctx, desc)
+	if err == nil && p.opts.Progress != nil {
 		p.opts.Progress(tee.item, desc.Size, desc.Size) // only now is the total known
 	}
-	return desc, p.s.fail("push layer", desc.Digest.String(), sendErr)
+	return desc, p.s.fail("push layer", desc.Digest.String(), err)
 }
 
 // meter reports what passes through it.

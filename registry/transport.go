@@ -30,6 +30,10 @@ func (t Timeouts) withDefaults() Timeouts {
 // for a registry, in folders named after its host[:port].
 var certDirs = [...]string{"/etc/docker/certs.d", "/etc/containers/certs.d"}
 
+// ioBuffer is how many bytes of a connection are read or written at once, where there
+// are as many: every call wakes the other side.
+const ioBuffer = 128 << 10
+
 // newTransport makes the connections to one host.
 func newTransport(host string, skipVerify bool, limits Timeouts) (*http.Transport, error) {
 	conf, err := tlsConfig(host, certDirs[:])
@@ -47,6 +51,8 @@ func newTransport(host string, skipVerify bool, limits Timeouts) (*http.Transpor
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true, // blobs are what they are
+		WriteBufferSize:       ioBuffer,
+		ReadBufferSize:        ioBuffer,
 	}, nil
 }
 

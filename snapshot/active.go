@@ -159,6 +159,26 @@ type CommitOptions struct {
 	RemovePaths []string
 	// Inspect, if set, sees all that the layer is going to hold.
 	Inspect Inspector
+	// Tap, if set, receives the layer's tar while the layer is made.
+	Tap Tap
+}
+
+// Tap receives the tar of a layer while the layer is made, before it is known
+// whether it will be one.
+type Tap interface {
+	// Write is given the tar in order. After an error there are no more calls; to the
+	// layer it makes no difference.
+	io.Writer
+	// Done is the last call, and always made: with the layer, or with the error for
+	// which there is none.
+	Done(l Layer, err error)
+}
+
+// tell ends a tap that may be nil.
+func tell(tap Tap, l Layer, err error) {
+	if tap != nil {
+		tap.Done(l, err)
+	}
 }
 
 // Inspector sees the entries of a layer while it is made, and may refuse it. Its
@@ -175,6 +195,12 @@ type Inspector interface {
 // snapshot any more. Afterwards the Active is used up, also after an error. A
 // layer that completes the same chain already is returned instead of a second one.
 func (a *Active) Commit(ctx context.Context, opts CommitOptions) (Layer, error) {
+	l, err := a.use(ctx, opts)
+	tell(opts.Tap, l, err)
+	return l, err
+}
+
+func (a *Active) use(ctx context.Context, opts CommitOptions) (Layer, error) {
 	if !a.finish() {
 		return Layer{}, errors.New("commit snapshot: it was committed or discarded before")
 	}
@@ -217,7 +243,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		}
 		d.below = below
 	}
-	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect,
+	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
 		walk: func(ctx context.Context, emit func(packItem) error) error {
 			d.emit = emit
 			return d.walk(ctx, a.mount.Lower)
@@ -261,6 +287,7 @@ type layerMaking struct {
 	out   *os.File   // receives the tar; may be nil
 	epoch *time.Time // that walk limits times to
 	look  Inspector  // may be nil
+	tap   io.Writer  // may be nil
 	walk  func(context.Context, func(packItem) error) error
 	// settle completes the directory form.
 	settle func() error
@@ -274,7 +301,7 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	p := &packer{maker: &s.maker, man: man, look: m.look}
+	p := &packer{maker: &s.maker, man: man, look: m.look, tap: m.tap}
 	if m.out != nil {
 		p.out = m.out
 	}

@@ -55,6 +55,7 @@ type packer struct {
 	out   io.Writer       // receives the tar; may be nil
 	man   *manifestWriter // may be nil: then files are not hashed either
 	sink  *tarSink
+	tap   io.Writer // may be nil
 	look  Inspector // may be nil
 	hdr   []byte
 	dirs  []*Entry // made in dest; completed last
@@ -77,7 +78,7 @@ type packed struct {
 // run packs what walk emits. Walk is called in a goroutine of its own and stops
 // when emit fails.
 func (p *packer) run(ctx context.Context, walk func(ctx context.Context, emit func(packItem) error) error) (packed, error) {
-	p.sink = newTarSink(p.out)
+	p.sink = newTarSink(p.out, p.tap)
 	g, gctx := errgroup.WithContext(ctx)
 	free := make(chan *packJob, packWindow)
 	for range packWindow {

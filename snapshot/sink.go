@@ -21,6 +21,7 @@ type tarSink struct {
 	full, free chan []byte
 	h          hash.Hash
 	out        io.Writer // may be nil
+	tap        io.Writer // may be nil; its errors are its own affair
 	pos        int64
 	chunks     int // made so far
 	wg         sync.WaitGroup
@@ -28,8 +29,8 @@ type tarSink struct {
 	err        error // of out
 }
 
-func newTarSink(out io.Writer) *tarSink {
-	t := &tarSink{full: make(chan []byte, sinkChunks), free: make(chan []byte, sinkChunks), h: sha256.New(), out: out}
+func newTarSink(out, tap io.Writer) *tarSink {
+	t := &tarSink{full: make(chan []byte, sinkChunks), free: make(chan []byte, sinkChunks), h: sha256.New(), out: out, tap: tap}
 	t.buf = t.chunk()
 	t.wg.Go(t.drain)
 	return t
@@ -43,6 +44,11 @@ func (t *tarSink) drain() {
 				t.mu.Lock()
 				t.err = err
 				t.mu.Unlock()
+			}
+		}
+		if t.tap != nil {
+			if _, err := t.tap.Write(b); err != nil {
+				t.tap = nil
 			}
 		}
 		t.free <- b[:0]

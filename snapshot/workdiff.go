@@ -37,7 +37,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 	defer out.Close()
 	d := &workDiffer{w: w, lower: below, found: make(map[string]objectState, len(w.known))}
 	d.differ = differ{upper: w.tree(), epoch: opts.Epoch, below: below, inodes: map[inode]string{}}
-	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch,
+	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
 		walk: func(ctx context.Context, emit func(packItem) error) error {
 			d.emit = emit
 			return d.dir(ctx, &frame{rel: "."}, true, false)

@@ -19,9 +19,10 @@ type WriteOptions struct {
 	// Otherwise the layer is streamed into its tar only, and the directory is
 	// made when something mounts the layer.
 	Dir bool
-	// Epoch and Inspect are as in CommitOptions.
+	// Epoch, Inspect and Tap are as in CommitOptions.
 	Epoch   *time.Time
 	Inspect Inspector
+	Tap     Tap
 }
 
 // WriteLayer makes a layer from a list of changes without mounting anything.
@@ -31,6 +32,7 @@ type WriteOptions struct {
 // file. A hard link may name any other change that is a regular file.
 func (s *Store) WriteLayer(ctx context.Context, parent Stack, changes []Change, opts WriteOptions) (Layer, error) {
 	l, err := s.writeLayer(ctx, parent, changes, opts)
+	tell(opts.Tap, l, err)
 	if err != nil {
 		return Layer{}, fmt.Errorf("write layer: %w", err)
 	}
@@ -69,7 +71,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 		defer out.Close()
 	}
 	walk := func(_ context.Context, emit func(packItem) error) error { return set.walk(dir, opts.Epoch, emit) }
-	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, walk: walk, settle: func() error {
+	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, walk: walk, settle: func() error {
 		if opts.Dir {
 			return s.setRoot(dir, rootMeta{Mode: 0o755})
 		}

@@ -21,6 +21,7 @@ import (
 	"layered.build/builder/parser"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -307,6 +308,7 @@ func (j *job) newSolver() {
 		HostNetwork:     j.flags.allowed("network.host"),
 		SeccompProfiles: j.flags.lang.run.profiles(),
 		JoinNetwork:     j.flags.allowed("network.ns"),
+		Tap:             func(step *dag.Step, below snapshot.Stack) snapshot.Tap { return j.ahead.tap(step, below) },
 	})
 	j.solver = executor.New(executor.Options{
 		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.observe,

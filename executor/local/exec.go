@@ -47,7 +47,8 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	if err != nil {
 		return nil, err
 	}
-	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch, Inspect: guard.inspector()})
+	look := guard.inspector()
+	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch, Inspect: look, Tap: w.tap(job, root.Stack, look)})
 	if err != nil {
 		return nil, leakOnly(err)
 	}

@@ -41,7 +41,10 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 		return executor.Result{}, err
 	}
 	guard := w.fetchGuard(job)
-	l, err := w.o.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{Dir: job.Mounted, Epoch: w.o.Epoch, Inspect: guard.inspector()})
+	look := guard.inspector()
+	l, err := w.o.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{
+		Dir: job.Mounted, Epoch: w.o.Epoch, Inspect: look, Tap: w.tap(job, base, look),
+	})
 	if err != nil {
 		return executor.Result{}, leakOnly(err)
 	}

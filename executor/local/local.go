@@ -48,6 +48,10 @@ type Options struct {
 	// SecretLeak allows steps to leave secrets in their layer and log. Such a
 	// result is not recorded. In logs secrets are hidden all the same.
 	SecretLeak bool
+	// Tap, if set, returns what receives the tar of the layer that a step makes on
+	// below, nil for nothing. It is not asked where the layer is searched for secrets:
+	// what receives a tar may send it away before the search ends.
+	Tap func(step *dag.Step, below snapshot.Stack) snapshot.Tap
 	// Sent returns the secrets that Remote has used; nil: none.
 	Sent func() map[string][]byte
 }
@@ -80,6 +84,14 @@ func (w *Worker) Run(ctx context.Context, job *executor.Job) (*executor.Outcome,
 		return nil, err
 	}
 	return &executor.Outcome{Result: res}, nil
+}
+
+// tap is what receives the tar of a step's layer; nil is nothing.
+func (w *Worker) tap(job *executor.Job, below snapshot.Stack, look snapshot.Inspector) snapshot.Tap {
+	if w.o.Tap == nil || look != nil {
+		return nil
+	}
+	return w.o.Tap(job.Step, below)
 }
 
 // source opens a source; nothing is fetched yet.

@@ -41,6 +41,8 @@ func Run(t *testing.T, open Opener) {
 		{"Rename", testRename},
 		{"Empty", testEmpty},
 		{"RootMetadata", testRootMetadata},
+		{"Tap", testTap},
+		{"Inspect", testInspect},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.fn(t, open) })
 	}

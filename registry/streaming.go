@@ -1,0 +1,159 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/snapshot"
+)
+
+// streaming is the upload of a blob that is being made: what is written to it is on
+// its way already. It is ended by finish or giveUp.
+type streaming struct {
+	p    *pusher
+	pw   *io.PipeWriter
+	done chan struct{}
+
+	// Valid when done is closed:
+	up       begun
+	location string
+	err      error
+}
+
+// streaming begins an upload. Open, unless nil, is called before.
+func (p *pusher) streaming(ctx context.Context, open func() error) *streaming {
+	pr, pw := io.Pipe()
+	s := &streaming{p: p, pw: pw, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		if open != nil {
+			s.err = open()
+		}
+		if s.err == nil {
+			s.up, s.err = p.start(ctx, "")
+		}
+		if s.err == nil {
+			s.location, s.err = p.patch(ctx, s.up.location, pr, 0, -1)
+		}
+		pr.CloseWithError(errors.Join(s.err, io.ErrClosedPipe))
+	}()
+	return s
+}
+
+// Write implements io.Writer. It fails when the upload has.
+func (s *streaming) Write(b []byte) (int, error) { return s.pw.Write(b) }
+
+// finish ends the upload of what has been written, the blob of desc, which is in the
+// store. What broke meanwhile goes on from there.
+func (s *streaming) finish(ctx context.Context, desc ocispec.Descriptor) error {
+	s.pw.Close()
+	<-s.done
+	err := s.err
+	if err == nil {
+		err = s.p.finish(ctx, s.location, desc)
+	}
+	if err != nil && ctx.Err() == nil && passing(err) && s.p.s != nil {
+		u := s.p.uploading(desc)
+		u.location, u.least, u.unsure = s.up.location, s.up.least, true
+		err = u.run(ctx)
+	}
+	return err
+}
+
+// giveUp ends the upload of what will be no blob.
+func (s *streaming) giveUp(ctx context.Context, err error) {
+	s.pw.CloseWithError(err)
+	<-s.done
+	if s.up.location != "" && ctx.Err() == nil {
+		s.p.abandon(ctx, s.up.location)
+	}
+}
+
+// layerTap compresses a layer and sends it to a repository while it is made.
+type layerTap struct {
+	c       *Client
+	ctx     context.Context
+	p       *pusher
+	ref     string
+	opts    PushOptions
+	below   snapshot.Stack
+	sending *streaming
+	blob    *blob
+	failed  error
+}
+
+// TapLayer returns what compresses the next layer of a stack, in the usual form, and
+// sends it to the repository of ref, both while the layer is made: the last layer of an
+// image is done nearly as soon as it is there. PushLayers and Push of a stack with the
+// layer wait for the end, and do what did not work. It is nil, which is no error, where
+// this is not possible now. Nothing that is sent has a name before the layer exists.
+func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack, opts PushOptions) snapshot.Tap {
+	if !opts.Compression.usual() || !c.compressions.TryAcquire(1) {
+		return nil
+	}
+	t := &layerTap{c: c, ctx: ctx, ref: ref, opts: opts, below: below}
+	var err error
+	if t.p, err = c.newPusher(ref, opts); err == nil {
+		t.sending = t.p.streaming(ctx, func() error { return t.p.open(ctx, t.p.scopes(below)) })
+		t.blob, err = c.newBlob(ctx, Compression{}, t.sending)
+	}
+	if err != nil {
+		t.end(err)
+		return nil
+	}
+	return t
+}
+
+// Write implements snapshot.Tap.
+func (t *layerTap) Write(b []byte) (int, error) {
+	n, err := t.blob.zw.Write(b)
+	if err != nil {
+		t.failed = err
+	}
+	return n, err
+}
+
+// Done implements snapshot.Tap. The upload ends in the background.
+func (t *layerTap) Done(l snapshot.Layer, err error) {
+	desc, err := t.blob.finish(errors.Join(err, t.failed))
+	if err == nil {
+		err = t.c.store.SetBlob(l, desc)
+	}
+	if err != nil {
+		t.end(err)
+		return
+	}
+	name := t.p.work(l)
+	t.c.mu.Lock()
+	if t.c.work[name] != nil { // somebody made and pushed the same
+		t.c.mu.Unlock()
+		t.end(context.Canceled)
+		return
+	}
+	j := t.c.claim(name)
+	t.c.mu.Unlock()
+	t.c.compressions.Release(1)
+	go t.c.run(name, j, func() (ocispec.Descriptor, error) { //nolint:errcheck // whoever waits for the work gets its error
+		if err := t.sending.finish(t.ctx, desc); err == nil {
+			return desc, t.p.known(l, desc)
+		}
+		stack := append(slices.Clone(t.below), l)
+		p, err := t.c.pusher(t.ctx, t.ref, stack, t.opts)
+		if err != nil {
+			return desc, err
+		}
+		return p.layer(t.ctx, stack, nil)
+	})
+}
+
+// end gives up what has been begun.
+func (t *layerTap) end(err error) {
+	t.c.compressions.Release(1)
+	if t.sending != nil {
+		go t.sending.giveUp(t.ctx, err)
+	}
+}
