@@ -7,13 +7,14 @@ import (
 	"sync"
 
 	"github.com/containerd/platforms"
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/suggest"
 	"github.com/moby/patternmatcher"
+
+	"layered.build/builder/parser/imageref"
 )
 
 // The rules below are BuildKit's, which keeps them beside its LLB conversion
@@ -72,7 +73,7 @@ func (l *lowering) lintDefaultArgs(defs []instructions.Stage, args env, cmds []i
 		if err != nil {
 			return
 		}
-		if _, err := reference.ParseNormalizedNamed(res.Result); err != nil {
+		if _, err := imageref.Parse(res.Result); err != nil {
 			l.lint.Run(&linter.RuleInvalidDefaultArgInFrom, def.Location, linter.RuleInvalidDefaultArgInFrom.Format(def.BaseName))
 		}
 	}

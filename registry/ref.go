@@ -3,8 +3,9 @@ package registry
 import (
 	"fmt"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/parser/imageref"
 )
 
 // Reference is a normalised image name, with docker's defaults filled in.
@@ -18,17 +19,12 @@ type Reference struct {
 // ParseReference normalises a name as docker does: "alpine" is
 // docker.io/library/alpine:latest. Errors match ErrInvalid.
 func ParseReference(s string) (Reference, error) {
-	named, err := reference.ParseNormalizedNamed(s)
+	n, err := imageref.Parse(s)
 	if err != nil {
 		return Reference{}, fmt.Errorf("image reference %q: %w: %w", s, ErrInvalid, err)
 	}
-	r := Reference{Domain: reference.Domain(named), Path: reference.Path(named)}
-	if d, ok := named.(reference.Digested); ok {
-		r.Digest = d.Digest()
-	}
-	if t, ok := named.(reference.Tagged); ok {
-		r.Tag = t.Tag()
-	} else if r.Digest == "" {
+	r := Reference(n)
+	if r.Tag == "" && r.Digest == "" {
 		r.Tag = "latest"
 	}
 	return r, nil
@@ -42,11 +38,7 @@ func (r Reference) String() string { return r.Repository() + r.suffix() }
 
 // Familiar returns the short form that docker prints, alpine:latest.
 func (r Reference) Familiar() string {
-	named, err := reference.WithName(r.Repository())
-	if err != nil {
-		return r.String()
-	}
-	return reference.FamiliarName(named) + r.suffix()
+	return imageref.Familiar(r.Domain, r.Path) + r.suffix()
 }
 
 func (r Reference) suffix() string {

@@ -32,7 +32,7 @@ func (a *app) commitCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&f.author, "author", "a", "", "author")
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "comment in the history")
-	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction that changes the configuration; may be repeated")
+	arrayVar(cmd.Flags(), &f.changes, "change", "c", "Dockerfile instruction that changes the configuration; may be repeated")
 	return cmd
 }
 

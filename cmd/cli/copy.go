@@ -95,7 +95,7 @@ that of --platform; such a copy goes through the store.`,
 			return a.copyImage(cmd.Context(), f, args[0], args[1])
 		},
 	}
-	cmd.Flags().StringSliceVar(&f.platforms, "platform", nil, "copy these platforms only; a list or repeated (default: all)")
+	sliceVar(cmd.Flags(), &f.platforms, "platform", "", "copy these platforms only; a list or repeated (default: all)")
 	cmd.Flags().BoolVar(&f.all, "all-platforms", false, "copy all platforms (the default)")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest only")
 	a.reg.register(cmd.Flags())

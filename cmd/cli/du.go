@@ -69,7 +69,7 @@ func (a *app) duCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "every item, not only the sum of each kind")
 	cmd.Flags().StringVar(&format, "format", "", "json: one object a line for every item")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only items that match: type=, id=, until=, inuse, description=")
+	arrayVar(cmd.Flags(), &filters, "filter", "", "only items that match: type=, id=, until=, inuse, description=")
 	return cmd
 }
 

@@ -29,8 +29,8 @@ type registryFlags struct {
 }
 
 func (r *registryFlags) register(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&r.insecure, "insecure-registry", nil, "registry that may be reached by http or without a valid certificate")
-	fs.StringSliceVar(&r.mirrors, "registry-mirror", nil, "mirror, REGISTRY=URL (docker.io=http://127.0.0.1:5000)")
+	sliceVar(fs, &r.insecure, "insecure-registry", "", "registry that may be reached by http or without a valid certificate")
+	sliceVar(fs, &r.mirrors, "registry-mirror", "", "mirror, REGISTRY=URL (docker.io=http://127.0.0.1:5000)")
 }
 
 // storeRoot is the folder of the store.

@@ -21,10 +21,10 @@ type ioFlags struct {
 
 func (f *ioFlags) register(fs *pflag.FlagSet) {
 	fs.Uint16Var(&f.weight, "blkio-weight", 0, "relative weight of block IO, 10 to 1000")
-	fs.StringArrayVar(&f.readBPS, "device-read-bps", nil, "bytes a second that are read from a device, PATH:RATE (/dev/sda:1mb)")
-	fs.StringArrayVar(&f.writeBPS, "device-write-bps", nil, "bytes a second that are written to a device, PATH:RATE")
-	fs.StringArrayVar(&f.readIOPS, "device-read-iops", nil, "reads a second from a device, PATH:NUMBER")
-	fs.StringArrayVar(&f.writeIOPS, "device-write-iops", nil, "writes a second to a device, PATH:NUMBER")
+	arrayVar(fs, &f.readBPS, "device-read-bps", "", "bytes a second that are read from a device, PATH:RATE (/dev/sda:1mb)")
+	arrayVar(fs, &f.writeBPS, "device-write-bps", "", "bytes a second that are written to a device, PATH:RATE")
+	arrayVar(fs, &f.readIOPS, "device-read-iops", "", "reads a second from a device, PATH:NUMBER")
+	arrayVar(fs, &f.writeIOPS, "device-write-iops", "", "writes a second to a device, PATH:NUMBER")
 }
 
 // limits is nil if nothing is limited.

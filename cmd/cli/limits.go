@@ -43,7 +43,7 @@ func (l *limitFlags) register(fs *pflag.FlagSet) {
 	fs.Int64Var(&l.pids, "pids-limit", 0, "how many processes and threads")
 	fs.StringVar(&l.cgroupParent, "cgroup-parent", "", "the cgroup below which those of the processes are made")
 	fs.StringVar(&l.shmSize, "shm-size", "", "size of /dev/shm (default 64m)")
-	fs.StringArrayVar(&l.ulimit, "ulimit", nil, "resource limit, NAME=SOFT[:HARD]")
+	arrayVar(fs, &l.ulimit, "ulimit", "", "resource limit, NAME=SOFT[:HARD]")
 	fs.DurationVar(&l.timeout, "timeout", 0, "how long a process may take (90s, 15m)")
 	l.io.register(fs)
 }

@@ -19,7 +19,7 @@ import (
 type contextFlags struct{ values []string }
 
 func (f *contextFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&f.values, "build-context", nil, "files or an image under a name, NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]")
+	arrayVar(fs, &f.values, "build-context", "", "files or an image under a name, NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]")
 }
 
 const ociLayoutScheme = "oci-layout://"

@@ -54,7 +54,7 @@ sizes, the least recently used goes first, and only as much as they ask for.`,
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "also the cache of images with a name, stat indexes and logs")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "only what matches: until=24h, id=, type=, inuse, mutable, immutable, shared, private, description=")
+	arrayVar(fl, &f.filters, "filter", "", "only what matches: until=24h, id=, type=, inuse, mutable, immutable, shared, private, description=")
 	fl.StringVar(&f.reserved, "reserved-space", "", "how much is always kept")
 	fl.StringVar(&f.keep, "keep-storage", "", "the same as --reserved-space")
 	fl.StringVar(&f.maxUsed, "max-used-space", "", "how large the store may be")

@@ -35,7 +35,7 @@ bzip2, zstd), as docker import does.`,
 			return a.importTar(cmd.Context(), f, args)
 		},
 	}
-	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction that sets the configuration; may be repeated")
+	arrayVar(cmd.Flags(), &f.changes, "change", "c", "Dockerfile instruction that sets the configuration; may be repeated")
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "comment in the history")
 	cmd.Flags().StringVar(&f.platform, "platform", "", "platform of the image (default: this machine's)")
 	return cmd

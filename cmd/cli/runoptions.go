@@ -25,15 +25,15 @@ type runOptionFlags struct {
 }
 
 func (r *runOptionFlags) register(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&r.dns, "dns", nil, "name server of RUN")
-	fs.StringSliceVar(&r.dnsSearch, "dns-search", nil, "domain in which RUN looks names up")
-	fs.StringSliceVar(&r.dnsOptions, "dns-option", nil, "option of RUN's resolver (ndots:2)")
-	fs.StringSliceVar(&r.networkAllow, "network-allow", nil, "the only hosts that RUN may talk to, HOST[:PORT]: a name, *.example.org, an address or a subnet")
-	fs.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN gets beside the usual ones; needs --allow security.capabilities")
-	fs.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN does not get, or all")
-	fs.StringArrayVar(&r.security, "security-opt", nil, "how RUN is confined: seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, no-new-privileges, mask=PATH[:PATH], unmask=ALL|PATH[:PATH]")
-	fs.StringArrayVarP(&r.volumes, "volume", "v", nil, "folder of this machine for RUN, HOST:PATH[:ro|O]; needs --allow host.volume and is never cached")
-	fs.StringArrayVar(&r.devices, "device", nil, "device for RUN, /dev/NODE[:PATH][:rwm] or a CDI name; needs --allow device")
+	sliceVar(fs, &r.dns, "dns", "", "name server of RUN")
+	sliceVar(fs, &r.dnsSearch, "dns-search", "", "domain in which RUN looks names up")
+	sliceVar(fs, &r.dnsOptions, "dns-option", "", "option of RUN's resolver (ndots:2)")
+	sliceVar(fs, &r.networkAllow, "network-allow", "", "the only hosts that RUN may talk to, HOST[:PORT]: a name, *.example.org, an address or a subnet")
+	sliceVar(fs, &r.capAdd, "cap-add", "", "capability that RUN gets beside the usual ones; needs --allow security.capabilities")
+	sliceVar(fs, &r.capDrop, "cap-drop", "", "capability that RUN does not get, or all")
+	arrayVar(fs, &r.security, "security-opt", "", "how RUN is confined: seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, no-new-privileges, mask=PATH[:PATH], unmask=ALL|PATH[:PATH]")
+	arrayVar(fs, &r.volumes, "volume", "v", "folder of this machine for RUN, HOST:PATH[:ro|O]; needs --allow host.volume and is never cached")
+	arrayVar(fs, &r.devices, "device", "", "device for RUN, /dev/NODE[:PATH][:rwm] or a CDI name; needs --allow device")
 }
 
 // options checks the values.

@@ -72,7 +72,7 @@ func (a *app) pullCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	cmd.Flags().StringArrayVar(&wanted, "platform", nil, "platforms of the image; a list or repeated (default: this machine's)")
+	arrayVar(cmd.Flags(), &wanted, "platform", "", "platforms of the image; a list or repeated (default: this machine's)")
 	cmd.Flags().BoolVar(&all, "all-platforms", false, "all platforms that the image has")
 	a.reg.register(cmd.Flags())
 	return cmd
