@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,14 +45,34 @@ func namesOf(names map[string]nameTarget, id digest.Digest) []string {
 	return out
 }
 
+// readNames returns the names, which the caller may change (but not what is in them).
+// A build asks several times: only a file that has changed is decoded.
 func (s *Images) readNames() (map[string]nameTarget, error) {
-	var f namesFile
-	err := readJSON(filepath.Join(s.dir, "names.json"), &f)
-	if errors.Is(err, ErrInvalid) {
-		return nil, fmt.Errorf("read image names: %w (`builder store check --repair` puts the file aside)", err)
-	}
+	path := filepath.Join(s.dir, "names.json")
+	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read image names: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil || !bytes.Equal(data, s.namesRaw) {
+		names, err := decodeNames(path, data)
+		if err != nil {
+			return nil, err
+		}
+		s.names, s.namesRaw = names, data
+	}
+	return maps.Clone(s.names), nil
+}
+
+func decodeNames(path string, data []byte) (map[string]nameTarget, error) {
+	if data == nil { // there is no file
+		return map[string]nameTarget{}, nil
+	}
+	var f namesFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		err = fmt.Errorf("%s: %w: %w", path, ErrInvalid, err)
+		return nil, fmt.Errorf("read image names: %w (`builder store check --repair` puts the file aside)", err)
 	}
 	if f.Version > imagesVersion {
 		return nil, fmt.Errorf("read image names: format version %d is newer than this program", f.Version)

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +26,10 @@ import (
 type Images struct {
 	dir   string
 	store *snapshot.Store
+
+	mu       sync.Mutex
+	names    map[string]nameTarget // guarded by mu: what is in namesRaw
+	namesRaw []byte                // guarded by mu: names.json as it was read last
 }
 
 // ImageInfo is one line of docker images.
@@ -119,8 +125,14 @@ func (s *Images) setNames(id digest.Digest, manifest *ocispec.Descriptor, full [
 	if err != nil {
 		return err
 	}
+	changed := false
 	for _, n := range full {
-		names[n] = nameTarget{Config: id, Manifest: manifest}
+		t := nameTarget{Config: id, Manifest: manifest}
+		changed = changed || !reflect.DeepEqual(names[n], t)
+		names[n] = t
+	}
+	if !changed {
+		return nil
 	}
 	return s.writeNames(names)
 }
