@@ -158,7 +158,7 @@ func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 		t.item("writing files to " + o.dest)
 		return j.writeLocal(ctx, t, o, images)
 	case outLoad:
-		return j.load(ctx, o, images[0].image, names)
+		return j.load(ctx, o, members(images), names)
 	case outDocker:
 		if o.usualForm() && !o.layout {
 			t.item("writing docker archive to " + o.dest)

@@ -25,6 +25,7 @@ const (
 	engineDocker     = "docker"
 	enginePodman     = "podman"
 	engineContainerd = "containerd"
+	engineAuto       = "auto"
 )
 
 // loadOutput is the output that --load means, nil without it.
@@ -34,19 +35,24 @@ func (f *buildFlags) loadOutput() (*output, error) {
 		return nil, nil
 	case loadStore, "true":
 		return &output{kind: outImage}, nil
-	case engineDocker, enginePodman:
+	case engineDocker, enginePodman, engineContainerd:
 		return &output{kind: outLoad, engine: f.load}, nil
-	case engineContainerd:
-		return nil, unsupported("--load=containerd", "use -o type=oci,dest=- | ctr images import -: containerd's own interface is a gRPC service")
+	case engineAuto:
+		engine, err := findEngine()
+		return &output{kind: outLoad, engine: engine}, err
 	}
-	return nil, usagef("--load=%s: want docker or podman, or no value for the store", f.load)
+	return nil, usagef("--load=%s: want docker, containerd, podman or auto, or no value for the store", f.load)
 }
 
-// load gives an image to another engine.
-func (j *job) load(ctx context.Context, o output, img *registry.Image, names []string) error {
+// load gives an image to another engine; containerd takes it for several platforms.
+func (j *job) load(ctx context.Context, o output, images []*registry.Image, names []string) error {
 	return j.task("loading into "+o.engine, func(t *task) error {
-		if o.engine == enginePodman {
+		img := images[0]
+		switch o.engine {
+		case enginePodman:
 			return j.engine.loadPodman(ctx, t, img, names)
+		case engineContainerd:
+			return j.engine.loadContainerd(ctx, t, j.index(&o, images), names)
 		}
 		d, err := dockerDaemon(o.context)
 		if err != nil {

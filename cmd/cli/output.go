@@ -48,7 +48,7 @@ type output struct {
 	unstored, unpack bool
 	// epoch takes the place of SOURCE_DATE_EPOCH.
 	epoch *outputEpoch
-	// engine is where the image is loaded; see loadTarget.
+	// engine is where the image is loaded; see loadOutput.
 	engine  string
 	context string // of docker
 
@@ -148,6 +148,9 @@ func (f *buildFlags) checkOutputs(outs []output) error {
 		if o.push && len(o.names) == 0 && len(f.tags) == 0 {
 			return usagef("pushing needs a name for the image").hint("add -t NAME")
 		}
+		if o.engine == engineContainerd && len(o.names) == 0 && len(f.tags) == 0 {
+			return usagef("containerd knows images by their names alone, and this one has none").hint("add -t NAME")
+		}
 		if o.byDigest && !o.push {
 			return usagef("push-by-digest without push=true does nothing")
 		}
@@ -171,7 +174,10 @@ func (f *buildFlags) checkPlatforms(outs []output) error {
 		return err
 	}
 	for _, o := range outs {
-		if (o.kind == outDocker || o.kind == outLoad) && len(ps) > 1 {
+		if o.kind == outLoad && o.engine != engineContainerd && len(ps) > 1 {
+			return usagef("%s takes an image for one platform, not for %d", o.engine, len(ps)).hint("use --load=containerd or type=oci, or build for one platform")
+		}
+		if o.kind == outDocker && len(ps) > 1 {
 			return usagef("--output type=docker holds an image for one platform, not for %d", len(ps)).hint("use type=oci, or build for one platform")
 		}
 		for _, n := range o.annotations {

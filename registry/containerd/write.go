@@ -1,0 +1,146 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry"
+)
+
+// The actions of a message of Content/Write.
+const (
+	actionStat   = 0
+	actionWrite  = 1
+	actionCommit = 2
+)
+
+// chunk is how much of a blob is sent in one message.
+const chunk = 1 << 20
+
+// maxPause is the longest wait for another process that sends the same blob.
+const maxPause = 2 * time.Second
+
+// writeRef is how containerd calls the beginning of a blob.
+func writeRef(desc ocispec.Descriptor) string { return "builder-" + desc.Digest.String() }
+
+// opener opens a blob's content from an offset on.
+type opener func(ctx context.Context, offset int64) (io.ReadCloser, error)
+
+// blob is what is to be sent.
+type blob struct {
+	desc   ocispec.Descriptor
+	labels map[string]string
+	open   opener
+	seen   func(int64) // is told how much of it is there
+}
+
+// put sends a blob unless it is there, and returns how many bytes were sent. Half
+// of a blob that an earlier call left is gone on with.
+func (c *conn) put(ctx context.Context, b blob) (sent int64, err error) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, maxPause) {
+		n, err := c.write(ctx, b)
+		sent += n
+		switch {
+		case isCode(err, codeAlreadyExists): // came from somebody else meanwhile
+			return sent, c.label(ctx, b.desc.Digest, b.labels)
+		case !isCode(err, codeUnavailable) || !strings.Contains(err.Error(), "locked"):
+			return sent, err
+		}
+		select {
+		case <-ctx.Done():
+			return sent, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		there, err := c.has(ctx, b.desc.Digest)
+		if err == nil && there {
+			err = c.label(ctx, b.desc.Digest, b.labels)
+		}
+		if err != nil || there {
+			return sent, err
+		}
+	}
+}
+
+// write makes the call that sends a blob.
+func (c *conn) write(ctx context.Context, b blob) (sent int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := c.open(ctx, "content.v1.Content/Write")
+	defer func() {
+		cancel()
+		s.close()
+	}()
+	sum := b.desc.Digest.String()
+	begin := message(nil).number(1, actionStat).text(2, writeRef(b.desc)).number(3, b.desc.Size).text(4, sum)
+	offset, err := s.write(begin)
+	if err != nil {
+		return 0, err
+	}
+	if offset < b.desc.Size { // otherwise another namespace has it, or only the end is lacking
+		if sent, err = s.content(b, offset); err != nil {
+			return sent, err
+		}
+	}
+	end := message(nil).number(1, actionCommit).number(3, b.desc.Size).text(4, sum).number(5, b.desc.Size).table(7, b.labels)
+	if _, err = s.write(end); err != nil {
+		if isCode(err, codeFailedPrecondition) || isCode(err, codeUnknown) {
+			// It is not what it should be: nobody must go on with it.
+			err = errors.Join(fmt.Errorf("%w: %w", registry.ErrBadDigest, err), c.abort(ctx, writeRef(b.desc)))
+		}
+		return sent, err
+	}
+	b.seen(b.desc.Size)
+	return sent, nil
+}
+
+// write sends a message of Content/Write and returns the offset of the answer.
+func (s *stream) write(msg message) (int64, error) {
+	raw, err := s.exchange(msg)
+	if err != nil {
+		return 0, err
+	}
+	fields, err := numbers(raw)
+	return fields[4], err
+}
+
+// content sends what a blob has from an offset on.
+func (s *stream) content(b blob, offset int64) (sent int64, err error) {
+	r, err := b.open(s.ctx, offset)
+	if err != nil {
+		return 0, &sourceError{err}
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	buf := make([]byte, min(chunk, b.desc.Size-offset))
+	for offset < b.desc.Size {
+		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), b.desc.Size-offset)])
+		if err != nil {
+			return sent, &sourceError{fmt.Errorf("after %d of %d bytes: %w: %w", offset+int64(n), b.desc.Size, registry.ErrBadDigest, err)}
+		}
+		there, err := s.write(message(nil).number(1, actionWrite).number(5, offset).bytes(6, buf[:n]))
+		if err != nil {
+			return sent, err
+		}
+		sent += int64(n)
+		if offset += int64(n); there != offset {
+			return sent, fmt.Errorf("containerd has %d bytes instead of %d: %w", there, offset, io.ErrShortWrite)
+		}
+		if offset < b.desc.Size { // the end comes with the commit
+			b.seen(offset)
+		}
+	}
+	return sent, nil
+}
+
+// sourceError is a failure to read what is to be sent.
+type sourceError struct{ err error }
+
+// Error implements error.
+func (e *sourceError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *sourceError) Unwrap() error { return e.err }
