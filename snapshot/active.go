@@ -17,7 +17,7 @@ import (
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
 func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
-	if err := s.grow(ctx, 0); err != nil {
+	if _, err := s.grow(ctx, 0); err != nil {
 		return nil, fmt.Errorf("prepare snapshot: %w", err)
 	}
 	prepare := s.prepareOverlay

@@ -23,6 +23,7 @@ type applier struct {
 	s      *Store
 	m      *maker
 	spec   applySpec
+	grown  *growth
 	tmp    string
 	dir    string
 	split  *splitWriter
@@ -51,9 +52,9 @@ type fileInode struct {
 	writing bool // the pool may not have made it yet
 }
 
-func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec) (*applier, error) {
+func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec, grown *growth) (*applier, error) {
 	a := &applier{
-		ctx: ctx, s: s, m: &s.maker, spec: spec, tmp: tmp, dir: filepath.Join(tmp, dirForm),
+		ctx: ctx, s: s, m: &s.maker, spec: spec, grown: grown, tmp: tmp, dir: filepath.Join(tmp, dirForm),
 		nodes: map[string]*node{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
 	}
 	if err := os.Mkdir(a.dir, 0o755); err != nil {
@@ -234,6 +235,9 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader
 			return err
 		}
 	}
+	if err := a.grown.add(diskBytes(e, isSparse(h))); err != nil {
+		return err
+	}
 	n := &node{entry: e, file: -1}
 	a.nodes[e.Path] = n
 	if e.Type == TypeFile {
@@ -244,6 +248,22 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader
 		return err
 	}
 	return a.m.setMeta(a.host(e.Path), &n.entry)
+}
+
+// block is what the room on disk is counted in.
+const block = 4096
+
+// diskBytes is about what an entry takes on disk, its line in the manifest included;
+// what a large sparse file takes is found out while it is written.
+func diskBytes(e Entry, sparse bool) int64 {
+	n := int64(len(e.Path)) + 128
+	switch {
+	case e.Type == TypeDir:
+		n += block
+	case e.Type == TypeFile && (!sparse || e.Size <= smallFile):
+		n += (e.Size + block - 1) / block * block
+	}
+	return n
 }
 
 // isSparse says that the stream does not hold the content byte for byte.
@@ -275,7 +295,7 @@ func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *splitReade
 	if n.entry.Size <= smallFile {
 		return a.pool.small(a.host(n.entry.Path), n, tr, sum)
 	}
-	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum})
+	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grown: a.grown})
 }
 
 // splitName is a file's name in the tarsplit: as the tar says it, unless symlinks

@@ -157,7 +157,7 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	if w.f == nil {
 		return 0, fmt.Errorf("write blob: %w", fs.ErrClosed)
 	}
-	if err := w.grown.add(len(p)); err != nil {
+	if err := w.grown.add(int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err := w.f.Write(p)
@@ -189,6 +189,7 @@ func (w *BlobWriter) Commit(expected digest.Digest) (digest.Digest, error) {
 	if err == nil {
 		err = os.Rename(tmp, w.b.Path(d))
 	}
+	w.grown.done(err == nil)
 	if err != nil {
 		os.Remove(tmp)
 		return "", fmt.Errorf("commit blob %s: %w", d, err)
@@ -204,5 +205,6 @@ func (w *BlobWriter) Close() error {
 	tmp := w.f.Name()
 	err := errors.Join(w.f.Close(), os.Remove(tmp))
 	w.f = nil
+	w.grown.done(false)
 	return err
 }

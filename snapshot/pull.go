@@ -110,6 +110,9 @@ func (s *Store) openBlob(ctx context.Context, l LazyLayer) (*blobReader, error) 
 	if l.Open == nil {
 		return nil, errors.Join(fmt.Errorf("no source is known: %w", os.ErrNotExist), w.Close())
 	}
+	if err := w.grown.let(l.Blob.Size); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
 	r := &resumer{ctx: ctx, open: l.Open, size: l.Blob.Size}
 	return &blobReader{Reader: io.TeeReader(r, w), src: r, w: w, want: l.Blob}, nil
 }
@@ -231,9 +234,6 @@ func (r *resumer) Close() error {
 // fetchLayer fetches a layer and unpacks it in one pass. The caller holds the
 // layer's lock.
 func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.Context) (Tree, error)) error {
-	if err := s.grow(ctx, max(l.layer.Size, unpackedRatio*l.Blob.Size)); err != nil {
-		return err
-	}
 	readCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	b, err := s.openBlob(readCtx, l.LazyLayer)
@@ -241,7 +241,7 @@ func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.
 		return err
 	}
 	defer b.Close()
-	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, blob: &l.Blob, lower: lower, stop: stop, verified: b.commit})
+	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, blob: &l.Blob, size: l.layer.Size, lower: lower, stop: stop, verified: b.commit})
 	return err
 }
 
@@ -271,6 +271,7 @@ type applySpec struct {
 	parent Stack
 	diffID DiffID // "": unknown
 	blob   *ocispec.Descriptor
+	size   int64 // of the tar, 0: unknown
 	// lower gives the merged view of the layers below.
 	lower func(context.Context) (Tree, error)
 	// stop, if set, ends a read of the stream that blocks.
@@ -291,6 +292,17 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 			err = errors.Join(err, removeAll(tmp))
 		}
 	}()
+	grown := &growth{s: s, ctx: ctx}
+	defer func() { grown.done(err == nil) }()
+	if spec.blob != nil {
+		guess := spec.size
+		if guess == 0 {
+			guess = unpackedRatio * spec.blob.Size
+		}
+		if err := grown.guess(guess); err != nil {
+			return Layer{}, err
+		}
+	}
 	raw := newReadAhead(ctx, r)
 	defer raw.Close()
 	z, _, err := archive.Decompress(raw)
@@ -298,11 +310,7 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 		return Layer{}, fmt.Errorf("decompress: %w", err)
 	}
 	defer z.Close()
-	var content io.Reader = z
-	if spec.blob == nil {
-		content = &growingReader{z, growth{s: s, ctx: ctx}}
-	}
-	plain := newReadAhead(ctx, content)
+	plain := newReadAhead(ctx, z)
 	defer plain.Close()
 	// Decompressing takes longest, so nothing else is done by its goroutine.
 	hashed := newStreamHash()
@@ -310,7 +318,7 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 	if spec.stop != nil {
 		defer spec.stop() // before the goroutines are waited for
 	}
-	a, err := newApplier(ctx, s, tmp, spec)
+	a, err := newApplier(ctx, s, tmp, spec, grown)
 	if err != nil {
 		return Layer{}, err
 	}

@@ -44,9 +44,11 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	if err := set.complete(ctx); err != nil {
 		return Layer{}, err
 	}
-	if err := s.grow(ctx, set.bytes()); err != nil {
+	done, err := s.grow(ctx, set.bytes())
+	if err != nil {
 		return Layer{}, err
 	}
+	defer func() { done(err) }()
 	tmp, err := s.tempDir(tmpDir)
 	if err != nil {
 		return Layer{}, err

@@ -134,6 +134,7 @@ func (p *writePool) close() error {
 type fileSink struct {
 	sparse bool // leave blocks of zeros out
 	sum    contentSum
+	grown  *growth
 }
 
 // large writes a file while it is read.
@@ -149,7 +150,7 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 	h := sha256.New()
 	var w io.Writer = f
 	if to.sparse {
-		w = &holeWriter{f: f}
+		w = &holeWriter{f: f, grown: to.grown}
 	}
 	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, p.big)
 	if err != nil {
@@ -168,7 +169,10 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 }
 
 // holeWriter writes a file without its blocks of zeros.
-type holeWriter struct{ f *os.File }
+type holeWriter struct {
+	f     *os.File
+	grown *growth
+}
 
 // Write implements io.Writer.
 func (w *holeWriter) Write(b []byte) (int, error) {
@@ -179,7 +183,7 @@ func (w *holeWriter) Write(b []byte) (int, error) {
 		var err error
 		if n == 4096 && bytes.Equal(part, zeroPage[:]) {
 			_, err = w.f.Seek(int64(n), io.SeekCurrent)
-		} else {
+		} else if err = w.grown.add(2 * int64(n)); err == nil { // it is in the tarsplit as well
 			_, err = w.f.Write(part)
 		}
 		if err != nil {

@@ -112,8 +112,7 @@ func (e *engine) open(a *app) error {
 	if e.cache, err = disk.Open(filepath.Join(e.root, "cache"), e.store.Has); err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
-	keeper := &roomKeeper{e: e}
-	e.store.SetRoom(keeper.room)
+	e.store.SetRoom(&roomKeeper{e: e})
 	return nil
 }
 
