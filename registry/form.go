@@ -138,6 +138,25 @@ func (c *Client) shapeLayers(ctx context.Context, stack snapshot.Stack, form For
 	return layers, group.Wait()
 }
 
+// CompressLayers compresses the layers of a stack ahead of a Shape or Complete of an
+// image that has them, while the rest of it is still being made. With onlyNew, those of
+// which no compressed form is known.
+func (c *Client) CompressLayers(ctx context.Context, stack snapshot.Stack, form Form, onlyNew bool) error {
+	var err error
+	if !onlyNew {
+		_, err = c.shapeLayers(ctx, stack, form)
+	}
+	for i, l := range stack {
+		if _, known := c.knownBlob(l); onlyNew && !known && err == nil {
+			_, err = c.shapeLayer(ctx, stack[:i+1], form)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("compress layers ahead: %w", err)
+	}
+	return nil
+}
+
 func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form) (ocispec.Descriptor, error) {
 	l, how, foreign := stack[len(stack)-1], form.Compression, form.Foreign
 	imported := c.store.Imported(l)

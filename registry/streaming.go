@@ -77,7 +77,7 @@ func (s *streaming) giveUp(ctx context.Context, err error) {
 type layerTap struct {
 	c       *Client
 	ctx     context.Context
-	p       *pusher
+	p       *pusher // nil: it is not sent
 	ref     string
 	opts    PushOptions
 	below   snapshot.Stack
@@ -87,8 +87,8 @@ type layerTap struct {
 }
 
 // TapLayer returns what compresses the next layer of a stack, in the usual form, and
-// sends it to the repository of ref, both while the layer is made: the last layer of an
-// image is done nearly as soon as it is there. PushLayers and Push of a stack with the
+// sends it to the repository of ref unless that is "", both while the layer is made: the
+// last layer of an image is done nearly as soon as it is there. PushLayers and Push of a stack with the
 // layer wait for the end, and do what did not work. It is nil, which is no error, where
 // this is not possible now. Nothing that is sent has a name before the layer exists.
 func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack, opts PushOptions) snapshot.Tap {
@@ -96,16 +96,24 @@ func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack,
 		return nil
 	}
 	t := &layerTap{c: c, ctx: ctx, ref: ref, opts: opts, below: below}
-	var err error
-	if t.p, err = c.newPusher(ref, opts); err == nil {
-		t.sending = t.p.streaming(ctx, func() error { return t.p.open(ctx, t.p.scopes(below)) })
-		t.blob, err = c.newBlob(ctx, Compression{}, t.sending)
-	}
-	if err != nil {
+	if err := t.begin(); err != nil {
 		t.end(err)
 		return nil
 	}
 	return t
+}
+
+func (t *layerTap) begin() (err error) {
+	var to io.Writer = io.Discard
+	if t.ref != "" {
+		if t.p, err = t.c.newPusher(t.ref, t.opts); err != nil {
+			return err
+		}
+		t.sending = t.p.streaming(t.ctx, func() error { return t.p.open(t.ctx, t.p.scopes(t.below)) })
+		to = t.sending
+	}
+	t.blob, err = t.c.newBlob(t.ctx, Compression{}, to)
+	return err
 }
 
 // Write implements snapshot.Tap.
@@ -123,7 +131,7 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 	if err == nil {
 		err = t.c.store.SetBlob(l, desc)
 	}
-	if err != nil {
+	if err != nil || t.p == nil {
 		t.end(err)
 		return
 	}

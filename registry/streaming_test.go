@@ -165,3 +165,45 @@ func TestTapOfNoLayer(t *testing.T) {
 		t.Error("more taps than compressions")
 	}
 }
+
+// TestCompressedAhead: without a repository a tap only compresses, and what has been
+// compressed ahead is not compressed again.
+func TestCompressedAhead(t *testing.T) {
+	isolate(t)
+	c := newTestClient(t, quick)
+	img := tapped(t, c, "")
+	if desc, ok := c.store.Blob(img.Stack[0]); !ok || !c.store.Blobs().Has(desc.Digest) {
+		t.Fatalf("the layer's blob is not in the store: %v %v", desc, ok)
+	}
+	if !c.compressions.TryAcquire(maxCompressions) {
+		t.Fatal("a compression goes on for ever")
+	}
+	c.compressions.Release(maxCompressions)
+	zstd := Form{Compression: Compression{Type: "zstd"}}
+	other := testImage(t, c, "other", 4000, 5000)
+	for _, step := range []struct {
+		what    string
+		form    Form
+		onlyNew bool
+		img     *Image
+		blobs   int
+	}{
+		{"a known form", Form{}, true, img, 0},
+		{"another form", zstd, false, img, 1},
+		{"the same again", zstd, false, img, 0},
+		{"layers without any", Form{}, true, other, 2},
+		{"the same for an archive", Form{}, false, other, 0},
+	} {
+		before, err := c.store.Blobs().All()
+		if err == nil {
+			err = c.CompressLayers(t.Context(), step.img.Stack, step.form, step.onlyNew)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := c.store.Blobs().All()
+		if n := len(after) - len(before); err != nil || n != step.blobs {
+			t.Errorf("%s: %d blobs were made, want %d (%v)", step.what, n, step.blobs, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"layered.build/builder/executor"
@@ -10,8 +11,8 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// ahead sends layers to a registry while later steps are still running, so that
-// after the last step only its own layer is left to send.
+// ahead compresses layers, and sends them to registries, while later steps are still
+// running, so that after the last step only its own layer is left.
 type ahead struct {
 	ctx   context.Context
 	job   *job
@@ -23,34 +24,66 @@ type ahead struct {
 	wg    sync.WaitGroup
 }
 
-// aheadTarget is one name that will be pushed.
+// aheadTarget is one name that will be pushed, or a form that the layers will have in an
+// archive or another engine.
 type aheadTarget struct {
-	ref  string
+	ref  string // "": they are only compressed
 	opts registry.PushOptions
+	form registry.Form
+	// onlyNew leaves layers alone that have been compressed before: who gets the
+	// image may have them.
+	onlyNew bool
 }
 
-// aheadTargets are the repositories that will get the image, one name of each.
+// aheadTargets are the repositories that will get the image, one name of each, and then
+// the forms that other outputs need.
 func (j *job) aheadTargets() []aheadTarget {
-	var out []aheadTarget
+	var out, local []aheadTarget
 	seen := map[string]bool{}
+	add := func(to *[]aheadTarget, key string, t aheadTarget) {
+		if !seen[key] {
+			seen[key] = true
+			*to = append(*to, t)
+		}
+	}
 	for _, o := range j.outputs {
-		if !o.push || j.flags.lang.squash || o.epoch != nil {
+		if j.flags.lang.squash || o.epoch != nil {
+			continue
+		}
+		if o.compressed() {
+			t := aheadTarget{form: registry.Form{Compression: o.compression, Foreign: o.foreign}, onlyNew: o.kind == outLoad}
+			add(&local, fmt.Sprintf("%s %t %t", o.compression, o.foreign, t.onlyNew), t)
+		}
+		if !o.push {
 			continue
 		}
 		for _, n := range normalised(append(append([]string(nil), j.flags.tags...), o.names...)) {
-			ref, err := registry.ParseReference(n)
-			key := ref.Repository() + " " + o.compression.String()
-			if err == nil && !seen[key] {
-				seen[key] = true
-				out = append(out, aheadTarget{n, registry.PushOptions{Insecure: o.insecure, Compression: o.compression}})
+			if ref, err := registry.ParseReference(n); err == nil {
+				add(&out, ref.Repository()+" "+o.compression.String(), aheadTarget{ref: n, opts: registry.PushOptions{Insecure: o.insecure, Compression: o.compression}})
 			}
 		}
 	}
-	return out
+	return append(out, local...)
+}
+
+// compressed reports whether layers are compressed on this machine for an output that is
+// not pushed.
+func (o *output) compressed() bool {
+	switch o.kind {
+	case outOCI:
+		return true
+	case outDocker:
+		return o.layout || !o.usualForm()
+	case outLoad:
+		return o.engine == engineContainerd
+	case outImage:
+		return !o.push && !o.usualForm()
+	}
+	return false
 }
 
 // startAhead begins to send what observe tells it. It is nil, which observes and
-// stops as well, if nothing will be pushed.
+// stops as well, if nothing will be pushed or compressed.
 func (j *job) startAhead(ctx context.Context) *ahead {
 	to := j.aheadTargets()
 	if len(to) == 0 {
@@ -91,7 +124,11 @@ func (a *ahead) tap(step *dag.Step, below snapshot.Stack) snapshot.Tap {
 	if a == nil || !a.last[step] {
 		return nil
 	}
-	return a.job.engine.client.TapLayer(a.ctx, a.to[0].ref, below, a.to[0].opts)
+	opts := a.to[0].opts
+	if a.to[0].ref == "" {
+		opts.Compression = a.to[0].form.Compression
+	}
+	return a.job.engine.client.TapLayer(a.ctx, a.to[0].ref, below, opts)
 }
 
 func (a *ahead) run() {
@@ -103,12 +140,19 @@ func (a *ahead) run() {
 		var wg sync.WaitGroup
 		for _, to := range a.to {
 			wg.Go(func() {
-				// An error is not lost: the push at the end meets it again and reports it.
-				_ = a.job.engine.client.PushLayers(a.ctx, to.ref, res.Stack, to.opts)
+				// An error is not lost: the output at the end meets it again and reports it.
+				_ = a.job.engine.doAhead(a.ctx, to, res.Stack)
 			})
 		}
 		wg.Wait()
 	}
+}
+
+func (e *engine) doAhead(ctx context.Context, to aheadTarget, stack snapshot.Stack) error {
+	if to.ref == "" {
+		return e.client.CompressLayers(ctx, stack, to.form, to.onlyNew)
+	}
+	return e.client.PushLayers(ctx, to.ref, stack, to.opts)
 }
 
 // observe is an executor.Observer.
