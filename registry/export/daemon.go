@@ -115,6 +115,9 @@ func SaveDaemon(ctx context.Context, d Daemon, name string) (io.ReadCloser, erro
 }
 
 func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item, progress registry.Progress) (int, error) {
+	if d.keepsManifests(ctx) {
+		return d.giveOCI(ctx, c, it, progress)
+	}
 	there, err := d.has(ctx, it.Image.ID)
 	if err != nil {
 		return 0, err
@@ -261,22 +264,29 @@ func (d *daemonClient) chains(ctx context.Context) (map[digest.Digest]bool, erro
 
 // send loads an archive without the layers that the engine has.
 func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, have map[digest.Digest]bool, progress registry.Progress) (int, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	pr, pw := io.Pipe()
 	sent := 0
-	done := make(chan error, 1)
 	skip := func(chain snapshot.ChainID) bool { return have[digest.Digest(chain)] }
 	for i := range it.Image.Stack {
 		if !skip(it.Image.Stack[:i+1].ChainID()) {
 			sent++
 		}
 	}
-	go func() {
+	return sent, d.post(ctx, func(ctx context.Context, w io.Writer) error {
 		if progress != nil {
 			ctx = registry.WithProgress(ctx, progress)
 		}
-		err := writeDocker(ctx, pw, c, skip, it)
+		return writeDocker(ctx, w, c, skip, it)
+	})
+}
+
+// post loads the archive that write writes.
+func (d *daemonClient) post(ctx context.Context, write func(context.Context, io.Writer) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pr, pw := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := write(ctx, pw)
 		pw.CloseWithError(err)
 		done <- err
 	}()
@@ -290,7 +300,7 @@ func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, ha
 	if err == nil || werr != nil && !errors.Is(werr, io.ErrClosedPipe) && !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, werr)
 	}
-	return sent, err
+	return err
 }
 
 // loadAnswer reads what the engine says while it loads.
@@ -301,8 +311,14 @@ func loadAnswer(resp *http.Response) error {
 		return err
 	}
 	for line := range bytes.Lines(data) {
-		var msg struct{ Error string }
-		if json.Unmarshal(line, &msg) == nil && msg.Error != "" {
+		var msg struct{ Error, Stream string }
+		if json.Unmarshal(line, &msg) != nil {
+			continue
+		}
+		if strings.HasPrefix(msg.Stream, "Error ") { // docker goes on without what it could not unpack
+			msg.Error = strings.TrimSpace(msg.Stream)
+		}
+		if msg.Error != "" {
 			return &daemonError{text: msg.Error}
 		}
 	}

@@ -28,12 +28,16 @@ type fakeDocker struct {
 	names  map[string]digest.Digest
 	loads  []int // layers in each archive
 	whole  bool  // wants all layers
+	// blobs is what it has if it keeps manifests, see keepManifests.
+	blobs map[digest.Digest][]byte
+	says  string // about what it loaded
 }
 
 func startDocker(t *testing.T) (*fakeDocker, Daemon) {
 	t.Helper()
 	f := &fakeDocker{images: map[digest.Digest][]digest.Digest{}, names: map[string]digest.Digest{}}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /info", f.info)
 	mux.HandleFunc("GET /images/json", f.list)
 	mux.HandleFunc("GET /images/{id}/json", f.inspect)
 	mux.HandleFunc("POST /images/{id}/tag", f.tag)
@@ -71,7 +75,11 @@ func (f *fakeDocker) inspect(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"message":"No such image"}`)
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]any{"Id": id, "RootFS": map[string]any{"Type": "layers", "Layers": layers}})
+	doc := map[string]any{"Id": id, "RootFS": map[string]any{"Type": "layers", "Layers": layers}}
+	if f.blobs != nil && r.FormValue("manifests") == "1" {
+		doc["Manifests"] = []any{map[string]any{"Available": f.available(id)}}
+	}
+	json.NewEncoder(w).Encode(doc)
 }
 
 func (f *fakeDocker) tag(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +94,10 @@ func (f *fakeDocker) load(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
 		return
 	}
-	io.WriteString(w, `{"stream":"Loaded image"}`)
+	if f.says == "" {
+		f.says = `{"stream":"Loaded image"}`
+	}
+	io.WriteString(w, f.says)
 }
 
 func (f *fakeDocker) take(r io.Reader) error {
@@ -103,6 +114,9 @@ func (f *fakeDocker) take(r io.Reader) error {
 		if files[h.Name], err = io.ReadAll(tr); err != nil {
 			return err
 		}
+	}
+	if f.blobs != nil {
+		return f.takeLayout(files)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
