@@ -1,0 +1,104 @@
+package chroot
+
+import (
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
+	var p place
+	var err error
+	if flags&unix.AT_EMPTY_PATH != 0 {
+		p, err = c.object(fromDir, from, flags)
+	} else {
+		p, err = c.place(fromDir, from, flags&unix.AT_SYMLINK_FOLLOW != 0)
+	}
+	if err != nil {
+		return 0, err
+	}
+	q, err := c.changeable(toDir, to, false)
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EXDEV
+	}
+	if err := c.k.permitEntry(q.host, false); err != nil {
+		return 0, err
+	}
+	return 0, unix.Linkat(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, unix.AT_SYMLINK_FOLLOW*follows(p.host))
+}
+
+// follows is 1 for names that only lead to their object by being followed.
+func follows(host string) int {
+	if isDescriptor(host) {
+		return 1
+	}
+	return 0
+}
+
+func isDescriptor(host string) bool {
+	return len(host) > 6 && host[:6] == "/proc/" && path.Base(path.Dir(host)) == "fd"
+}
+
+func (c *call) doSymlink(target, toDir, to int) (int64, error) {
+	text, err := c.path(target)
+	if err != nil {
+		return 0, err
+	}
+	q, err := c.changeable(toDir, to, false)
+	if err != nil {
+		return 0, err
+	}
+	if c.k.t.view.isPoint(q.guest) {
+		return 0, unix.EEXIST
+	}
+	if err := c.k.permitEntry(q.host, false); err != nil {
+		return 0, err
+	}
+	return 0, unix.Symlink(text, q.host)
+}
+
+func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
+	n := int(int32(c.reg.arg(size)))
+	if n <= 0 {
+		return 0, unix.EINVAL
+	}
+	name, err := c.path(at)
+	if err != nil {
+		return 0, err
+	}
+	var text string
+	if name == "" { // of a descriptor that O_PATH|O_NOFOLLOW opened
+		p, err := c.k.viewer().descriptor(dirfd)
+		if err != nil {
+			return 0, err
+		}
+		if text, err = readlink(p.host); err != nil {
+			return 0, err
+		}
+	} else if text, err = c.linkText(dirfd, name); err != nil {
+		return 0, err
+	}
+	text = text[:min(len(text), n)]
+	return int64(len(text)), writeMemory(c.k.tid, c.reg.arg(buf), []byte(text))
+}
+
+func (c *call) linkText(dirfd int, name string) (string, error) {
+	p, err := c.resolve(dirfd, name, false)
+	if err != nil {
+		return "", err
+	}
+	w := c.k.viewer()
+	text, magic, err := w.link(p.guest)
+	if err != nil {
+		return "", err
+	}
+	if magic != "" {
+		if seen, ok := w.v.named(text); ok {
+			text = seen.guest
+		}
+	}
+	return text, nil
+}

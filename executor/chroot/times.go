@@ -1,0 +1,50 @@
+package chroot
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// doTimes sets the times of an object; ts is nil for now.
+func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, error) {
+	var p place
+	var err error
+	if c.reg.arg(at) == 0 {
+		p, err = c.open(dirfd)
+	} else {
+		p, err = c.object(dirfd, at, flags)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if p.readOnly {
+		return 0, unix.EROFS
+	}
+	if ts == nil {
+		ts = []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	}
+	flags &= unix.AT_SYMLINK_NOFOLLOW
+	if isDescriptor(p.host) {
+		flags = 0
+	}
+	return 0, unix.UtimesNanoAt(unix.AT_FDCWD, p.host, ts, flags)
+}
+
+// timespecs reads two times; nil for a null pointer.
+func (c *call) timespecs(i int) ([]unix.Timespec, error) {
+	if c.reg.arg(i) == 0 {
+		return nil, nil
+	}
+	ts := make([]unix.Timespec, 2)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&ts[0])), 2*unsafe.Sizeof(ts[0]))
+	return ts, readMemory(c.k.tid, c.reg.arg(i), b)
+}
+
+func (c *call) doUtimensat() (int64, error) {
+	ts, err := c.timespecs(2)
+	if err != nil {
+		return 0, err
+	}
+	return c.doTimes(c.fd(0), 1, ts, c.flags(3))
+}
