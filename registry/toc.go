@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/archive/inflate"
 )
 
 // The compressions whose blobs have a table of contents at their end, so that
@@ -122,7 +123,7 @@ type plainSum struct {
 func (p *plainSum) run(r *io.PipeReader) {
 	defer close(p.done)
 	h := digest.Canonical.Digester()
-	zr, err := gzip.NewReader(r)
+	zr, err := inflate.NewReader(r)
 	if err == nil {
 		p.size, err = io.Copy(h.Hash(), zr)
 	}
