@@ -94,6 +94,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	if j.display, err = progress.New(mode, a.std.Err); err != nil {
 		return usagef("%w", err)
 	}
+	if l, ok := j.display.(progress.Locator); ok {
+		l.Locate(j.locate)
+	}
 	if mode != progress.Quiet {
 		for _, n := range append(f.refused.notes(), a.isolationNotes(mode)...) {
 			fmt.Fprintf(a.std.Err, "note: %s\n", n)
@@ -282,6 +285,9 @@ func (j *job) makePlan(ctx context.Context) error {
 		return err
 	}
 	if j.plan, err = planner.Build(ctx, j.file, j.images, opts); err != nil {
+		if _, ok := j.display.(progress.Locator); ok { // for people it is shown at the end
+			j.display.Observe(executor.Event{Type: executor.EventFailed, Time: time.Now(), Task: "[internal] plan the build", Err: err})
+		}
 		return err
 	}
 	if err := j.checkEpochs(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
@@ -77,25 +78,53 @@ func reportLog(w io.Writer, step *executor.StepError) {
 
 // reportLines shows the lines of the Dockerfile that the error is about.
 func reportLines(w io.Writer, err error, step *executor.StepError) {
+	if file, at, excerpt := wrongLines(err, step); excerpt != "" {
+		printMarked(w, file, at, excerpt)
+	}
+}
+
+// wrongLines finds the lines of the Dockerfile that the error is about; the excerpt is ""
+// if it is about none.
+func wrongLines(err error, step *executor.StepError) (file string, at parser.Span, excerpt string) {
 	var perr *parser.Error
 	if errors.As(err, &perr) {
-		printMarked(w, perr.File, perr.Span(), perr.Excerpt())
-		return
+		return perr.File, perr.Span(), perr.Excerpt()
 	}
 	var src *sourceError
 	if step == nil || !errors.As(err, &src) || len(step.Step.Meta.Locations) == 0 {
-		return
+		return "", at, ""
 	}
 	loc := step.Step.Meta.Locations[0]
 	if user, ok := userLine(err, src.file, loc.Start); ok {
 		loc = user
 	}
 	part, ok := parser.FindSpan(src.file.Source, loc.Start, loc.End, wrongParts(err)...)
-	excerpt := parser.MarkedExcerpt(src.file.Source, loc.Start, loc.End, part)
+	excerpt = parser.MarkedExcerpt(src.file.Source, loc.Start, loc.End, part)
 	if !ok {
 		part = parser.WholeSpan(src.file.Source, loc.Start, loc.End)
 	}
-	printMarked(w, src.file.Name, part, excerpt)
+	return src.file.Name, part, excerpt
+}
+
+// locate says where in the Dockerfile an error is, and what to do; nil if neither is
+// known.
+func (j *job) locate(err error) *progress.Location {
+	err = j.explain(err)
+	var step *executor.StepError
+	errors.As(err, &step)
+	var l progress.Location
+	if file, at, excerpt := wrongLines(err, step); excerpt != "" {
+		l = progress.Location{File: file, StartLine: at.Line, EndLine: at.EndLine, StartColumn: at.Col, EndColumn: at.EndCol}
+	}
+	advice := hints(err, step)
+	var perr *parser.Error
+	if errors.As(err, &perr) && perr.Hint != "" {
+		advice = append([]string{perr.Hint}, advice...)
+	}
+	if l.Hint = strings.Join(advice, "\n"); l == (progress.Location{}) {
+		return nil
+	}
+	return &l
 }
 
 // wrongParts are what an error of a step may be about, as a Dockerfile writes it.

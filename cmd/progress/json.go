@@ -26,7 +26,27 @@ type jsonEvent struct {
 	Rate    int64              `json:"rate,omitempty"`  // bytes a second so far
 	Reason  string             `json:"reason,omitempty"`
 	Error   string             `json:"error,omitempty"`
-	Usage   *jsonUsage         `json:"usage,omitempty"`
+	// Location is that of the error, if it is known.
+	Location *Location  `json:"location,omitempty"`
+	Usage    *jsonUsage `json:"usage,omitempty"`
+}
+
+// Location is where in a Dockerfile something is wrong: from a line's column up to and
+// with another's, all counted from 1.
+type Location struct {
+	File        string `json:"file,omitempty"` // "": only the hint is known
+	StartLine   int    `json:"startLine,omitempty"`
+	EndLine     int    `json:"endLine,omitempty"`
+	StartColumn int    `json:"startColumn,omitempty"`
+	EndColumn   int    `json:"endColumn,omitempty"`
+	// Hint says what to do; several are lines.
+	Hint string `json:"hint,omitempty"`
+}
+
+// Locator is a Display that tells where errors are, as find knows it; find may return
+// nil. It is called before the first event.
+type Locator interface {
+	Locate(find func(error) *Location)
 }
 
 type jsonUsage struct {
@@ -87,6 +107,8 @@ type jsonLines struct {
 	enc   *json.Encoder
 	err   error
 	items map[string]*item // under way, by task or step and name
+
+	find func(error) *Location // see Locate; nil: nothing is known
 }
 
 // NewJSON returns a display that writes one JSON object a line for every event.
@@ -96,7 +118,13 @@ func NewJSON(out io.Writer) Display {
 	return &jsonLines{enc: enc, items: map[string]*item{}}
 }
 
-var _ Display = (*jsonLines)(nil)
+var (
+	_ Display = (*jsonLines)(nil)
+	_ Locator = (*jsonLines)(nil)
+)
+
+// Locate implements Locator.
+func (j *jsonLines) Locate(find func(error) *Location) { j.find = find }
 
 // Announce implements Display.
 func (j *jsonLines) Announce([]*dag.Step) {}
@@ -112,6 +140,9 @@ func (j *jsonLines) Observe(ev executor.Event) {
 	}
 	if ev.Err != nil {
 		line.Error = ev.Err.Error()
+		if j.find != nil {
+			line.Location = j.find(ev.Err)
+		}
 	}
 	if ev.Usage != nil {
 		line.Usage = usageOf(ev.Usage)

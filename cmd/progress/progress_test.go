@@ -111,6 +111,30 @@ func TestJSON(t *testing.T) {
 	golden(t, "json.golden", ids.ReplaceAll(out.Bytes(), []byte(`"step":"ID"`)))
 }
 
+// An error is told with its place, where one is known.
+func TestLocation(t *testing.T) {
+	var out bytes.Buffer
+	d := NewJSON(&out)
+	bad := errors.New("bad")
+	d.(Locator).Locate(func(err error) *Location {
+		if err != bad {
+			return nil
+		}
+		return &Location{File: "Dockerfile", StartLine: 2, EndLine: 3, StartColumn: 4, EndColumn: 1, Hint: "do it well"}
+	})
+	for _, err := range []error{bad, errors.New("other"), nil} {
+		d.Observe(executor.Event{Type: executor.EventFailed, Task: "t", Err: err})
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	want := `"error":"bad","location":{"file":"Dockerfile","startLine":2,"endLine":3,"startColumn":4,"endColumn":1,"hint":"do it well"}}`
+	if len(lines) != 3 || !strings.HasSuffix(lines[0], want) || strings.Contains(lines[1]+lines[2], "location") {
+		t.Errorf("%s", &out)
+	}
+}
+
 func TestFrame(t *testing.T) {
 	rec := recorded()
 	m := newModel()
