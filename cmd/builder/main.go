@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"os"
-	"runtime/debug"
 
 	"layered.build/builder/cmd/cli"
 	"layered.build/builder/executor/chroot"
@@ -22,21 +21,8 @@ func main() {
 	os.Exit(run())
 }
 
-// memoryLimit is where the garbage collector begins to work harder rather than let
-// the process grow: large transfers must not need more memory than small ones.
-const memoryLimit = 100 << 20
-
-// collectAt is by how many percent of what it holds the heap may grow, below the
-// limit, before it is collected. Most builds end before that.
-const collectAt = 400
-
 func run() int {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(collectAt) // the limit holds all the same
-		}
-	}
+	limitMemory()
 	return cli.Main(context.Background(), os.Args[1:], cli.Program{
 		Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		Version: version,
