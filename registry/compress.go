@@ -196,7 +196,12 @@ func (c *Client) newBlob(ctx context.Context, how Compression, w io.Writer) (*bl
 	if err != nil {
 		return nil, err
 	}
-	zw, err := how.compressor(&tolerantTee{main: out, side: w})
+	return blobInto(out, how, &tolerantTee{main: out, side: w})
+}
+
+// blobInto begins a blob whose compressed bytes go to w, which passes them on to out.
+func blobInto(out *snapshot.BlobWriter, how Compression, w io.Writer) (*blob, error) {
+	zw, err := how.compressor(w)
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -282,8 +283,10 @@ func (p *pusher) report(desc ocispec.Descriptor, done bool) {
 // stream compresses a layer and sends it meanwhile. The compressed form is kept,
 // so that a broken connection does not cost the compression again.
 func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descriptor, error) {
-	s := p.streaming(ctx, nil)
-	tee := &meter{w: s, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
+	pr, pw := io.Pipe()
+	stop := func(err error) { pw.CloseWithError(err) }
+	s := p.streaming(ctx, pr, stop, nil, func(err error) { pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) })
+	tee := &meter{w: pw, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
 	making := ctx
 	if p.opts.Progress != nil {
 		making = WithProgress(ctx, p.opts.Progress)

@@ -11,11 +11,11 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// streaming is the upload of a blob that is being made: what is written to it is on
-// its way already. It is ended by finish or giveUp.
+// streaming is the upload of a blob that is being made. It is ended by finish or giveUp.
 type streaming struct {
-	p    *pusher
-	pw   *io.PipeWriter
+	p *pusher
+	// stop ends what is sent: with io.EOF, or because there will be no blob.
+	stop func(error)
 	done chan struct{}
 
 	// Valid when done is closed:
@@ -24,10 +24,10 @@ type streaming struct {
 	err      error
 }
 
-// streaming begins an upload. Open, unless nil, is called before.
-func (p *pusher) streaming(ctx context.Context, open func() error) *streaming {
-	pr, pw := io.Pipe()
-	s := &streaming{p: p, pw: pw, done: make(chan struct{})}
+// streaming begins an upload of what body gives, which stop ends. Open, unless nil, is
+// called before; closed, when nothing is read any more.
+func (p *pusher) streaming(ctx context.Context, body io.Reader, stop func(error), open func() error, closed func(error)) *streaming {
+	s := &streaming{p: p, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		if open != nil {
@@ -37,20 +37,17 @@ func (p *pusher) streaming(ctx context.Context, open func() error) *streaming {
 			s.up, s.err = p.start(ctx, "")
 		}
 		if s.err == nil {
-			s.location, s.err = p.patch(ctx, s.up.location, pr, 0, -1)
+			s.location, s.err = p.patch(ctx, s.up.location, body, 0, -1)
 		}
-		pr.CloseWithError(errors.Join(s.err, io.ErrClosedPipe))
+		closed(s.err)
 	}()
 	return s
 }
 
-// Write implements io.Writer. It fails when the upload has.
-func (s *streaming) Write(b []byte) (int, error) { return s.pw.Write(b) }
-
-// finish ends the upload of what has been written, the blob of desc, which is in the
+// finish ends the upload of what has been made, the blob of desc, which is in the
 // store. What broke meanwhile goes on from there.
 func (s *streaming) finish(ctx context.Context, desc ocispec.Descriptor) error {
-	s.pw.Close()
+	s.stop(io.EOF)
 	<-s.done
 	err := s.err
 	if err == nil {
@@ -66,7 +63,7 @@ func (s *streaming) finish(ctx context.Context, desc ocispec.Descriptor) error {
 
 // giveUp ends the upload of what will be no blob.
 func (s *streaming) giveUp(ctx context.Context, err error) {
-	s.pw.CloseWithError(err)
+	s.stop(err)
 	<-s.done
 	if s.up.location != "" && ctx.Err() == nil {
 		s.p.abandon(ctx, s.up.location)
@@ -81,6 +78,7 @@ type layerTap struct {
 	ref     string
 	opts    PushOptions
 	below   snapshot.Stack
+	sent    *followed
 	sending *streaming
 	blob    *blob
 	failed  error
@@ -90,7 +88,8 @@ type layerTap struct {
 // sends it to the repository of ref unless that is "", both while the layer is made: the
 // last layer of an image is done nearly as soon as it is there. PushLayers and Push of a stack with the
 // layer wait for the end, and do what did not work. It is nil, which is no error, where
-// this is not possible now. Nothing that is sent has a name before the layer exists.
+// this is not possible now. Nothing that is sent has a name before the layer exists; and
+// the layer does not wait for what is sent.
 func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack, opts PushOptions) snapshot.Tap {
 	if !opts.Compression.usual() || !c.compressions.TryAcquire(1) {
 		return nil
@@ -104,16 +103,26 @@ func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack,
 }
 
 func (t *layerTap) begin() (err error) {
-	var to io.Writer = io.Discard
-	if t.ref != "" {
-		if t.p, err = t.c.newPusher(t.ref, t.opts); err != nil {
-			return err
-		}
-		t.sending = t.p.streaming(t.ctx, func() error { return t.p.open(t.ctx, t.p.scopes(t.below)) })
-		to = t.sending
+	if t.ref == "" {
+		t.blob, err = t.c.newBlob(t.ctx, Compression{}, io.Discard)
+		return err
 	}
-	t.blob, err = t.c.newBlob(t.ctx, Compression{}, to)
-	return err
+	if t.p, err = t.c.newPusher(t.ref, t.opts); err != nil {
+		return err
+	}
+	out, err := t.c.store.Blobs().Writer(t.ctx)
+	if err != nil {
+		return err
+	}
+	if t.sent, err = follow(out); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	if t.blob, err = blobInto(out, Compression{}, t.sent); err != nil {
+		return errors.Join(err, t.sent.in.Close())
+	}
+	open := func() error { return t.p.open(t.ctx, t.p.scopes(t.below)) }
+	t.sending = t.p.streaming(t.ctx, t.sent, t.sent.stop, open, func(error) { t.sent.in.Close() })
+	return nil
 }
 
 // Write implements snapshot.Tap.
@@ -146,6 +155,10 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 	t.c.mu.Unlock()
 	t.c.compressions.Release(1)
 	go t.c.run(name, j, func() (ocispec.Descriptor, error) { //nolint:errcheck // whoever waits for the work gets its error
+		if t.sent.left() > worthAsking && t.there(desc) {
+			t.sending.giveUp(t.ctx, errThere)
+			return desc, t.p.known(l, desc)
+		}
 		if err := t.sending.finish(t.ctx, desc); err == nil {
 			return desc, t.p.known(l, desc)
 		}
@@ -156,6 +169,23 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 		}
 		return p.layer(t.ctx, stack, nil)
 	})
+}
+
+// worthAsking is how much must be left to send for a question to be worth while.
+const worthAsking = 1 << 20
+
+// errThere is why an upload is given up that is not needed.
+var errThere = errors.New("the registry has the blob already")
+
+// there asks whether the registry has the blob anyway: a step may make again what it made
+// before.
+func (t *layerTap) there(desc ocispec.Descriptor) bool {
+	p, err := t.c.pusher(t.ctx, t.ref, t.below, t.opts)
+	if err != nil {
+		return false
+	}
+	has, err := p.has(t.ctx, desc)
+	return has && err == nil
 }
 
 // end gives up what has been begun.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -12,13 +13,15 @@ import (
 )
 
 // tapped makes an image of one layer of 2 MiB, which is sent to ref while it is made.
-func tapped(t *testing.T, c *Client, ref string) *Image {
+func tapped(t *testing.T, c *Client, ref string) *Image { return tappedOf(t, c, ref, 2<<20) }
+
+func tappedOf(t *testing.T, c *Client, ref string, size int) *Image {
 	t.Helper()
 	tap := c.TapLayer(t.Context(), ref, nil, PushOptions{})
 	if tap == nil {
 		t.Fatal("no tap")
 	}
-	noise := string(testTar(t, "noise", 2<<20))
+	noise := string(testTar(t, "noise", size))
 	l, err := c.store.WriteLayer(t.Context(), nil, []snapshot.Change{{
 		Entry: snapshot.Entry{Path: "f", Type: snapshot.TypeFile, Mode: 0o644, Size: int64(len(noise)), ModTime: day},
 		Open:  func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(noise)), nil },
@@ -205,5 +208,58 @@ func TestCompressedAhead(t *testing.T) {
 		if n := len(after) - len(before); err != nil || n != step.blobs {
 			t.Errorf("%s: %d blobs were made, want %d (%v)", step.what, n, step.blobs, err)
 		}
+	}
+}
+
+// held makes a registry that takes nothing of what is sent until the function is called.
+func held(t *testing.T, reg *testRegistry) (release func()) {
+	hold := make(chan struct{})
+	release = sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	reg.setFault(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.Method == http.MethodPatch {
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	})
+	return release
+}
+
+// TestTapDoesNotWaitForTheNetwork: a layer is there before the registry has taken it.
+func TestTapDoesNotWaitForTheNetwork(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	c := newTestClient(t, quick)
+	release := held(t, reg)
+	img := tappedOf(t, c, reg.host+"/app", 24<<20) // more than the buffers of a connection
+	if _, ok := c.store.Blob(img.Stack[0]); !ok {
+		t.Error("the layer is made, but not its blob")
+	}
+	release()
+	mustPush(t, c, reg.host+"/app", img)
+	reg.setFault(nil)
+	b := newTestClient(t, quick)
+	sameImage(t, c, img, b, mustPull(t, b, reg.host+"/app"))
+}
+
+// TestTapOfKnownLayer: what the registry has is not sent again to its end.
+func TestTapOfKnownLayer(t *testing.T) {
+	isolate(t)
+	reg := newTestRegistry(t)
+	first := newTestClient(t, quick)
+	mustPush(t, first, reg.host+"/app", tappedOf(t, first, reg.host+"/app", 24<<20))
+	reg.take()
+
+	c := newTestClient(t, quick)
+	held(t, reg) // for ever: the push would not end
+	img := tappedOf(t, c, reg.host+"/app", 24<<20)
+	if err := c.PushLayers(t.Context(), reg.host+"/app", img.Stack, PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(reg.take(), "PUT", "/blobs/"); n != 0 {
+		t.Errorf("%d blobs were sent", n)
 	}
 }

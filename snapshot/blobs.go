@@ -166,6 +166,19 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Follow returns a second reader of the blob's file, from its beginning: it ends where
+// the writing is. It stays valid after Commit; the caller closes it.
+func (w *BlobWriter) Follow() (*os.File, error) {
+	if w.f == nil {
+		return nil, fmt.Errorf("follow blob: %w", fs.ErrClosed)
+	}
+	f, err := os.Open(w.f.Name())
+	if err != nil {
+		return nil, fmt.Errorf("follow blob: %w", err)
+	}
+	return f, nil
+}
+
 // Digest returns the digest of what has been written so far.
 func (w *BlobWriter) Digest() digest.Digest { return digest.NewDigest(digest.SHA256, w.h) }
 
