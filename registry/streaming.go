@@ -86,10 +86,10 @@ type layerTap struct {
 
 // TapLayer returns what compresses the next layer of a stack, in the usual form, and
 // sends it to the repository of ref unless that is "", both while the layer is made: the
-// last layer of an image is done nearly as soon as it is there. PushLayers and Push of a stack with the
-// layer wait for the end, and do what did not work. It is nil, which is no error, where
-// this is not possible now. Nothing that is sent has a name before the layer exists; and
-// the layer does not wait for what is sent.
+// last layer of an image is done nearly as soon as it is there. PushLayers and Push of a
+// stack with the layer wait for the end, and do what did not work. It is nil, which is no
+// error, where this is not possible now. Nothing that is sent has a name before the layer
+// exists, and the layer does not wait for what is sent.
 func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack, opts PushOptions) snapshot.Tap {
 	if !opts.Compression.usual() || !c.compressions.TryAcquire(1) {
 		return nil
