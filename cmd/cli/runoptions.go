@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"layered.build/builder/executor/runc/netstack"
+	"layered.build/builder/executor/sandbox/netrule"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -90,7 +90,7 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 func allowedHosts(values []string) ([]string, error) {
 	var out []string
 	for _, v := range values {
-		rule, err := netstack.ParseRule(v)
+		rule, err := netrule.Parse(v)
 		if err != nil {
 			return nil, usagef("--network-allow: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/runc/netstack"
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/executor/sandbox/netrule"
 	"layered.build/builder/planner/dag"
 )
 
@@ -94,7 +95,7 @@ func (r *run) gateway() (netstack.Config, error) {
 		cfg.Gateway6 = gateway6Net()
 	}
 	for _, a := range r.spec.NetworkAllow {
-		rule, err := netstack.ParseRule(a)
+		rule, err := netrule.Parse(a)
 		if err != nil {
 			return cfg, fmt.Errorf("allowed network: %w", err)
 		}

@@ -18,6 +18,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"layered.build/builder/executor/sandbox/netrule"
 )
 
 const (
@@ -46,7 +48,7 @@ type Config struct {
 	MaxFlows int
 	// Allow are the only destinations; none allows all. A name that is not among
 	// them is answered as one that does not exist.
-	Allow []Rule
+	Allow []netrule.Rule
 	// Denied is told once of every destination that was refused. It is called from
 	// many goroutines and must not block.
 	Denied func(Contact)
@@ -280,4 +282,9 @@ func (s *server) permits(proto string, to netip.AddrPort) bool {
 	}
 	s.book.deny(proto, to)
 	return false
+}
+
+// reachable leaves the gateway's own subnets out of what a process may reach.
+func (s *server) reachable(a netip.Addr) bool {
+	return netrule.Reachable(a) && !s.cfg.Gateway.Contains(a) && !(s.cfg.Gateway6.IsValid() && s.cfg.Gateway6.Contains(a))
 }

@@ -1,118 +1,12 @@
 package netstack
 
 import (
-	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"layered.build/builder/executor/sandbox/netrule"
 )
-
-// Rule allows a destination of the namespace.
-type Rule struct {
-	// Name is a host's name, or, with a dot in front, all names below it. Either it
-	// or Prefix is set.
-	Name   string
-	Prefix netip.Prefix
-	// Port is the port; 0 is every port.
-	Port uint16
-}
-
-// ParseRule reads HOST[:PORT]. HOST is a name, a name with a wildcard
-// (*.example.org: all names below example.org, not itself), an address or a
-// subnet; IPv6 with a port is written in brackets.
-func ParseRule(s string) (Rule, error) {
-	host, port, err := splitPort(s)
-	if err != nil {
-		return Rule{}, err
-	}
-	r := Rule{Port: port}
-	if a, err := netip.ParseAddr(host); err == nil {
-		if a.Zone() != "" {
-			return Rule{}, fmt.Errorf("%q: addresses with a zone are of this link only", s)
-		}
-		a = a.Unmap()
-		r.Prefix = netip.PrefixFrom(a, a.BitLen())
-	} else if p, err := netip.ParsePrefix(host); err == nil {
-		r.Prefix = p.Masked()
-	} else if r.Name, err = ruleName(host); err != nil {
-		return Rule{}, err
-	}
-	if r.Prefix.IsValid() && r.Prefix.IsSingleIP() && !Reachable(r.Prefix.Addr()) {
-		return Rule{}, fmt.Errorf("%s belongs to this machine or its link, which no process of a build reaches", r.Prefix.Addr())
-	}
-	return r, nil
-}
-
-func splitPort(s string) (host string, port uint16, err error) {
-	host = s
-	text, has := "", false
-	if rest, ok := strings.CutPrefix(s, "["); ok {
-		var after string
-		if host, after, ok = strings.Cut(rest, "]"); !ok {
-			return "", 0, fmt.Errorf("%q: the bracket is not closed", s)
-		}
-		if text, has = strings.CutPrefix(after, ":"); after != "" && !has {
-			return "", 0, fmt.Errorf("%q: want [ADDRESS]:PORT", s)
-		}
-	} else if strings.Count(s, ":") == 1 {
-		host, text, has = strings.Cut(s, ":")
-	}
-	if !has {
-		return host, 0, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
-		return "", 0, fmt.Errorf("%q: %q is not a port", s, text)
-	}
-	return host, uint16(n), nil
-}
-
-func ruleName(host string) (string, error) {
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	name, wild := strings.CutPrefix(name, "*.")
-	labels := strings.Split(name, ".")
-	for _, l := range labels {
-		if l == "" || len(l) > 63 || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return "", fmt.Errorf("%q is not a host name, an address or a subnet (a wildcard stands in front: *.example.org)", host)
-		}
-	}
-	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		return "", fmt.Errorf("%q is not an address", host)
-	}
-	if wild {
-		name = "." + name
-	}
-	return name, nil
-}
-
-// String is the rule in the form that ParseRule reads.
-func (r Rule) String() string {
-	host := r.Name
-	switch {
-	case strings.HasPrefix(host, "."):
-		host = "*" + host
-	case host == "" && r.Prefix.IsSingleIP():
-		host = r.Prefix.Addr().String()
-	case host == "":
-		host = r.Prefix.String()
-	}
-	if r.Port == 0 {
-		return host
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":" + strconv.Itoa(int(r.Port))
-}
-
-func (r Rule) matchesName(name string) bool {
-	if strings.HasPrefix(r.Name, ".") {
-		return strings.HasSuffix(name, r.Name) && len(name) > len(r.Name)
-	}
-	return r.Name != "" && r.Name == name
-}
 
 const (
 	minLease  = time.Minute // programs keep addresses longer than a short TTL says
@@ -122,13 +16,13 @@ const (
 // policy says which destinations are allowed. Names are allowed by rule; their
 // addresses as long as the answers that named them are valid.
 type policy struct {
-	rules []Rule // none: everything is allowed
+	rules []netrule.Rule // none: everything is allowed
 
 	mu     sync.Mutex // guards leases
 	leases map[netip.AddrPort]time.Time
 }
 
-func newPolicy(rules []Rule) *policy {
+func newPolicy(rules []netrule.Rule) *policy {
 	return &policy{rules: rules, leases: map[netip.AddrPort]time.Time{}}
 }
 
@@ -138,7 +32,7 @@ func (p *policy) open() bool { return len(p.rules) == 0 }
 func (p *policy) ports(name string) []uint16 {
 	var out []uint16
 	for _, r := range p.rules {
-		if r.matchesName(name) {
+		if r.MatchesName(name) {
 			out = append(out, r.Port)
 		}
 	}

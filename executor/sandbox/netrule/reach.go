@@ -1,8 +1,8 @@
-package netstack
+package netrule
 
 import "net/netip"
 
-// unreachable are the destinations that no namespace reaches: this machine's
+// unreachable are the destinations that no process reaches: this machine's
 // loopback, what only this machine or its link has (link-local addresses, at
 // which clouds keep credentials), groups, and what is no destination. The
 // services of clouds that have other addresses are named one by one.
@@ -28,7 +28,7 @@ var unreachable = []netip.Prefix{
 // the last 4 bytes.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// Reachable says whether a namespace may reach an address at all, whatever else is
+// Reachable says whether a process may reach an address at all, whatever else is
 // allowed.
 func Reachable(a netip.Addr) bool {
 	a = a.Unmap()
@@ -42,9 +42,4 @@ func Reachable(a netip.Addr) bool {
 		}
 	}
 	return a.IsValid()
-}
-
-// reachable leaves the gateway's own subnets out, too.
-func (s *server) reachable(a netip.Addr) bool {
-	return Reachable(a) && !s.cfg.Gateway.Contains(a) && !(s.cfg.Gateway6.IsValid() && s.cfg.Gateway6.Contains(a))
 }
