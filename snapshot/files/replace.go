@@ -1,0 +1,111 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Replacement says how a file is replaced. The zero value is the default.
+type Replacement struct {
+	// Mode is the file's mode, whatever the umask is; 0 means 0600.
+	Mode fs.FileMode
+	// Keep keeps the mode of the file that is replaced, and its owner where this
+	// process may set it. Mode is for a new file only then.
+	Keep bool
+	// Sync writes the content to disk before the file gets its name, so that it does
+	// not outlive a crash as an empty one.
+	Sync bool
+	// Temp is the folder for the unfinished file, on the same file system; "" means
+	// the folder of the file.
+	Temp string
+}
+
+// Replace writes a file that appears as a whole or not at all. Symbolic links are
+// replaced too.
+func Replace(path string, data []byte, r Replacement) error {
+	return ReplaceBy(path, r, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// ReplaceBy is Replace with what a function writes. If it fails nothing is replaced.
+func ReplaceBy(path string, r Replacement, write func(io.Writer) error) error {
+	if r.Temp == "" {
+		r.Temp = filepath.Dir(path)
+	}
+	f, err := NewPending(r)
+	if err != nil {
+		return err
+	}
+	if err := write(f.File); err != nil {
+		return errors.Join(err, f.Discard())
+	}
+	return f.Commit(path)
+}
+
+// Pending is a file that has no name of its own yet. Either Commit or Discard ends it.
+type Pending struct {
+	*os.File
+	r Replacement
+}
+
+// NewPending makes a file in the folder r.Temp. Its name begins with ".tmp-".
+func NewPending(r Replacement) (*Pending, error) {
+	f, err := os.CreateTemp(r.Temp, ".tmp-*")
+	if err != nil {
+		return nil, fmt.Errorf("make temporary file: %w", err)
+	}
+	return &Pending{File: f, r: r}, nil
+}
+
+// Commit completes the file and gives it its name, in place of what has that now. If
+// it fails the file is gone. After Discard it fails.
+func (p *Pending) Commit(path string) error {
+	err := p.setMeta(path)
+	if err == nil && p.r.Sync {
+		err = p.Sync()
+	}
+	if err = errors.Join(err, p.File.Close()); err == nil {
+		err = os.Rename(p.Name(), path)
+	}
+	if err != nil {
+		os.Remove(p.Name())
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	return nil
+}
+
+// setMeta sets mode and owner.
+func (p *Pending) setMeta(path string) error {
+	mode := p.r.Mode
+	if p.r.Keep {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			mode = fs.FileMode(st.Mode & 0o777)
+			err := p.Chown(int(st.Uid), int(st.Gid))
+			// EINVAL: the owner has no id in this user namespace.
+			if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EINVAL) {
+				return err
+			}
+		}
+	}
+	if mode == 0 {
+		return nil // as it was made
+	}
+	return p.Chmod(mode)
+}
+
+// Discard removes the file. It does nothing after Commit.
+func (p *Pending) Discard() error {
+	if err := p.File.Close(); errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return os.Remove(p.Name())
+}
