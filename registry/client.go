@@ -99,11 +99,6 @@ type Timeouts struct {
 	Stall time.Duration
 }
 
-// Progress is told about transfers: item is a short name of the blob, current
-// and total are bytes (total < 0: not known yet). It is called from several
-// goroutines at once.
-type Progress func(item string, current, total int64)
-
 // PushOptions say what a pushed image looks like.
 type PushOptions struct {
 	// DockerTypes makes Docker's media types where the image has no manifest yet.
@@ -115,7 +110,6 @@ type PushOptions struct {
 	Compression Compression
 	// ByDigest gives the image no tag.
 	ByDigest bool
-	Progress Progress
 }
 
 func (r Retry) withDefaults() Retry {

@@ -177,10 +177,10 @@ func (s *remoteSource) Manifest(ctx context.Context, want ocispec.Descriptor) ([
 	return s.f.manifest(ctx, s.f.ref.Tag, ocispec.Descriptor{Digest: s.f.ref.Digest})
 }
 
-// Open implements Source.
+// Open implements Source. Who takes the blob tells how far it is.
 func (s *remoteSource) Open(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	src := &blobSource{c: s.f.c, desc: desc, refs: []Reference{s.f.ref}}
-	return src.open(ctx, offset)
+	return src.open(WithProgress(ctx, nil), offset)
 }
 
 // remoteDestination is a name in a registry.
@@ -213,7 +213,7 @@ func (d *remoteDestination) Blob(ctx context.Context, desc ocispec.Descriptor, s
 		there = d.mount(ctx, desc)
 	}
 	if err != nil || there {
-		d.p.report(desc, there)
+		d.p.report(ctx, desc, there)
 		return err
 	}
 	u := &uploading{p: d.p, desc: desc, open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {

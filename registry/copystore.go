@@ -59,8 +59,7 @@ func (s *storeSource) Open(ctx context.Context, desc ocispec.Descriptor, offset 
 
 // StoreDestination takes images into the store.
 type StoreDestination struct {
-	c        *Client
-	progress Progress
+	c *Client
 
 	mu     sync.Mutex
 	images []*Image // guarded by mu
@@ -69,9 +68,7 @@ type StoreDestination struct {
 }
 
 // StoreDestination makes one; Result tells what it got.
-func (c *Client) StoreDestination(progress Progress) *StoreDestination {
-	return &StoreDestination{c: c, progress: progress}
-}
+func (c *Client) StoreDestination() *StoreDestination { return &StoreDestination{c: c} }
 
 // Blob implements Destination.
 func (d *StoreDestination) Blob(ctx context.Context, desc ocispec.Descriptor, src Source) error {
@@ -89,7 +86,7 @@ func (d *StoreDestination) Blob(ctx context.Context, desc ocispec.Descriptor, sr
 		return err
 	}
 	defer w.Close()
-	m := &meter{w: w, report: d.progress, item: shortDigest(desc.Digest), total: desc.Size}
+	m := &meter{w: w, report: ProgressOf(ctx), item: shortDigest(desc.Digest), total: desc.Size}
 	if _, err := io.Copy(m, r); err != nil {
 		return fmt.Errorf("read blob %s: %w", desc.Digest, err)
 	}

@@ -267,7 +267,7 @@ func TestErrorKinds(t *testing.T) {
 			return false
 		})
 		defer reg.setFault(nil)
-		if _, err := newTestClient(t, quick).Pull(t.Context(), reg.host+"/app", amd64, nil); !errors.Is(err, ErrBadDigest) {
+		if _, err := newTestClient(t, quick).Pull(t.Context(), reg.host+"/app", amd64); !errors.Is(err, ErrBadDigest) {
 			t.Errorf("%v", err)
 		}
 	})

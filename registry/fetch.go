@@ -78,8 +78,8 @@ func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
 }
 
 // Pull resolves an image, fetches its layers and names it.
-func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform, progress Progress) (*Image, error) {
-	img, err := c.fetchImage(ctx, ref, platform, progress)
+func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform) (*Image, error) {
+	img, err := c.fetchImage(ctx, ref, platform)
 	if err != nil {
 		return nil, err
 	}
@@ -87,13 +87,10 @@ func (c *Client) Pull(ctx context.Context, ref string, platform ocispec.Platform
 }
 
 // fetchImage resolves an image and fetches its layers.
-func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Platform, progress Progress) (*Image, error) {
+func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Platform) (*Image, error) {
 	r, err := c.Resolve(ctx, ref, platform)
 	if err != nil {
 		return nil, err
-	}
-	if progress != nil {
-		ctx = WithProgress(ctx, progress)
 	}
 	stack, err := c.Layers(ctx, r)
 	if err != nil {
@@ -111,25 +108,6 @@ func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Pl
 		ID: digest.FromBytes(r.RawConfig), RawConfig: r.RawConfig, Config: r.Config,
 		Stack: c.images.refresh(stack), Manifest: &desc, RawManifest: r.RawManifest, Names: []string{r.Ref},
 	}, nil
-}
-
-// progressKey finds the Progress in the context of fetches, which the store
-// starts.
-type progressKey struct{}
-
-// WithProgress returns a context in which fetches of layers, whoever starts them,
-// are told to p.
-func WithProgress(ctx context.Context, p Progress) context.Context {
-	return context.WithValue(ctx, progressKey{}, p)
-}
-
-// ProgressOf returns what WithProgress put into a context, or a function that does
-// nothing.
-func ProgressOf(ctx context.Context) Progress {
-	if p, ok := ctx.Value(progressKey{}).(Progress); ok {
-		return p
-	}
-	return func(string, int64, int64) {}
 }
 
 // getBlob starts to read a blob at an offset.
@@ -202,7 +180,7 @@ func (src *blobSource) open(ctx context.Context, offset int64) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	b := &blobReader{ctx: ctx, c: src.c, src: src, desc: src.desc, at: offset}
+	b := &blobReader{ctx: ctx, c: src.c, src: src, desc: src.desc, progress: ProgressOf(ctx), at: offset}
 	for _, ref := range src.refs {
 		eps, err := src.c.routes.pull(ref)
 		if err != nil {
@@ -214,7 +192,6 @@ func (src *blobSource) open(ctx context.Context, offset int64) (io.ReadCloser, e
 			}
 		}
 	}
-	b.progress, _ = ctx.Value(progressKey{}).(Progress)
 	if err := b.connect(); err != nil {
 		return nil, src.fail(ctx, offset, err)
 	}
@@ -328,9 +305,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 func (b *blobReader) advance(p []byte) {
 	b.at += int64(len(p))
 	b.fails = 0
-	if b.progress != nil {
-		b.progress(shortDigest(b.desc.Digest), b.at, b.desc.Size)
-	}
+	b.progress(shortDigest(b.desc.Digest), b.at, b.desc.Size)
 }
 
 // resume goes on after a failure, unless nothing has come for several attempts.

@@ -222,7 +222,7 @@ func mustPull(t *testing.T, c *Client, ref string) *Image {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	img, err := c.Pull(ctx, ref, amd64, nil)
+	img, err := c.Pull(ctx, ref, amd64)
 	if err != nil {
 		t.Fatal(err)
 	}

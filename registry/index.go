@@ -170,7 +170,7 @@ func (p *pusher) name(desc ocispec.Descriptor) string {
 
 // PullIndex fetches an image for several platforms (none: all that it has) and
 // names them together.
-func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Platform, progress Progress) (*Index, error) {
+func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Platform) (*Index, error) {
 	r, err := ParseReference(ref)
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 	x := &Index{}
 	var members []ocispec.Descriptor
 	for _, p := range wanted {
-		img, err := c.fetchImage(ctx, ref, p, progress)
+		img, err := c.fetchImage(ctx, ref, p)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", platforms.FormatAll(p), err)
 		}

@@ -103,7 +103,7 @@ func TestIndexPushPull(t *testing.T) {
 	}
 	for p, want := range map[*ocispec.Platform]*Image{&amd64: x.Images[0], &arm64: x.Images[1]} {
 		b := newTestClient(t, quick)
-		got, err := b.Pull(t.Context(), name, *p, nil)
+		got, err := b.Pull(t.Context(), name, *p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestIndexPushPull(t *testing.T) {
 	}
 	for _, wanted := range [][]ocispec.Platform{nil, {amd64, arm64}} {
 		b := newTestClient(t, quick)
-		got, err := b.PullIndex(t.Context(), name, wanted, nil)
+		got, err := b.PullIndex(t.Context(), name, wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestIndexPushPull(t *testing.T) {
 		}
 	}
 	b := newTestClient(t, quick)
-	if _, err := b.PullIndex(t.Context(), name, []ocispec.Platform{armv7}, nil); !errors.Is(err, ErrNotFound) {
+	if _, err := b.PullIndex(t.Context(), name, []ocispec.Platform{armv7}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a platform that it lacks: %v", err)
 	}
 }

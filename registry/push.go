@@ -257,12 +257,12 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	}
 	there, err := p.has(ctx, known)
 	if err != nil || there {
-		p.report(known, there)
+		p.report(ctx, known, there)
 		return known, err
 	}
 	mounted, err := p.mount(ctx, l, known)
 	if err != nil || mounted {
-		p.report(known, mounted)
+		p.report(ctx, known, mounted)
 		return known, err
 	}
 	if err := p.c.ensureBlob(ctx, stack, known); err != nil {
@@ -274,9 +274,10 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	return known, p.uploading(known).run(ctx)
 }
 
-func (p *pusher) report(desc ocispec.Descriptor, done bool) {
-	if done && p.opts.Progress != nil {
-		p.opts.Progress(shortDigest(desc.Digest), desc.Size, desc.Size)
+// report tells that a blob need not be sent.
+func (p *pusher) report(ctx context.Context, desc ocispec.Descriptor, there bool) {
+	if there {
+		ProgressOf(ctx)(shortDigest(desc.Digest), desc.Size, desc.Size)
 	}
 }
 
@@ -286,40 +287,17 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 	pr, pw := io.Pipe()
 	stop := func(err error) { pw.CloseWithError(err) }
 	s := p.streaming(ctx, pr, stop, nil, func(err error) { pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) })
-	tee := &meter{w: pw, report: p.opts.Progress, item: shortDigest(digest.Digest(l.DiffID)), total: -1}
-	making := ctx
-	if p.opts.Progress != nil {
-		making = WithProgress(ctx, p.opts.Progress)
-	}
-	desc, err := p.c.compress(making, l, tee)
+	tee := &meter{w: pw, report: ProgressOf(ctx), item: shortDigest(digest.Digest(l.DiffID)), total: -1}
+	desc, err := p.c.compress(ctx, l, tee)
 	if err != nil {
 		s.giveUp(ctx, err)
 		return desc, err
 	}
 	err = s.finish(ctx, desc)
-	if err == nil && p.opts.Progress != nil {
-		p.opts.Progress(tee.item, desc.Size, desc.Size) // only now is the total known
+	if err == nil {
+		tee.report(tee.item, desc.Size, desc.Size) // only now is the total known
 	}
 	return desc, p.s.fail("push layer", desc.Digest.String(), err)
-}
-
-// meter reports what passes through it.
-type meter struct {
-	w      io.Writer
-	report Progress
-	item   string
-	sent   int64
-	total  int64
-}
-
-// Write implements io.Writer.
-func (m *meter) Write(b []byte) (int, error) {
-	n, err := m.w.Write(b)
-	m.sent += int64(n)
-	if m.report != nil {
-		m.report(m.item, m.sent, m.total)
-	}
-	return n, err
 }
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {

@@ -22,11 +22,12 @@ func TestPushPull(t *testing.T) {
 	img := testImage(t, a, "app", 3<<20, 100, 0)
 	var mu sync.Mutex
 	items, totals := map[string]int64{}, map[string]int64{}
-	desc, err := a.Push(t.Context(), reg.host+"/team/app:1", img, PushOptions{Progress: func(item string, cur, total int64) {
+	ctx := WithProgress(t.Context(), func(item string, cur, total int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		items[item], totals[item] = cur, total
-	}})
+	})
+	desc, err := a.Push(ctx, reg.host+"/team/app:1", img, PushOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

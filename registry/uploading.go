@@ -112,7 +112,7 @@ func (u *uploading) part(ctx context.Context) error {
 		return fmt.Errorf("read blob: %w", err)
 	}
 	defer body.Close()
-	m := &meter{w: io.Discard, report: u.p.opts.Progress, item: shortDigest(u.desc.Digest), sent: u.offset, total: u.desc.Size}
+	m := &meter{w: io.Discard, report: ProgressOf(ctx), item: shortDigest(u.desc.Digest), sent: u.offset, total: u.desc.Size}
 	location, err := u.p.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
 	if err != nil {
 		return err

@@ -129,7 +129,7 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, stdout: a.std.Out}
 		err := a.shown(quietMode(f.quiet), "copying "+from+" to "+to, func(t *task) error {
 			c.t = t
-			return c.run(ctx)
+			return c.run(registry.WithProgress(ctx, t.transfer))
 		})
 		if err == nil && c.desc.Digest != "" {
 			prefix := "Digest: "
@@ -182,7 +182,7 @@ func (c *copyJob) source(ctx context.Context) (registry.Source, func() error, er
 		if err != nil {
 			return nil, none, err
 		}
-		src, err := c.e.client.StoreSource(registry.WithProgress(ctx, c.t.transfer), x)
+		src, err := c.e.client.StoreSource(ctx, x)
 		return src, none, err
 	}
 	l, err := export.OpenLayout(c.src.path, c.src.ref)
@@ -201,27 +201,27 @@ func (c *copyJob) copy(ctx context.Context, src registry.Source) (err error) {
 	}
 	switch c.dst.via {
 	case viaRegistry:
-		dst, err := c.e.client.Destination(ctx, c.dst.ref, src, registry.PushOptions{Progress: c.t.transfer})
+		dst, err := c.e.client.Destination(ctx, c.dst.ref, src, registry.PushOptions{})
 		if err != nil {
 			return err
 		}
 		return copyTo(dst)
 	case viaStore:
-		dst := c.e.client.StoreDestination(c.t.transfer)
+		dst := c.e.client.StoreDestination()
 		if err := copyTo(dst); err != nil {
 			return err
 		}
 		_, err := dst.Result(ctx, c.names()...)
 		return err
 	case viaOCI:
-		dst, err := export.NewLayoutDir(c.dst.path, c.dst.ref, c.t.transfer)
+		dst, err := export.NewLayoutDir(c.dst.path, c.dst.ref)
 		if err != nil {
 			return err
 		}
 		return copyTo(dst)
 	}
 	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		dst, err := export.NewLayoutTar(w, c.dst.ref, c.t.transfer)
+		dst, err := export.NewLayoutTar(w, c.dst.ref)
 		if err != nil {
 			return err
 		}
@@ -245,7 +245,7 @@ func (c *copyJob) fromStore(ctx context.Context, x *registry.Index) error {
 	case viaDocker, viaDaemon, viaPodman:
 		return c.give(ctx, x.Images[0])
 	}
-	src, err := c.e.client.StoreSource(registry.WithProgress(ctx, c.t.transfer), x)
+	src, err := c.e.client.StoreSource(ctx, x)
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func (c *copyJob) toEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dst := c.e.client.StoreDestination(c.t.transfer)
+	dst := c.e.client.StoreDestination()
 	_, err = registry.Copy(ctx, dst, src, registry.CopyOptions{Platforms: c.platforms, Parallel: 4})
 	if err = errors.Join(err, closeSrc()); err != nil {
 		return err
@@ -291,7 +291,7 @@ func (c *copyJob) give(ctx context.Context, img *registry.Image) error {
 		return c.e.loadDocker(ctx, c.t, d, img, names)
 	}
 	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		return export.WriteDocker(registry.WithProgress(ctx, c.t.transfer), w, c.e.client, export.Item{Image: img, Names: names})
+		return export.WriteDocker(ctx, w, c.e.client, export.Item{Image: img, Names: names})
 	})
 }
 

@@ -313,8 +313,8 @@ func (j *job) push(ctx context.Context, o output, p *product, images []*registry
 	for i, n := range names {
 		wg.Go(func() { // a registry that fails does not keep the others from their image
 			errs[i] = j.task("pushing "+n, func(t *task) error {
-				opts := registry.PushOptions{Progress: t.transfer, Insecure: o.insecure, ByDigest: o.byDigest}
-				desc, err := j.pushOne(ctx, o, n, images, opts)
+				opts := registry.PushOptions{Insecure: o.insecure, ByDigest: o.byDigest}
+				desc, err := j.pushOne(registry.WithProgress(ctx, t.transfer), o, n, images, opts)
 				if err != nil {
 					return err
 				}

@@ -20,7 +20,7 @@ func containerdEndpoint() containerd.Endpoint {
 }
 
 func (e *engine) loadContainerd(ctx context.Context, t *task, x *registry.Index, names []string) error {
-	sent, err := containerd.Load(ctx, containerdEndpoint(), e.client, x, names, t.transfer)
+	sent, err := containerd.Load(registry.WithProgress(ctx, t.transfer), containerdEndpoint(), e.client, x, names)
 	var connect *containerd.ConnectError
 	if errors.As(err, &connect) {
 		return &hinted{err: err, hint: "is containerd running, and may this user use it? CONTAINERD_ADDRESS is the path of its socket (of k3s: /run/k3s/containerd/containerd.sock)"}

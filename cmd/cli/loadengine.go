@@ -63,7 +63,7 @@ func (j *job) load(ctx context.Context, o output, images []*registry.Image, name
 }
 
 func (e *engine) loadDocker(ctx context.Context, t *task, d export.Daemon, img *registry.Image, names []string) error {
-	sent, err := export.LoadDaemon(ctx, d, e.client, export.Item{Image: img, Names: names}, t.transfer)
+	sent, err := export.LoadDaemon(registry.WithProgress(ctx, t.transfer), d, e.client, export.Item{Image: img, Names: names})
 	if err != nil {
 		return &hinted{err: err, hint: "is docker running, and may this user use it? DOCKER_HOST or -o type=docker,context=NAME says where it is"}
 	}
@@ -172,7 +172,7 @@ func (e *engine) loadPodman(ctx context.Context, t *task, img *registry.Image, n
 }
 
 func (e *engine) pullIntoPodman(ctx context.Context, t *task, img *registry.Image) (err error) {
-	s, err := export.Serve(ctx, e.client, img, t.transfer)
+	s, err := export.Serve(registry.WithProgress(ctx, t.transfer), e.client, img)
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,7 @@ func (a *app) imageToRun(ctx context.Context, e *engine, ref string, f *runFlags
 	var img *registry.Image
 	err = a.shown(quietMode(false), "pulling "+name.String(), func(t *task) error {
 		var err error
-		img, err = e.client.Pull(ctx, name.String(), platform, t.transfer)
+		img, err = e.client.Pull(registry.WithProgress(ctx, t.transfer), name.String(), platform)
 		return err
 	})
 	return img, err

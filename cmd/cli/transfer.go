@@ -82,14 +82,15 @@ func (a *app) pullCommand() *cobra.Command {
 func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
 	var desc *ocispec.Descriptor
 	err := a.shown(quietMode(quiet), "pulling "+ref.String(), func(t *task) error {
+		ctx := registry.WithProgress(ctx, t.transfer)
 		if len(ps) == 1 {
-			img, err := e.client.Pull(ctx, ref.String(), ps[0], t.transfer)
+			img, err := e.client.Pull(ctx, ref.String(), ps[0])
 			if err == nil {
 				desc = img.Manifest
 			}
 			return err
 		}
-		x, err := e.client.PullIndex(ctx, ref.String(), ps, t.transfer)
+		x, err := e.client.PullIndex(ctx, ref.String(), ps)
 		if err == nil {
 			desc = x.Descriptor
 		}
@@ -135,13 +136,13 @@ func (a *app) pushCommand() *cobra.Command {
 
 func (a *app) push(ctx context.Context, e *engine, x *registry.Index, ref registry.Reference, quiet bool) error {
 	return a.shown(quietMode(quiet), "pushing "+ref.String(), func(t *task) error {
-		opts := registry.PushOptions{Progress: t.transfer}
+		ctx := registry.WithProgress(ctx, t.transfer)
 		var desc ocispec.Descriptor
 		var err error
 		if len(x.Images) == 1 {
-			desc, err = e.client.Push(ctx, ref.String(), x.Images[0], opts)
+			desc, err = e.client.Push(ctx, ref.String(), x.Images[0], registry.PushOptions{})
 		} else {
-			desc, err = e.client.PushIndex(ctx, ref.String(), x, opts)
+			desc, err = e.client.PushIndex(ctx, ref.String(), x, registry.PushOptions{})
 		}
 		if err != nil {
 			return err

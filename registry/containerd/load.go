@@ -63,9 +63,8 @@ type Sent struct {
 
 // loader is a registry.Destination.
 type loader struct {
-	c        *conn
-	names    []string
-	progress registry.Progress
+	c     *conn
+	names []string
 
 	mu   sync.Mutex
 	sent Sent // guarded by mu
@@ -76,7 +75,7 @@ var _ registry.Destination = (*loader)(nil)
 // Load gives an image, or one for several platforms, to containerd under its names.
 // Blobs that the namespace has are not sent, nor fetched from elsewhere to be sent.
 // If it fails, what was sent is removed again.
-func Load(ctx context.Context, e Endpoint, c *registry.Client, x *registry.Index, names []string, progress registry.Progress) (Sent, error) {
+func Load(ctx context.Context, e Endpoint, c *registry.Client, x *registry.Index, names []string) (Sent, error) {
 	socket, err := e.socket()
 	if err != nil {
 		return Sent{}, err
@@ -84,7 +83,7 @@ func Load(ctx context.Context, e Endpoint, c *registry.Client, x *registry.Index
 	if e.Namespace == "" {
 		e.Namespace = DefaultNamespace
 	}
-	l := &loader{c: dial(socket, e.Namespace), names: names, progress: progress}
+	l := &loader{c: dial(socket, e.Namespace), names: names}
 	defer l.c.close()
 	if err := l.load(ctx, c, x); err != nil {
 		return l.sent, fmt.Errorf("load into containerd at %s, namespace %s: %w", socket, e.Namespace, err)
@@ -103,7 +102,6 @@ func (l *loader) load(ctx context.Context, c *registry.Client, x *registry.Index
 		defer cancel()
 		err = errors.Join(err, l.c.deleteLease(end, id, err != nil))
 	}()
-	ctx = registry.WithProgress(ctx, l.progress)
 	src, err := c.LazySource(ctx, x)
 	if err != nil {
 		return err
@@ -173,11 +171,8 @@ func isLayer(desc ocispec.Descriptor) bool {
 
 func (l *loader) put(ctx context.Context, b blob, layer bool) error {
 	name := b.desc.Digest.Encoded()[:12]
-	b.seen = func(n int64) {
-		if l.progress != nil {
-			l.progress(name, n, b.desc.Size)
-		}
-	}
+	progress := registry.ProgressOf(ctx)
+	b.seen = func(n int64) { progress(name, n, b.desc.Size) }
 	there, err := l.c.has(ctx, b.desc.Digest)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 	f, e := startFake(t)
 	c, x := newClient(t), emptyImage(t)
 	for i := range 2 { // the second time the names are there
-		if _, err := Load(t.Context(), e, c, x, []string{"app:1", "example.com/app:2"}, nil); err != nil {
+		if _, err := Load(t.Context(), e, c, x, []string{"app:1", "example.com/app:2"}); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.took("content.v1.Content/Write"); n != 2 {
@@ -111,7 +111,7 @@ func TestLoadFails(t *testing.T) {
 			if c.refuse != nil {
 				f.refuse[c.method] = c.refuse
 			}
-			_, err := Load(t.Context(), e, newClient(t), emptyImage(t), []string{"app:1"}, nil)
+			_, err := Load(t.Context(), e, newClient(t), emptyImage(t), []string{"app:1"})
 			var connect *ConnectError
 			if err == nil || !strings.Contains(err.Error(), c.text) || c.is != nil && !errors.Is(err, c.is) || errors.As(err, &connect) != c.connect {
 				t.Errorf("error %v, want %q", err, c.text)
@@ -122,14 +122,14 @@ func TestLoadFails(t *testing.T) {
 		})
 	}
 	t.Run("nobody", func(t *testing.T) {
-		_, err := Load(t.Context(), Endpoint{Address: t.TempDir() + "/none"}, newClient(t), emptyImage(t), nil, nil)
+		_, err := Load(t.Context(), Endpoint{Address: t.TempDir() + "/none"}, newClient(t), emptyImage(t), nil)
 		var connect *ConnectError
 		if !errors.As(err, &connect) {
 			t.Errorf("error %v, want one of connecting", err)
 		}
 	})
 	t.Run("address", func(t *testing.T) {
-		_, err := Load(t.Context(), Endpoint{Address: "tcp://127.0.0.1:1"}, newClient(t), emptyImage(t), nil, nil)
+		_, err := Load(t.Context(), Endpoint{Address: "tcp://127.0.0.1:1"}, newClient(t), emptyImage(t), nil)
 		if !errors.Is(err, registry.ErrInvalid) {
 			t.Errorf("error %v, want an invalid address", err)
 		}

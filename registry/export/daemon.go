@@ -86,7 +86,7 @@ func clientTLS(dir string) (*tls.Config, error) {
 // LoadDaemon gives an image to a docker engine under its names. Layers that the
 // engine has in other images are not sent; of an image that it has, nothing is.
 // It returns how many layers were sent.
-func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it Item, progress registry.Progress) (sent int, err error) {
+func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it Item) (sent int, err error) {
 	if it.Index != nil {
 		return 0, fmt.Errorf("load into docker: %w: an image for one platform is loaded, not for %d", registry.ErrInvalid, len(it.Index.Images))
 	}
@@ -94,7 +94,7 @@ func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it Item, prog
 	if err != nil {
 		return 0, err
 	}
-	if sent, err = dc.give(ctx, c, it, progress); err != nil {
+	if sent, err = dc.give(ctx, c, it); err != nil {
 		return sent, fmt.Errorf("load into docker at %s: %w", d.Host, err)
 	}
 	return sent, nil
@@ -114,9 +114,9 @@ func SaveDaemon(ctx context.Context, d Daemon, name string) (io.ReadCloser, erro
 	return resp.Body, nil
 }
 
-func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item, progress registry.Progress) (int, error) {
+func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item) (int, error) {
 	if d.keepsManifests(ctx) {
-		return d.giveOCI(ctx, c, it, progress)
+		return d.giveOCI(ctx, c, it)
 	}
 	there, err := d.has(ctx, it.Image.ID)
 	if err != nil {
@@ -127,11 +127,11 @@ func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item, pr
 		if err != nil {
 			return 0, err
 		}
-		sent, err := d.send(ctx, c, it, have, progress)
+		sent, err := d.send(ctx, c, it, have)
 		var said *daemonError
 		if errors.As(err, &said) && sent < len(it.Image.Stack) {
 			// An engine that wants the whole archive, whatever it has.
-			sent, err = d.send(ctx, c, it, nil, progress)
+			sent, err = d.send(ctx, c, it, nil)
 		}
 		return sent, err
 	}
@@ -263,7 +263,7 @@ func (d *daemonClient) chains(ctx context.Context) (map[digest.Digest]bool, erro
 }
 
 // send loads an archive without the layers that the engine has.
-func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, have map[digest.Digest]bool, progress registry.Progress) (int, error) {
+func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, have map[digest.Digest]bool) (int, error) {
 	sent := 0
 	skip := func(chain snapshot.ChainID) bool { return have[digest.Digest(chain)] }
 	for i := range it.Image.Stack {
@@ -272,9 +272,6 @@ func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, ha
 		}
 	}
 	return sent, d.post(ctx, func(ctx context.Context, w io.Writer) error {
-		if progress != nil {
-			ctx = registry.WithProgress(ctx, progress)
-		}
 		return writeDocker(ctx, w, c, skip, it)
 	})
 }

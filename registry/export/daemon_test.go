@@ -170,7 +170,7 @@ func TestLoadDaemonSendsWhatIsLacking(t *testing.T) {
 	app := newImage(t, c, "base", "one", "two", "three")
 	load := func(img *registry.Image, names []string, want int) {
 		t.Helper()
-		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names}, nil)
+		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names})
 		if err != nil || sent != want {
 			t.Fatalf("sent %d layers, %v; want %d", sent, err, want)
 		}
@@ -202,16 +202,16 @@ func TestLoadDaemonSendsWhatIsLacking(t *testing.T) {
 func TestLoadDaemonErrors(t *testing.T) {
 	c := newClient(t)
 	img := newImage(t, c, "base", "one")
-	_, err := LoadDaemon(t.Context(), Daemon{Host: "unix:///nowhere/d.sock"}, c, Item{Image: img}, nil)
+	_, err := LoadDaemon(t.Context(), Daemon{Host: "unix:///nowhere/d.sock"}, c, Item{Image: img})
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/d.sock") {
 		t.Errorf("%v", err)
 	}
-	if _, err = LoadDaemon(t.Context(), Daemon{Host: "ssh://x"}, c, Item{Image: img}, nil); err == nil || !strings.Contains(err.Error(), "ssh://x") {
+	if _, err = LoadDaemon(t.Context(), Daemon{Host: "ssh://x"}, c, Item{Image: img}); err == nil || !strings.Contains(err.Error(), "ssh://x") {
 		t.Errorf("%v", err)
 	}
 	f, d := startDocker(t)
 	f.images = nil // loading panics: the connection breaks
-	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}, nil); err == nil {
+	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}); err == nil {
 		t.Error("no error")
 	}
 	// A daemon that says why not.
@@ -221,7 +221,7 @@ func TestLoadDaemonErrors(t *testing.T) {
 	}))
 	defer srv.Close()
 	d = Daemon{Host: strings.Replace(srv.URL, "http", "tcp", 1)}
-	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}, nil); err == nil || !strings.Contains(err.Error(), "not allowed by policy") {
+	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}); err == nil || !strings.Contains(err.Error(), "not allowed by policy") {
 		t.Errorf("%v", err)
 	}
 }
@@ -229,7 +229,7 @@ func TestLoadDaemonErrors(t *testing.T) {
 func TestServeNeedsThePassword(t *testing.T) {
 	c := newClient(t)
 	img := newImage(t, c, "base", "one")
-	s, err := Serve(t.Context(), c, img, nil)
+	s, err := Serve(t.Context(), c, img)
 	if err != nil {
 		t.Fatal(err)
 	}

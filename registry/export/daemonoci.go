@@ -44,10 +44,7 @@ func (d *daemonClient) whole(ctx context.Context, manifest digest.Digest) (bool,
 // giveOCI loads an image into an engine that keeps manifests: as an OCI layout without
 // the layers that it has in other images. Whether it has them in the same compressed
 // form is only seen afterwards; until then the image has no name there.
-func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it Item, progress registry.Progress) (sent int, err error) {
-	if progress != nil {
-		ctx = registry.WithProgress(ctx, progress)
-	}
+func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it Item) (sent int, err error) {
 	src, err := c.LazySource(ctx, &registry.Index{Images: []*registry.Image{it.Image}})
 	if err != nil {
 		return 0, err
@@ -58,7 +55,7 @@ func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it Item,
 	}
 	there, err := d.whole(ctx, desc.Digest)
 	if err == nil && !there {
-		sent, err = d.sendLacking(ctx, src, raw, desc.Digest, it.Image.Stack, progress)
+		sent, err = d.sendLacking(ctx, src, raw, desc.Digest, it.Image.Stack)
 	}
 	if err != nil {
 		return sent, err
@@ -72,7 +69,7 @@ func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it Item,
 }
 
 // sendLacking sends what the engine seems to lack, and if it lacks more, all.
-func (d *daemonClient) sendLacking(ctx context.Context, src registry.Source, raw []byte, manifest digest.Digest, stack snapshot.Stack, progress registry.Progress) (int, error) {
+func (d *daemonClient) sendLacking(ctx context.Context, src registry.Source, raw []byte, manifest digest.Digest, stack snapshot.Stack) (int, error) {
 	chains, err := d.chains(ctx)
 	if err != nil {
 		return 0, err
@@ -88,7 +85,7 @@ func (d *daemonClient) sendLacking(ctx context.Context, src registry.Source, raw
 		}
 	}
 	if len(has) > 0 {
-		err := d.sendLayout(ctx, src, has, progress)
+		err := d.sendLayout(ctx, src, has)
 		var said *daemonError
 		if err == nil {
 			there, err := d.whole(ctx, manifest)
@@ -99,12 +96,12 @@ func (d *daemonClient) sendLacking(ctx context.Context, src registry.Source, raw
 			return len(stack) - len(has), err
 		}
 	}
-	return len(stack), d.sendLayout(ctx, src, nil, progress)
+	return len(stack), d.sendLayout(ctx, src, nil)
 }
 
-func (d *daemonClient) sendLayout(ctx context.Context, src registry.Source, has map[digest.Digest]bool, progress registry.Progress) error {
+func (d *daemonClient) sendLayout(ctx context.Context, src registry.Source, has map[digest.Digest]bool) error {
 	return d.post(ctx, func(ctx context.Context, w io.Writer) error {
-		dst, err := NewLayoutTar(w, "", progress)
+		dst, err := NewLayoutTar(w, "")
 		if err != nil {
 			return err
 		}

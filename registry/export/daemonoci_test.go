@@ -78,7 +78,7 @@ func TestLoadDaemonThatKeepsManifests(t *testing.T) {
 	load := func(img *registry.Image, want int, loads []int, names ...string) {
 		t.Helper()
 		f.loads = nil
-		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names}, nil)
+		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names})
 		if err != nil || sent != want || !slices.Equal(f.loads, loads) {
 			t.Fatalf("sent %d layers in %v, %v; want %d in %v", sent, f.loads, err, want, loads)
 		}
@@ -108,7 +108,7 @@ func TestLoadDaemonTellsWhatItCouldNotUnpack(t *testing.T) {
 	f.keepManifests()
 	f.says = `{"stream":"Loaded image: app:1\n"}` + "\n" + `{"stream":"Error unpacking image app:1: no space left on device\n"}`
 	c := newClient(t)
-	_, err := LoadDaemon(t.Context(), d, c, Item{Image: newImage(t, c, "base"), Names: []string{"app:1"}}, nil)
+	_, err := LoadDaemon(t.Context(), d, c, Item{Image: newImage(t, c, "base"), Names: []string{"app:1"}})
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error %v", err)
 	}

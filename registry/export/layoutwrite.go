@@ -21,9 +21,8 @@ import (
 // LayoutWriter is an OCI image layout that takes images: a directory, to which they
 // are added, or a new tar.
 type LayoutWriter struct {
-	dir      string // "" is a tar
-	ref      string
-	progress registry.Progress
+	dir string // "" is a tar
+	ref string
 
 	mu   sync.Mutex // guards what follows; one file of a tar is written at a time
 	sink sink
@@ -34,15 +33,15 @@ type LayoutWriter struct {
 var _ registry.Destination = (*LayoutWriter)(nil)
 
 // NewLayoutDir opens a directory, which is made if there is none.
-func NewLayoutDir(dir, ref string, progress registry.Progress) (*LayoutWriter, error) {
-	l := &LayoutWriter{dir: dir, ref: ref, progress: progress, sink: dirSink(dir), seen: map[digest.Digest]bool{}}
+func NewLayoutDir(dir, ref string) (*LayoutWriter, error) {
+	l := &LayoutWriter{dir: dir, ref: ref, sink: dirSink(dir), seen: map[digest.Digest]bool{}}
 	return l, l.begin()
 }
 
 // NewLayoutTar writes a tar; Close ends it.
-func NewLayoutTar(w io.Writer, ref string, progress registry.Progress) (*LayoutWriter, error) {
+func NewLayoutTar(w io.Writer, ref string) (*LayoutWriter, error) {
 	tw := tar.NewWriter(w)
-	l := &LayoutWriter{ref: ref, progress: progress, sink: tarSink{tw}, tw: tw, seen: map[digest.Digest]bool{}}
+	l := &LayoutWriter{ref: ref, sink: tarSink{tw}, tw: tw, seen: map[digest.Digest]bool{}}
 	return l, l.begin()
 }
 
@@ -87,7 +86,7 @@ func (l *LayoutWriter) Blob(ctx context.Context, desc ocispec.Descriptor, src re
 	}
 	defer r.Close()
 	v := &verifying{r: ctxReader{ctx, r}, v: desc.Digest.Verifier(), left: desc.Size, desc: desc}
-	w := &progressWriter{w: io.Discard, name: desc.Digest.Encoded()[:12], total: desc.Size, progress: l.progress}
+	w := &progressWriter{w: io.Discard, name: desc.Digest.Encoded()[:12], total: desc.Size, progress: registry.ProgressOf(ctx)}
 	if err := l.sink.file(blobPath(desc.Digest), desc.Size, io.TeeReader(v, w)); err != nil {
 		return fmt.Errorf("copy blob: %w", err)
 	}

@@ -187,7 +187,7 @@ func TestPeersRegistry(t *testing.T) {
 			run(t, "skopeo", append([]string{"copy", "--src-tls-verify=false", "--dest-tls-verify=false"}, append(args, "docker://"+ref)...)...)
 			want := manifestDigest(t, "docker://"+ref)
 			b := newClient(t)
-			got, err := b.Pull(t.Context(), ref, ocispec.Platform{OS: "linux", Architecture: "amd64"}, nil)
+			got, err := b.Pull(t.Context(), ref, ocispec.Platform{OS: "linux", Architecture: "amd64"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -32,8 +32,8 @@ type Served struct {
 }
 
 // Serve offers an image on the loopback interface.
-func Serve(ctx context.Context, c *registry.Client, img *registry.Image, progress registry.Progress) (*Served, error) {
-	h, err := newImageHandler(ctx, c, img, progress)
+func Serve(ctx context.Context, c *registry.Client, img *registry.Image) (*Served, error) {
+	h, err := newImageHandler(ctx, c, img)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,6 @@ type imageHandler struct {
 	small          map[digest.Digest]served // manifest and configuration
 	layers         map[digest.Digest]snapshot.Layer
 	manifest       digest.Digest
-	progress       registry.Progress
 }
 
 type served struct {
@@ -74,14 +73,14 @@ type served struct {
 	data      []byte
 }
 
-func newImageHandler(ctx context.Context, c *registry.Client, img *registry.Image, progress registry.Progress) (*imageHandler, error) {
+func newImageHandler(ctx context.Context, c *registry.Client, img *registry.Image) (*imageHandler, error) {
 	if err := c.Attach(img.Stack); err != nil {
 		return nil, err
 	}
 	if err := c.Store().Materialize(ctx, img.Stack); err != nil {
 		return nil, err
 	}
-	h := &imageHandler{c: c, small: map[digest.Digest]served{}, layers: map[digest.Digest]snapshot.Layer{}, progress: progress}
+	h := &imageHandler{c: c, small: map[digest.Digest]served{}, layers: map[digest.Digest]snapshot.Layer{}}
 	var layers []ocispec.Descriptor
 	for _, l := range img.Stack {
 		size, err := layerSize(ctx, c, l)
@@ -157,7 +156,7 @@ func (h *imageHandler) blob(w http.ResponseWriter, r *http.Request, d digest.Dig
 		panic(http.ErrAbortHandler)
 	}
 	defer tar.Close()
-	n, err := io.Copy(&progressWriter{w: w, name: d.Encoded()[:12], total: l.Size, progress: h.progress}, tar)
+	n, err := io.Copy(&progressWriter{w: w, name: d.Encoded()[:12], total: l.Size, progress: registry.ProgressOf(r.Context())}, tar)
 	if err != nil || n != l.Size {
 		panic(http.ErrAbortHandler) // the other side must not take it for the whole
 	}
@@ -175,8 +174,6 @@ type progressWriter struct {
 func (w *progressWriter) Write(p []byte) (int, error) {
 	n, err := w.w.Write(p)
 	w.n += int64(n)
-	if w.progress != nil {
-		w.progress(w.name, w.n, w.total)
-	}
+	w.progress(w.name, w.n, w.total)
 	return n, err
 }
