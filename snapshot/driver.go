@@ -47,10 +47,10 @@ func (m Mount) Dir() (dir string, ok bool) {
 }
 
 // ChooseDriver returns the fastest driver that works in a store's folder, which is
-// made if it is missing, and for every faster one why it does not work. That the
+// made if it is missing (see Open), and for every faster one why it does not work. That the
 // kernel's overlay works is noted in the folder, so that it is tried only once.
 func ChooseDriver(root string) (Driver, map[Driver]error, error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
+	if err := claim(root); err != nil {
 		return "", nil, fmt.Errorf("open store: %w", err)
 	}
 	note, here := filepath.Join(root, driverFile), probedHere()

@@ -19,14 +19,6 @@ var ErrOwners = errors.New("store keeps the owners of files in another way")
 // ownersFile is there in a store whose directories record owners.
 const ownersFile = "owners"
 
-// noteOwners says in a new store how it keeps owners.
-func (s *Store) noteOwners() error {
-	if !s.maker.recorded {
-		return nil
-	}
-	return s.writeFile(s.path(ownersFile), []byte("recorded\n"))
-}
-
 // checkOwners refuses a store that a process of the other kind made: it would show
 // wrong owners.
 func (s *Store) checkOwners() error {

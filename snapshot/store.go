@@ -77,7 +77,8 @@ const (
 	rootsDir  = "roots" // empty directories with various metadata
 )
 
-// Open opens the store below root, and makes it where there is none.
+// Open opens the store below root, and makes it where there is none. A folder that holds
+// something else is an error that matches ErrNotStore, and stays as it is.
 func Open(root string, opts Options) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -86,6 +87,11 @@ func Open(root string, opts Options) (*Store, error) {
 	if opts.Fetches <= 0 {
 		opts.Fetches = 4
 	}
+	if err := claim(root); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	_, err = os.Lstat(filepath.Join(root, layersDir))
+	isNew := errors.Is(err, fs.ErrNotExist)
 	for _, d := range []string{layersDir, activeDir, tmpDir, locksDir, emptyDir, "blobs/sha256"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o700); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
@@ -99,6 +105,7 @@ func Open(root string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		root:   root,
+		isNew:  isNew,
 		driver: opts.Driver, emulated: opts.Emulated,
 		slots:   semaphore.NewWeighted(int64(opts.Fetches)),
 		maker:   newMaker(),
@@ -144,15 +151,7 @@ func (s *Store) lockOwner() error {
 }
 
 func (s *Store) checkVersion() error {
-	p := s.path("version")
-	b, err := os.ReadFile(p)
-	if errors.Is(err, fs.ErrNotExist) {
-		s.isNew = true
-		if err := s.noteOwners(); err != nil {
-			return err
-		}
-		return s.writeFile(p, []byte(storeVersion+"\n"))
-	}
+	b, err := os.ReadFile(s.path(versionFile))
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}

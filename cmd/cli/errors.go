@@ -12,6 +12,7 @@ import (
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
 )
 
 // The exit codes of the program. `builder run` gives its process's code instead,
@@ -98,7 +99,7 @@ func exitCode(err error) int {
 		return ExitUser
 	case errors.As(err, &step):
 		return stepCode(step)
-	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous), errors.Is(err, snapshot.ErrNotStore):
 		return ExitUser
 	}
 	return ExitInfra

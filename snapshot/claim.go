@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"layered.build/builder/snapshot/owner"
+)
+
+// ErrNotStore says that a folder holds something else than a store.
+var ErrNotStore = errors.New("folder is no store")
+
+// versionFile marks a folder as a store.
+const versionFile = "version"
+
+// claim makes sure that root is the folder of a store: one that has the mark of one, or a
+// new one, which gets it before anything else is made or removed in it. A folder that
+// holds something else is refused and stays as it is.
+func claim(root string) error {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return err
+	}
+	mark := filepath.Join(root, versionFile)
+	if _, err := os.Lstat(mark); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := checkUnused(root); err != nil {
+		// Another process may have made the store meanwhile.
+		if _, merr := os.Lstat(mark); merr == nil {
+			return nil
+		}
+		return err
+	}
+	if owner.Emulated() {
+		if err := place(root, ownersFile, "recorded\n"); err != nil {
+			return err
+		}
+	}
+	return place(root, versionFile, storeVersion+"\n")
+}
+
+// claiming is what the names of files end with that become marks.
+const claiming = ".new-"
+
+// checkUnused refuses a folder that holds anything but what a new file system has, and
+// what a process that was killed while it made a store may have left.
+func checkUnused(root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e.Name(), claiming)
+		if name != "lost+found" && name != ownersFile && name != versionFile {
+			return fmt.Errorf("%w: %s holds %s and no mark of a store; name a new or empty folder", ErrNotStore, root, e.Name())
+		}
+	}
+	return nil
+}
+
+// place puts a mark into a folder at once or not at all.
+func place(root, name, text string) error {
+	f, err := os.CreateTemp(root, name+claiming)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(root, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
