@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -119,7 +119,7 @@ func removeOld(paths ...string) error {
 		if p == "" {
 			continue
 		}
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := files.Clear(p); err != nil {
 			return usagef("%w", err)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
+	"layered.build/builder/snapshot/files"
 )
 
 // checkNames refuses names that are no image references, before the build.
@@ -355,23 +354,20 @@ func normalised(names []string) []string {
 	return out
 }
 
-// toFile writes a file by way of a temporary one, or stdout for "-".
+// toFile writes the file that the user named, or stdout for "-".
 func toFile(dest string, stdout io.Writer, fn func(io.Writer) error) error {
 	if dest == "-" {
 		return fn(stdout)
 	}
-	f, err := os.CreateTemp(filepath.Dir(dest), ".part-*")
-	if err != nil {
+	var failed error
+	err := files.Write(dest, 0o644, func(w io.Writer) error {
+		failed = fn(w)
+		return failed
+	})
+	if err != nil && failed == nil {
 		return usagef("output: %w", err)
 	}
-	err = errors.Join(fn(f), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), dest)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return err
 }
 
 // finish writes what scripts read: the id on stdout or in a file, the metadata.
@@ -382,7 +378,7 @@ func (j *job) finish(p *product) error {
 		}
 	}
 	if j.flags.iidfile != "" {
-		if err := os.WriteFile(j.flags.iidfile, []byte(p.id()), 0o644); err != nil {
+		if err := files.WriteBytes(j.flags.iidfile, 0o644, []byte(p.id())); err != nil {
 			return fmt.Errorf("write --iidfile: %w", err)
 		}
 	}
@@ -425,7 +421,7 @@ func (j *job) writeMetadata(p *product) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(j.flags.metadataFile, append(data, '\n'), 0o644); err != nil {
+	if err := files.WriteBytes(j.flags.metadataFile, 0o644, append(data, '\n')); err != nil {
 		return fmt.Errorf("write --metadata-file: %w", err)
 	}
 	return nil
