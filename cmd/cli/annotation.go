@@ -8,6 +8,8 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // annotation is one OCI annotation and what gets it.
@@ -57,7 +59,7 @@ func parseAnnotations(values []string) ([]annotation, error) {
 	for _, v := range values {
 		key, value, ok := strings.Cut(v, "=")
 		if !ok {
-			return nil, usagef("--annotation %q: want KEY=VALUE", v)
+			return nil, mistake.New("--annotation %q: want KEY=VALUE", v)
 		}
 		where := ""
 		if i := strings.LastIndexByte(key, ':'); i >= 0 {
@@ -65,7 +67,7 @@ func parseAnnotations(values []string) ([]annotation, error) {
 		}
 		a, err := newAnnotation(where, key, value)
 		if err != nil {
-			return nil, usagef("--annotation %q: %w", v, err)
+			return nil, mistake.New("--annotation %q: %w", v, err)
 		}
 		out = append(out, a)
 	}

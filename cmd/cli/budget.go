@@ -11,6 +11,7 @@ import (
 	units "github.com/docker/go-units"
 
 	"layered.build/builder/cmd/collect"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -57,10 +58,10 @@ func (e *engine) budget() (b collect.Budget, on, hard bool, err error) {
 		}
 		if s.to == nil {
 			if on, err = strconv.ParseBool(value); err != nil {
-				return b, false, false, usagef("%s: %q is neither true nor false", name, value)
+				return b, false, false, mistake.New("%s: %q is neither true nor false", name, value)
 			}
 		} else if *s.to, err = parseSpace(value, disk); err != nil {
-			return b, false, false, usagef("%s: %w", name, err)
+			return b, false, false, mistake.New("%s: %w", name, err)
 		}
 		hard = hard || s.name == "max-used-space"
 	}

@@ -18,6 +18,7 @@ import (
 	"layered.build/builder/executor/source"
 	"layered.build/builder/executor/sshagent"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
@@ -89,10 +90,10 @@ func (a *app) build(ctx context.Context, f *buildFlags, path string) (err error)
 	defer func() { err = errors.Join(err, closeLog()) }()
 	mode, err := progress.ParseMode(f.progressMode())
 	if err != nil {
-		return usagef("%w", err)
+		return mistake.New("%w", err)
 	}
 	if j.display, err = progress.New(mode, a.std.Err); err != nil {
-		return usagef("%w", err)
+		return mistake.New("%w", err)
 	}
 	if l, ok := j.display.(progress.Locator); ok {
 		l.Locate(j.locate)
@@ -120,7 +121,7 @@ func removeOld(paths ...string) error {
 			continue
 		}
 		if err := files.Clear(p); err != nil {
-			return usagef("%w", err)
+			return mistake.New("%w", err)
 		}
 	}
 	return nil

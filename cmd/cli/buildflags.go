@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/executor/binfmt"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -83,7 +84,7 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 		BuildPlatform: machine(), CanRun: binfmt.Machine{Own: machine()}.CanRun,
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
-		return opts, usagef("--no-cache and --no-cache-filter cannot be combined")
+		return opts, mistake.New("--no-cache and --no-cache-filter cannot be combined")
 	}
 	if err := f.lang.addArgFiles(opts.BuildArgs, env); err != nil {
 		return opts, err
@@ -91,7 +92,7 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 	for _, a := range f.buildArgs {
 		name, value, ok := strings.Cut(a, "=")
 		if name == "" {
-			return opts, usagef("--build-arg %q: the name is missing", a)
+			return opts, mistake.New("--build-arg %q: the name is missing", a)
 		}
 		if !ok {
 			if value, ok = env(name); !ok {
@@ -108,7 +109,7 @@ func (f *buildFlags) planOptions(env func(string) (string, bool)) (planner.Optio
 	for _, l := range f.labels {
 		name, value, _ := strings.Cut(l, "=")
 		if name == "" {
-			return opts, usagef("--label %q: the name is missing", l)
+			return opts, mistake.New("--label %q: the name is missing", l)
 		}
 		opts.Labels[name] = value
 	}
@@ -140,10 +141,10 @@ func (f *buildFlags) parseNetwork() (dag.Network, error) {
 		return "", err
 	}
 	if net == dag.NetHost && !f.allowed("network.host") {
-		return "", usagef("--network=host needs the permission network.host").hint("add --allow network.host")
+		return "", mistake.New("--network=host needs the permission network.host").WithHint("add --allow network.host")
 	}
 	if _, ok := net.Namespace(); ok && !f.allowed("network.ns") {
-		return "", usagef("--network=%s needs the permission network.ns", net).hint("add --allow network.ns")
+		return "", mistake.New("--network=%s needs the permission network.ns", net).WithHint("add --allow network.ns")
 	}
 	return net, nil
 }
@@ -160,10 +161,10 @@ func parseNetwork(s string) (dag.Network, error) {
 	}
 	net := dag.Network(s)
 	if _, ok := net.Namespace(); !ok {
-		return "", usagef("--network=%s is not supported", s).hint("use default, none, host or ns:PATH")
+		return "", mistake.New("--network=%s is not supported", s).WithHint("use default, none, host or ns:PATH")
 	}
 	if !net.Valid() {
-		return "", usagef("--network=%s: the path of the namespace must be absolute", s)
+		return "", mistake.New("--network=%s: the path of the namespace must be absolute", s)
 	}
 	return net, nil
 }
@@ -181,11 +182,11 @@ func (f *buildFlags) allowed(what string) bool {
 func (f *buildFlags) check() error {
 	for _, a := range f.allow {
 		if !slices.Contains(permissions(), a) {
-			return unsupported("--allow "+a, "these can be allowed: "+strings.Join(permissions(), ", "))
+			return mistake.Unsupported("--allow "+a, "these can be allowed: "+strings.Join(permissions(), ", "))
 		}
 	}
 	if f.jobs < 0 {
-		return usagef("--jobs %d: want a positive number", f.jobs)
+		return mistake.New("--jobs %d: want a positive number", f.jobs)
 	}
 	if err := f.lang.checkValues(); err != nil {
 		return err

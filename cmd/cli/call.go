@@ -11,6 +11,7 @@ import (
 
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -36,7 +37,7 @@ func (l *langFlags) parseCall() (call, error) {
 	text := l.call
 	if l.check {
 		if text != callBuild && text != "" && text != callCheck {
-			return call{}, usagef("--check and --call=%s cannot be combined", text)
+			return call{}, mistake.New("--check and --call=%s cannot be combined", text)
 		}
 		text = callCheck
 	}
@@ -49,7 +50,7 @@ func (l *langFlags) parseCall() (call, error) {
 		c.what = callBuild
 	case callCheck, callOutline, callTargets:
 	default:
-		return c, unsupported("--call="+name, "use build, check, outline or targets")
+		return c, mistake.Unsupported("--call="+name, "use build, check, outline or targets")
 	}
 	for option := range strings.SplitSeq(rest, ",") {
 		switch option {
@@ -59,7 +60,7 @@ func (l *langFlags) parseCall() (call, error) {
 		case "ignorestatus", "ignorestatus=true":
 			c.lax = true
 		default:
-			return c, usagef("--call=%s: unknown option %q", text, option).hint("use format=text, format=json or ignorestatus")
+			return c, mistake.New("--call=%s: unknown option %q", text, option).WithHint("use format=text, format=json or ignorestatus")
 		}
 	}
 	return c, nil

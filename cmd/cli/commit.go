@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/registry"
 )
@@ -43,7 +44,7 @@ func (a *app) commit(ctx context.Context, e *engine, f *commitFlags, args []stri
 	}
 	rec := r.record
 	if rec.Finished == nil {
-		return usagef("run %s has not ended", args[0]).hint("only what an ended run left can become an image")
+		return mistake.New("run %s has not ended", args[0]).WithHint("only what an ended run left can become an image")
 	}
 	if err := checkNames(args[1:], nil); err != nil {
 		return err
@@ -96,12 +97,12 @@ func changeConfig(ctx context.Context, config registry.ImageConfig, changes []st
 	}
 	for _, c := range file.Stages[0].Commands {
 		if !changesConfig(c.Name()) {
-			return config, usagef("--change %q is not possible", c.Name()).
-				hint("use CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR")
+			return config, mistake.New("--change %q is not possible", c.Name()).
+				WithHint("use CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR")
 		}
 	}
 	if len(file.Stages) > 1 {
-		return config, usagef("--change FROM is not possible")
+		return config, mistake.New("--change FROM is not possible")
 	}
 	base := config
 	base.Config.OnBuild = nil // triggers run in a FROM, and this is none

@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 )
 
 // maxDockerfile bounds the size of a Dockerfile, as in BuildKit.
@@ -68,7 +69,7 @@ func openContext(path, file string, stdin io.Reader) (*buildContext, error) {
 func (c *buildContext) open(path, file string, stdin io.Reader) error {
 	switch {
 	case path == "-" && file == "-":
-		return usagef("context and Dockerfile cannot both be stdin")
+		return mistake.New("context and Dockerfile cannot both be stdin")
 	case path == "-":
 		return c.fromStdin(file, stdin)
 	}
@@ -87,9 +88,9 @@ func (c *buildContext) open(path, file string, stdin io.Reader) error {
 			return nil
 		}
 		_, err := os.Stat(path)
-		return usagef("context %s: %w", path, err)
+		return mistake.New("context %s: %w", path, err)
 	} else if !info.IsDir() {
-		return usagef("context %s is not a directory", path).hint("give the directory, and the Dockerfile with -f")
+		return mistake.New("context %s is not a directory", path).WithHint("give the directory, and the Dockerfile with -f")
 	}
 	dir, err := filepath.Abs(path)
 	if err != nil {
@@ -122,15 +123,15 @@ func (c *buildContext) locate(file string) error {
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		e := usagef("no Dockerfile at %s", path)
-		e.err = err
+		e := mistake.New("no Dockerfile at %s", path)
+		e.WithCause(err)
 		if file != "" && !filepath.IsAbs(file) && exists(filepath.Join(c.dir, file)) {
-			return e.hint("-f is relative to the current directory: use -f %s", filepath.Join(c.dir, file))
+			return e.WithHint("-f is relative to the current directory: use -f %s", filepath.Join(c.dir, file))
 		}
-		return e.hint("name it with -f, or use -f - for stdin")
+		return e.WithHint("name it with -f, or use -f - for stdin")
 	}
 	if err != nil {
-		return usagef("read Dockerfile: %w", err)
+		return mistake.New("read Dockerfile: %w", err)
 	}
 	defer f.Close()
 	return c.readDockerfile(path, filepath.Base(path), f)
@@ -139,10 +140,10 @@ func (c *buildContext) locate(file string) error {
 func (c *buildContext) readDockerfile(path, name string, r io.Reader) error {
 	src, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
 	if err != nil {
-		return usagef("read Dockerfile %s: %w", path, err)
+		return mistake.New("read Dockerfile %s: %w", path, err)
 	}
 	if len(src) > maxDockerfile {
-		return usagef("Dockerfile %s is larger than %d bytes", path, maxDockerfile)
+		return mistake.New("Dockerfile %s is larger than %d bytes", path, maxDockerfile)
 	}
 	c.file, c.name, c.src = path, name, src
 	return nil
@@ -158,14 +159,14 @@ func (c *buildContext) fromStdin(file string, stdin io.Reader) error {
 	r := bufio.NewReaderSize(stdin, 1024)
 	head, err := r.Peek(512)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return usagef("read stdin: %w", err)
+		return mistake.New("read stdin: %w", err)
 	}
 	if !isArchive(head) {
 		return c.readDockerfile("-", "Dockerfile", r)
 	}
 	u, err := unpackContext(context.Background(), temp, r)
 	if err != nil {
-		return usagef("read the context from stdin: %w", err)
+		return mistake.New("read the context from stdin: %w", err)
 	}
 	c.setAge(u.newest)
 	c.owners = u.owners

@@ -18,6 +18,7 @@ import (
 
 	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/archive"
@@ -36,7 +37,7 @@ var httpURL = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`
 func parseRemoteContext(name string) (*remoteContext, error) {
 	ref, ok, err := parser.ParseGitContext(name)
 	if err != nil {
-		return nil, usagef("context %s: %w", source.Redacted(name), err)
+		return nil, mistake.New("context %s: %w", source.Redacted(name), err)
 	}
 	if ok {
 		return &remoteContext{git: ref}, nil
@@ -93,11 +94,11 @@ func (j *job) loadRemote(ctx context.Context) error {
 
 // contextError tells mistakes in naming a context from failures on the way to it.
 func contextError(name string, err error) error {
-	var usage *usageError
+	var usage *mistake.Error
 	if isRemoteFailure(err) || errors.As(err, &usage) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return usagef("context %s: %w", name, err)
+	return mistake.New("context %s: %w", name, err)
 }
 
 // loadGit checks a repository out. As in BuildKit, files get the commit's time if
@@ -232,12 +233,12 @@ func (c *buildContext) readInside(name string) error {
 	defer root.Close()
 	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		e := usagef("no Dockerfile at %s in the context", name)
-		e.err = err
-		return e.hint("name it with -f, relative to the context")
+		e := mistake.New("no Dockerfile at %s in the context", name)
+		e.WithCause(err)
+		return e.WithHint("name it with -f, relative to the context")
 	}
 	if err != nil {
-		return usagef("read Dockerfile %s of the context: %w", name, err)
+		return mistake.New("read Dockerfile %s of the context: %w", name, err)
 	}
 	defer f.Close()
 	return c.readDockerfile("-", path.Base(name), f)

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 )
@@ -47,17 +48,17 @@ func parsePlace(s string) (place, error) {
 			p.path, p.ref = rest[:i], rest[i+1:]
 		}
 		if p.path == "" {
-			return p, usagef("%s: the path is missing", s).hint("write %s:PATH[:NAME]", via)
+			return p, mistake.New("%s: the path is missing", s).WithHint("write %s:PATH[:NAME]", via)
 		}
 		return p, nil
 	case ok && (via == viaStore || via == viaDaemon || via == viaPodman):
 		return place{via: via, ref: rest}, nil
 	case ok && (via == "dir" || via == "ostree" || via == "sif" || via == "tarball" || via == "atomic"):
-		return place{}, unsupported("the transport "+via, "use oci:, oci-archive:, docker-archive:, docker-daemon:, containers-storage:, store: or a name in a registry")
+		return place{}, mistake.Unsupported("the transport "+via, "use oci:, oci-archive:, docker-archive:, docker-daemon:, containers-storage:, store: or a name in a registry")
 	}
 	p := place{via: viaRegistry, ref: strings.TrimPrefix(s, "docker://")}
 	if _, err := registry.ParseReference(p.ref); err != nil {
-		return p, usagef("%w", err)
+		return p, mistake.New("%w", err)
 	}
 	return p, nil
 }
@@ -117,11 +118,11 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 	}
 	switch {
 	case f.all && len(ps) > 0:
-		return usagef("--platform and --all-platforms cannot be combined")
+		return mistake.New("--platform and --all-platforms cannot be combined")
 	case !src.direct() && len(ps) > 0:
-		return usagef("--platform: %s holds an image for one platform", src.via)
+		return mistake.New("--platform: %s holds an image for one platform", src.via)
 	case !dst.direct() && (f.all || len(ps) > 1):
-		return usagef("%s holds an image for one platform", dst.via).hint("choose one with --platform")
+		return mistake.New("%s holds an image for one platform", dst.via).WithHint("choose one with --platform")
 	case !dst.direct() && len(ps) == 0 && src.direct():
 		ps = append(ps, machine())
 	}
@@ -309,7 +310,7 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 	if c.src.via == viaDocker && c.src.ref != "" {
 		ref, err := registry.ParseReference(c.src.ref)
 		if err != nil {
-			return nil, usagef("%w", err)
+			return nil, mistake.New("%w", err)
 		}
 		i := slices.IndexFunc(imgs, func(img *registry.Image) bool { return slices.Contains(img.Names, ref.String()) })
 		if i < 0 {
@@ -318,7 +319,7 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 		return imgs[i], nil
 	}
 	if len(imgs) != 1 {
-		return nil, usagef("%s holds %d images", c.src.path, len(imgs)).hint("name one: %s:%s:NAME", c.src.via, c.src.path)
+		return nil, mistake.New("%s holds %d images", c.src.path, len(imgs)).WithHint("name one: %s:%s:NAME", c.src.via, c.src.path)
 	}
 	return imgs[0], nil
 }
@@ -336,7 +337,7 @@ func (c *copyJob) openArchive(ctx context.Context) (io.ReadCloser, error) {
 	}
 	f, err := os.Open(c.src.path)
 	if err != nil {
-		return nil, usagef("%w", err)
+		return nil, mistake.New("%w", err)
 	}
 	return f, nil
 }
@@ -351,7 +352,7 @@ func savePodman(ctx context.Context, name string) (io.ReadCloser, error) {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, usagef("containers-storage: %w", err)
+		return nil, mistake.New("containers-storage: %w", err)
 	}
 	return &podmanOutput{ReadCloser: out, cmd: cmd, errs: &errs}, nil
 }

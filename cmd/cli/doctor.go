@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/executor/doctor"
+	"layered.build/builder/parser/mistake"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -23,7 +24,7 @@ It changes nothing. The exit code is 0 if builds work.`,
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "text" && format != "json" {
-				return usagef("--format %q: want text or json", format)
+				return mistake.New("--format %q: want text or json", format)
 			}
 			root, err := a.storeRoot()
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -13,7 +14,7 @@ func (a *app) snapshotDriver(root string) (snapshot.Driver, error) {
 	if name := os.Getenv("BUILDER_SNAPSHOT_DRIVER"); name != "" && name != "auto" {
 		d, err := snapshot.ParseDriver(name)
 		if err != nil {
-			return "", usagef("BUILDER_SNAPSHOT_DRIVER: %w", err)
+			return "", mistake.New("BUILDER_SNAPSHOT_DRIVER: %w", err)
 		}
 		return d, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/cdi"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
 
@@ -107,14 +108,14 @@ func (j *job) readIgnoreFile() error {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return usagef("--ignorefile: %w", err)
+		return mistake.New("--ignorefile: %w", err)
 	}
 	src, err := io.ReadAll(io.LimitReader(f, maxDockerfile+1))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return usagef("--ignorefile: %w", err)
+		return mistake.New("--ignorefile: %w", err)
 	}
 	if len(src) > maxDockerfile {
-		return usagef("--ignorefile %s is larger than %d bytes", name, maxDockerfile)
+		return mistake.New("--ignorefile %s is larger than %d bytes", name, maxDockerfile)
 	}
 	j.context.ignore, err = parser.ParseIgnore(name, src)
 	return err

@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/executor"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
@@ -25,36 +26,6 @@ const (
 	ExitBug   = 70  // a bug in builder
 	ExitRun   = 125 // builder run could not start the process
 )
-
-// usageError is a user's mistake on the command line or in what it names.
-type usageError struct {
-	msg    string
-	advice string
-	err    error
-}
-
-// Error implements error.
-func (e *usageError) Error() string { return e.msg }
-
-// Unwrap returns the cause.
-func (e *usageError) Unwrap() error { return e.err }
-
-// usagef makes a usageError; a %w in the format is kept as the cause.
-func usagef(format string, args ...any) *usageError {
-	err := fmt.Errorf(format, args...)
-	return &usageError{msg: err.Error(), err: errors.Unwrap(err)}
-}
-
-// hint says what to do.
-func (e *usageError) hint(format string, args ...any) *usageError {
-	e.advice = fmt.Sprintf(format, args...)
-	return e
-}
-
-// unsupported refuses a flag or value that docker has and this program has not.
-func unsupported(what, hint string) error {
-	return usagef("%s is not supported yet", what).hint("%s", hint)
-}
 
 // exitError carries the exit code of a process that `builder run` started, or
 // of an error of its own.
@@ -79,7 +50,7 @@ func exitCode(err error) int {
 	var (
 		exit  *exitError
 		sig   signalError
-		usage *usageError
+		usage *mistake.Error
 		step  *executor.StepError
 		file  *parser.Error
 		late  *executor.TimeoutError

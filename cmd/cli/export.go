@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 	"layered.build/builder/snapshot/files"
@@ -28,17 +29,17 @@ func checkNames(tags []string, outs []output) error {
 		all = append(all, o.names...)
 		for _, t := range append(tags[:len(tags):len(tags)], o.names...) {
 			if last := t[strings.LastIndexByte(t, '/')+1:]; o.byDigest && strings.ContainsAny(last, ":@") {
-				return usagef("push-by-digest: the name %q has a tag, which would not be set", t)
+				return mistake.New("push-by-digest: the name %q has a tag, which would not be set", t)
 			}
 		}
 	}
 	for _, t := range all {
 		ref, err := registry.ParseReference(t)
 		if err != nil {
-			return usagef("%w", err)
+			return mistake.New("%w", err)
 		}
 		if ref.Digest != "" {
-			return usagef("the name %q has a digest, which a new image cannot promise", t)
+			return mistake.New("the name %q has a digest, which a new image cannot promise", t)
 		}
 	}
 	return nil
@@ -126,7 +127,7 @@ func (j *job) firstEpoch() *time.Time {
 func (j *job) checkEpochs() error {
 	for _, o := range j.outputs {
 		if o.keepTime && j.epochOf(o) != nil {
-			return unsupported("--output rewrite-timestamp=false under an epoch", "the times of new layers are always limited to SOURCE_DATE_EPOCH; source-date-epoch= with no value takes it away")
+			return mistake.Unsupported("--output rewrite-timestamp=false under an epoch", "the times of new layers are always limited to SOURCE_DATE_EPOCH; source-date-epoch= with no value takes it away")
 		}
 	}
 	return nil
@@ -279,7 +280,7 @@ func (j *job) digestNames(ctx context.Context, o output, x *registry.Index, name
 	for _, r := range repos {
 		ref, err := registry.ParseReference(r)
 		if err != nil {
-			return nil, usagef("--output dangling-name-prefix=%s: %w", r, err)
+			return nil, mistake.New("--output dangling-name-prefix=%s: %w", r, err)
 		}
 		ref.Tag, ref.Digest = "", desc.Digest
 		out = append(out, ref.String())
@@ -365,7 +366,7 @@ func toFile(dest string, stdout io.Writer, fn func(io.Writer) error) error {
 		return failed
 	})
 	if err != nil && failed == nil {
-		return usagef("output: %w", err)
+		return mistake.New("output: %w", err)
 	}
 	return err
 }

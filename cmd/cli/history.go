@@ -11,6 +11,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -118,7 +119,7 @@ func (e *engine) inspect(ref string, platform *platformFlag, v1 bool) (any, erro
 		return e.images.Inspect(img)
 	}
 	if img.V1 == "" {
-		return nil, usagef("image %s has no V1 record: it was not built here", ref).hint("leave --v1 out")
+		return nil, mistake.New("image %s has no V1 record: it was not built here", ref).WithHint("leave --v1 out")
 	}
 	rec, err := e.images.V1(img.V1)
 	if err != nil {

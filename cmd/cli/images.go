@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -48,7 +49,7 @@ func checkFormat(format string) error {
 	case "", "table", "json":
 		return nil
 	}
-	return unsupported("--format "+format, "use json")
+	return mistake.Unsupported("--format "+format, "use json")
 }
 
 // imageRow is one line of `builder images`.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
 
@@ -31,7 +32,7 @@ func (f *ioFlags) register(fs *pflag.FlagSet) {
 func (f *ioFlags) limits() (*dag.IOLimits, error) {
 	out := &dag.IOLimits{Weight: f.weight}
 	if f.weight != 0 && (f.weight < 10 || f.weight > 1000) {
-		return nil, usagef("--blkio-weight %d: want a number from 10 to 1000", f.weight)
+		return nil, mistake.New("--blkio-weight %d: want a number from 10 to 1000", f.weight)
 	}
 	any := f.weight != 0
 	for _, r := range []struct {
@@ -63,7 +64,7 @@ func (f *ioFlags) limits() (*dag.IOLimits, error) {
 func parseRate(flag, v string, bytes bool) (dag.DeviceRate, error) {
 	i := strings.LastIndexByte(v, ':')
 	if i <= 0 {
-		return dag.DeviceRate{}, usagef("%s %q: want PATH:RATE", flag, v)
+		return dag.DeviceRate{}, mistake.New("%s %q: want PATH:RATE", flag, v)
 	}
 	path, text := v[:i], v[i+1:]
 	var rate uint64
@@ -76,14 +77,14 @@ func parseRate(flag, v string, bytes bool) (dag.DeviceRate, error) {
 		rate, err = strconv.ParseUint(text, 10, 32)
 	}
 	if err != nil || rate == 0 {
-		return dag.DeviceRate{}, usagef("%s %q: %q is no rate", flag, v, text)
+		return dag.DeviceRate{}, mistake.New("%s %q: %q is no rate", flag, v, text)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return dag.DeviceRate{}, usagef("%s %q: %w", flag, v, &os.PathError{Op: "stat", Path: path, Err: err})
+		return dag.DeviceRate{}, mistake.New("%s %q: %w", flag, v, &os.PathError{Op: "stat", Path: path, Err: err})
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return dag.DeviceRate{}, usagef("%s %q: %s is no block device", flag, v, path)
+		return dag.DeviceRate{}, mistake.New("%s %q: %s is no block device", flag, v, path)
 	}
 	major, minor := wholeDisk(unix.Major(st.Rdev), unix.Minor(st.Rdev))
 	return dag.DeviceRate{Major: int64(major), Minor: int64(minor), Rate: rate}, nil

@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/parser/mistake"
 )
 
 const (
@@ -37,7 +38,7 @@ func parseUserns(cmd *cobra.Command) (bool, error) {
 	case "", "host":
 		return false, nil
 	}
-	return false, usagef("%s %q: want auto or host", name, value)
+	return false, mistake.New("%s %q: want auto or host", name, value)
 }
 
 // outside is the annotation of commands that do not open the store.
@@ -110,13 +111,13 @@ func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {
 	if f := cmd.Flags().Lookup(isolationFlag); f != nil && f.Changed {
 		want, err := rootless.ParseIsolation(f.Value.String())
 		if err != nil {
-			return "", usagef("--isolation: %w", err)
+			return "", mistake.New("--isolation: %w", err)
 		}
 		return want, nil
 	}
 	want, err := rootless.ParseIsolation(os.Getenv("BUILDER_ISOLATION"))
 	if err != nil {
-		return "", usagef("BUILDER_ISOLATION: %w", err)
+		return "", mistake.New("BUILDER_ISOLATION: %w", err)
 	}
 	return want, nil
 }

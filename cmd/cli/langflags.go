@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/executor/sshagent"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/registry"
 )
@@ -84,13 +85,13 @@ func (l *langFlags) checkValues() error {
 		l.pull = pullMissing
 	case pullAlways, pullMissing, pullNever, pullNewer:
 	default:
-		return usagef("--pull=%s is not supported", l.pull).hint("use always, missing, never or newer")
+		return mistake.New("--pull=%s is not supported", l.pull).WithHint("use always, missing, never or newer")
 	}
 	if !l.layers {
-		return unsupported("--layers=false", "every step has a layer; --squash makes one of them")
+		return mistake.Unsupported("--layers=false", "every step has a layer; --squash makes one of them")
 	}
 	if l.retry < 0 {
-		return usagef("--retry %d: want a positive number", l.retry)
+		return mistake.New("--retry %d: want a positive number", l.retry)
 	}
 	_, err := l.retries()
 	return err
@@ -105,7 +106,7 @@ func (l *langFlags) retries() (registry.Retry, error) {
 	if l.retryDelay != "" {
 		d, err := time.ParseDuration(l.retryDelay)
 		if err != nil || d <= 0 {
-			return r, usagef("--retry-delay %q is not a duration", l.retryDelay).hint("write 500ms, 2s, 1m")
+			return r, mistake.New("--retry-delay %q is not a duration", l.retryDelay).WithHint("write 500ms, 2s, 1m")
 		}
 		r.Wait, r.MaxWait = d, max(d, 8*time.Second)
 	}
@@ -118,13 +119,13 @@ func (l *langFlags) agents(getenv func(string) string) (sshagent.Agents, error) 
 	for _, v := range l.ssh {
 		id, src, err := sshagent.Parse(v)
 		if err != nil {
-			return nil, usagef("--ssh %q: %w", v, err)
+			return nil, mistake.New("--ssh %q: %w", v, err)
 		}
 		if out[id] != nil {
-			return nil, usagef("--ssh %q: the id %s is given twice", v, id)
+			return nil, mistake.New("--ssh %q: the id %s is given twice", v, id)
 		}
 		if out[id], err = sshagent.Open(src, getenv); err != nil {
-			return nil, usagef("--ssh %q: %w", v, err)
+			return nil, mistake.New("--ssh %q: %w", v, err)
 		}
 	}
 	return out, nil
@@ -136,7 +137,7 @@ func (l *langFlags) addArgFiles(args map[string]string, env func(string) (string
 	for _, path := range l.argFiles {
 		f, err := os.Open(path)
 		if err != nil {
-			return usagef("--build-arg-file: %w", err)
+			return mistake.New("--build-arg-file: %w", err)
 		}
 		err = addArgLines(bufio.NewScanner(f), path, args, env)
 		f.Close()
@@ -156,7 +157,7 @@ func addArgLines(lines *bufio.Scanner, path string, args map[string]string, env 
 		name, value, ok := strings.Cut(line, "=")
 		name = strings.TrimSpace(name)
 		if name == "" || strings.ContainsAny(name, " \t") {
-			return usagef("%s:%d: %q is not a build argument", path, n, line).hint("write NAME=VALUE")
+			return mistake.New("%s:%d: %q is not a build argument", path, n, line).WithHint("write NAME=VALUE")
 		}
 		if !ok {
 			if value, ok = env(name); !ok {
@@ -166,7 +167,7 @@ func addArgLines(lines *bufio.Scanner, path string, args map[string]string, env 
 		args[name] = value
 	}
 	if err := lines.Err(); err != nil {
-		return usagef("--build-arg-file %s: %w", path, err)
+		return mistake.New("--build-arg-file %s: %w", path, err)
 	}
 	return nil
 }
@@ -178,7 +179,7 @@ func (l *langFlags) options(opts *planner.Options, env func(string) (string, boo
 	for _, v := range l.env {
 		name, value, ok := strings.Cut(v, "=")
 		if name == "" {
-			return usagef("--env %q: the name is missing", v)
+			return mistake.New("--env %q: the name is missing", v)
 		}
 		if !ok {
 			if value, ok = env(name); !ok {
@@ -189,7 +190,7 @@ func (l *langFlags) options(opts *planner.Options, env func(string) (string, boo
 	}
 	if l.timestamp != "" {
 		if n, err := strconv.ParseInt(l.timestamp, 10, 64); err != nil || n < 0 {
-			return usagef("--timestamp %q: want seconds since 1970", l.timestamp)
+			return mistake.New("--timestamp %q: want seconds since 1970", l.timestamp)
 		}
 		opts.BuildArgs["SOURCE_DATE_EPOCH"] = l.timestamp
 	}
@@ -221,7 +222,7 @@ func hostGateway() (netip.Addr, error) {
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, usagef("host-gateway: this machine has no address but its loopback, which steps cannot reach")
+	return netip.Addr{}, mistake.New("host-gateway: this machine has no address but its loopback, which steps cannot reach")
 }
 
 // logTo sends progress and warnings to a file, "" to where they go anyway.
@@ -231,7 +232,7 @@ func (a *app) logTo(path string) (restore func() error, err error) {
 	}
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, usagef("--logfile: %w", err)
+		return nil, mistake.New("--logfile: %w", err)
 	}
 	was := a.std.Err
 	a.std.Err = f

@@ -11,6 +11,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
 
@@ -66,10 +67,10 @@ func (t *totalFlags) register(fs *pflag.FlagSet) {
 func (t *totalFlags) limits() (dag.Limits, error) {
 	out := dag.Limits{CPUs: t.cpus}
 	if t.cpus < 0 || math.IsNaN(t.cpus) {
-		return out, usagef("--build-cpus %v: want a positive number", t.cpus)
+		return out, mistake.New("--build-cpus %v: want a positive number", t.cpus)
 	}
 	if t.timeout < 0 {
-		return out, usagef("--build-timeout %s: want a positive duration", t.timeout)
+		return out, mistake.New("--build-timeout %s: want a positive duration", t.timeout)
 	}
 	var err error
 	out.Memory, err = bytesFlag("--build-memory", t.memory)
@@ -82,10 +83,10 @@ func (l *limitFlags) limits() (dag.Limits, error) {
 		Pids: max(0, l.pids), Parent: l.cgroupParent, Timeout: l.timeout,
 	}
 	if strings.Contains(l.cgroupParent, ":") || slices.Contains(strings.Split(l.cgroupParent, "/"), "..") {
-		return out, usagef("--cgroup-parent %s: want a path below /sys/fs/cgroup", l.cgroupParent).hint("a slice of systemd is its path too: system.slice")
+		return out, mistake.New("--cgroup-parent %s: want a path below /sys/fs/cgroup", l.cgroupParent).WithHint("a slice of systemd is its path too: system.slice")
 	}
 	if l.timeout < 0 {
-		return out, usagef("--timeout %s: want a positive duration", l.timeout)
+		return out, mistake.New("--timeout %s: want a positive duration", l.timeout)
 	}
 	for _, n := range []struct {
 		flag  string
@@ -93,15 +94,15 @@ func (l *limitFlags) limits() (dag.Limits, error) {
 		to    *uint64
 	}{{"--cpu-shares", l.cpuShares, &out.CPUShares}, {"--cpu-period", l.cpuPeriod, &out.CPUPeriod}} {
 		if n.value < 0 {
-			return out, usagef("%s %d: want a positive number", n.flag, n.value)
+			return out, mistake.New("%s %d: want a positive number", n.flag, n.value)
 		}
 		*n.to = uint64(n.value)
 	}
 	if l.cpus < 0 || math.IsNaN(l.cpus) {
-		return out, usagef("--cpus %v: want a positive number", l.cpus)
+		return out, mistake.New("--cpus %v: want a positive number", l.cpus)
 	}
 	if l.cpus > 0 && (l.cpuPeriod != 0 || l.cpuQuota != 0) {
-		return out, usagef("--cpus cannot be combined with --cpu-period and --cpu-quota")
+		return out, mistake.New("--cpus cannot be combined with --cpu-period and --cpu-quota")
 	}
 	var err error
 	if out.Memory, err = bytesFlag("--memory", l.memory); err != nil {
@@ -111,7 +112,7 @@ func (l *limitFlags) limits() (dag.Limits, error) {
 		return out, err
 	}
 	if out.Memory > 0 && out.MemoryReservation > out.Memory {
-		return out, usagef("--memory-reservation must not be more than --memory")
+		return out, mistake.New("--memory-reservation must not be more than --memory")
 	}
 	if out.IO, err = l.io.limits(); err != nil {
 		return out, err
@@ -122,10 +123,10 @@ func (l *limitFlags) limits() (dag.Limits, error) {
 		return out, err
 	}
 	if out.MemorySwap > 0 && out.Memory == 0 {
-		return out, usagef("--memory-swap needs --memory")
+		return out, mistake.New("--memory-swap needs --memory")
 	}
 	if out.MemorySwap > 0 && out.MemorySwap < out.Memory {
-		return out, usagef("--memory-swap must not be less than --memory: it is memory plus swap")
+		return out, mistake.New("--memory-swap must not be less than --memory: it is memory plus swap")
 	}
 	return out, nil
 }
@@ -137,7 +138,7 @@ func (l *limitFlags) ulimits() ([]dag.Ulimit, error) {
 	for _, s := range l.ulimit {
 		u, err := units.ParseUlimit(s)
 		if err != nil {
-			return nil, usagef("--ulimit %s: %w", s, err).hint("write NAME=SOFT[:HARD], as in nofile=1024:4096")
+			return nil, mistake.New("--ulimit %s: %w", s, err).WithHint("write NAME=SOFT[:HARD], as in nofile=1024:4096")
 		}
 		out = append(out, dag.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
@@ -150,7 +151,7 @@ func bytesFlag(flag, s string) (int64, error) {
 	}
 	n, err := units.RAMInBytes(s)
 	if err != nil || n < 0 {
-		return 0, usagef("%s %q is not a size", flag, s).hint("write a number with b, k, m or g: 512m")
+		return 0, mistake.New("%s %q is not a size", flag, s).WithHint("write a number with b, k, m or g: 512m")
 	}
 	return n, nil
 }
@@ -164,15 +165,15 @@ func parseHosts(values []string) ([]dag.HostAlias, error) {
 			names, ip, ok = strings.Cut(v, ":")
 		}
 		if !ok {
-			return nil, usagef("--add-host %q: want NAME:IP", v)
+			return nil, mistake.New("--add-host %q: want NAME:IP", v)
 		}
 		addr, err := hostAddress(ip)
 		if err != nil {
-			return nil, usagef("--add-host %q: %w", v, err)
+			return nil, mistake.New("--add-host %q: %w", v, err)
 		}
 		for name := range strings.SplitSeq(names, ";") {
 			if name == "" || strings.ContainsAny(name, " \t\r\n#") {
-				return nil, usagef("--add-host %q: %q is not a host's name", v, name).hint("write NAME:IP or NAME:host-gateway")
+				return nil, mistake.New("--add-host %q: %q is not a host's name", v, name).WithHint("write NAME:IP or NAME:host-gateway")
 			}
 			out = append(out, dag.HostAlias{Host: name, IP: addr.String()})
 		}

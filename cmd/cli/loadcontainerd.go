@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/containerd"
 )
@@ -23,7 +24,7 @@ func (e *engine) loadContainerd(ctx context.Context, t *task, x *registry.Index,
 	sent, err := containerd.Load(registry.WithProgress(ctx, t.transfer), containerdEndpoint(), e.client, x, names)
 	var connect *containerd.ConnectError
 	if errors.As(err, &connect) {
-		return &hinted{err: err, hint: "is containerd running, and may this user use it? CONTAINERD_ADDRESS is the path of its socket (of k3s: /run/k3s/containerd/containerd.sock)"}
+		return &mistake.Advised{Err: err, Hint: "is containerd running, and may this user use it? CONTAINERD_ADDRESS is the path of its socket (of k3s: /run/k3s/containerd/containerd.sock)"}
 	}
 	if err != nil {
 		return err
@@ -58,8 +59,8 @@ func findEngine() (string, error) {
 	if _, err := exec.LookPath(enginePodman); err == nil {
 		return enginePodman, nil
 	}
-	return "", usagef("--load=auto: neither docker (%s) nor containerd (%s) answers, and podman is not installed", d.Host, address).
-		hint("DOCKER_HOST and CONTAINERD_ADDRESS say where they are")
+	return "", mistake.New("--load=auto: neither docker (%s) nor containerd (%s) answers, and podman is not installed", d.Host, address).
+		WithHint("DOCKER_HOST and CONTAINERD_ADDRESS say where they are")
 }
 
 // listens reports whether somebody accepts connections at an address.

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 )
@@ -41,7 +42,7 @@ func (f *buildFlags) loadOutput() (*output, error) {
 		engine, err := findEngine()
 		return &output{kind: outLoad, engine: engine}, err
 	}
-	return nil, usagef("--load=%s: want docker, containerd, podman or auto, or no value for the store", f.load)
+	return nil, mistake.New("--load=%s: want docker, containerd, podman or auto, or no value for the store", f.load)
 }
 
 // load gives an image to another engine; containerd takes it for several platforms.
@@ -65,23 +66,11 @@ func (j *job) load(ctx context.Context, o output, images []*registry.Image, name
 func (e *engine) loadDocker(ctx context.Context, t *task, d export.Daemon, img *registry.Image, names []string) error {
 	sent, err := export.LoadDaemon(registry.WithProgress(ctx, t.transfer), d, e.client, export.Item{Image: img, Names: names})
 	if err != nil {
-		return &hinted{err: err, hint: "is docker running, and may this user use it? DOCKER_HOST or -o type=docker,context=NAME says where it is"}
+		return &mistake.Advised{Err: err, Hint: "is docker running, and may this user use it? DOCKER_HOST or -o type=docker,context=NAME says where it is"}
 	}
 	t.item(fmt.Sprintf("sent %d of %d layers", sent, len(img.Stack)))
 	return nil
 }
-
-// hinted is an error with advice.
-type hinted struct {
-	err  error
-	hint string
-}
-
-// Error implements error.
-func (h *hinted) Error() string { return h.err.Error() }
-
-// Unwrap returns the error.
-func (h *hinted) Unwrap() error { return h.err }
 
 // dockerDaemon finds the docker engine that a context means; "" is the one that
 // docker's own command line uses.
@@ -126,7 +115,7 @@ func contextDaemon(dir, name string) (export.Daemon, error) {
 	id := digest.FromString(name).Encoded()
 	data, err := os.ReadFile(filepath.Join(dir, "contexts", "meta", id, "meta.json"))
 	if err != nil {
-		return export.Daemon{}, usagef("docker context %q: %w", name, err).hint("`docker context ls` lists them")
+		return export.Daemon{}, mistake.New("docker context %q: %w", name, err).WithHint("`docker context ls` lists them")
 	}
 	var meta struct {
 		Endpoints map[string]struct {
@@ -135,11 +124,11 @@ func contextDaemon(dir, name string) (export.Daemon, error) {
 		}
 	}
 	if err := json.Unmarshal(data, &meta); err != nil {
-		return export.Daemon{}, usagef("docker context %q: %w", name, err)
+		return export.Daemon{}, mistake.New("docker context %q: %w", name, err)
 	}
 	ep := meta.Endpoints["docker"]
 	if ep.SkipTLSVerify || strings.HasPrefix(ep.Host, "ssh://") {
-		return export.Daemon{}, unsupported(fmt.Sprintf("docker context %q (%s)", name, ep.Host), "use -o type=docker,dest=- | docker load")
+		return export.Daemon{}, mistake.Unsupported(fmt.Sprintf("docker context %q (%s)", name, ep.Host), "use -o type=docker,dest=- | docker load")
 	}
 	d := export.Daemon{Host: ep.Host}
 	if certs := filepath.Join(dir, "contexts", "tls", id, "docker"); isDir(certs) {
@@ -156,7 +145,7 @@ func isDir(path string) bool {
 // loadPodman lets podman fetch the layers that it lacks from this process.
 func (e *engine) loadPodman(ctx context.Context, t *task, img *registry.Image, names []string) (err error) {
 	if _, err := exec.LookPath(enginePodman); err != nil {
-		return usagef("--load=podman: %w", err)
+		return mistake.New("--load=podman: %w", err)
 	}
 	if err := podman(ctx, "image", "exists", img.ID.Encoded()); err != nil {
 		if err := e.pullIntoPodman(ctx, t, img); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -32,11 +33,11 @@ func (j *job) writeLocal(ctx context.Context, t *task, o output, images []built)
 		}
 	}
 	if err := os.MkdirAll(o.dest, 0o755); err != nil {
-		return usagef("output: %w", err)
+		return mistake.New("output: %w", err)
 	}
 	root, err := os.OpenRoot(o.dest)
 	if err != nil {
-		return usagef("output: %w", err)
+		return mistake.New("output: %w", err)
 	}
 	defer root.Close()
 	targets := map[string]snapshot.Tree{}

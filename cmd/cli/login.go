@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot/files"
 )
 
@@ -31,7 +32,7 @@ func (a *app) loginCommand() *cobra.Command {
 		Args:        rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if password != "" && fromStdin {
-				return usagef("--password and --password-stdin cannot be combined")
+				return mistake.New("--password and --password-stdin cannot be combined")
 			}
 			var err error
 			if user == "" || password == "" {
@@ -82,7 +83,7 @@ func authKey(args []string) string {
 func (a *app) credentials(user string, fromStdin bool) (string, string, error) {
 	if fromStdin {
 		if user == "" {
-			return "", "", usagef("--password-stdin needs --username")
+			return "", "", mistake.New("--password-stdin needs --username")
 		}
 		b, err := io.ReadAll(io.LimitReader(a.std.In, 64<<10))
 		if err != nil {
@@ -90,13 +91,13 @@ func (a *app) credentials(user string, fromStdin bool) (string, string, error) {
 		}
 		password := strings.TrimRight(string(b), "\r\n")
 		if password == "" {
-			return "", "", usagef("the password on stdin is empty")
+			return "", "", mistake.New("the password on stdin is empty")
 		}
 		return user, password, nil
 	}
 	f, ok := a.std.In.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", "", usagef("no terminal to ask for the password").hint("use --username and --password-stdin")
+		return "", "", mistake.New("no terminal to ask for the password").WithHint("use --username and --password-stdin")
 	}
 	if user == "" {
 		fmt.Fprint(a.std.Err, "Username: ")
@@ -110,7 +111,7 @@ func (a *app) credentials(user string, fromStdin bool) (string, string, error) {
 	b, err := term.ReadPassword(int(f.Fd()))
 	fmt.Fprintln(a.std.Err)
 	if err == nil && (user == "" || len(b) == 0) {
-		err = usagef("user and password must not be empty")
+		err = mistake.New("user and password must not be empty")
 	}
 	return user, string(b), err
 }
@@ -128,7 +129,7 @@ func storeAuth(key, user, password string) (string, error) {
 		err = json.Unmarshal(raw, &config)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", usagef("read %s: %w", path, err)
+		return "", mistake.New("read %s: %w", path, err)
 	}
 	if user != "" {
 		if err := noHelper(config, key, path); err != nil {
@@ -138,7 +139,7 @@ func storeAuth(key, user, password string) (string, error) {
 	auths := map[string]json.RawMessage{}
 	if len(config["auths"]) > 0 {
 		if err := json.Unmarshal(config["auths"], &auths); err != nil {
-			return "", usagef("read %s: auths: %w", path, err)
+			return "", mistake.New("read %s: auths: %w", path, err)
 		}
 	}
 	delete(auths, key)
@@ -160,20 +161,20 @@ func noHelper(config map[string]json.RawMessage, key, path string) error {
 	helpers := map[string]string{}
 	if raw := config["credHelpers"]; len(raw) > 0 {
 		if err := json.Unmarshal(raw, &helpers); err != nil {
-			return usagef("read %s: credHelpers: %w", path, err)
+			return mistake.New("read %s: credHelpers: %w", path, err)
 		}
 	}
 	var all string
 	if raw := config["credsStore"]; len(raw) > 0 {
 		if err := json.Unmarshal(raw, &all); err != nil {
-			return usagef("read %s: credsStore: %w", path, err)
+			return mistake.New("read %s: credsStore: %w", path, err)
 		}
 	}
 	if h := helpers[key]; h != "" {
 		all = h
 	}
 	if all != "" {
-		return unsupported("storing a password with the credential helper "+all,
+		return mistake.Unsupported("storing a password with the credential helper "+all,
 			"use docker login, or docker-credential-"+all+" store; builder reads what it stores")
 	}
 	return nil

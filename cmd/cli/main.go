@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 )
 
 // Streams are the program's standard streams.
@@ -122,18 +123,18 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := usagef("unknown command %q", args[0])
+	err := mistake.New("unknown command %q", args[0])
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-		return err.hint("did you mean %s?", strings.Join(s, " or "))
+		return err.WithHint("did you mean %s?", strings.Join(s, " or "))
 	}
-	return err.hint("builder --help lists the commands")
+	return err.WithHint("builder --help lists the commands")
 }
 
 // exactArgs wants n arguments, which what describes.
 func exactArgs(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usagef("%s needs %s, got %d arguments", cmd.CommandPath(), what, len(args)).hint("usage: %s", cmd.UseLine())
+			return mistake.New("%s needs %s, got %d arguments", cmd.CommandPath(), what, len(args)).WithHint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}
@@ -143,7 +144,7 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 func minArgs(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < n {
-			return usagef("%s needs %s", cmd.CommandPath(), what).hint("usage: %s", cmd.UseLine())
+			return mistake.New("%s needs %s", cmd.CommandPath(), what).WithHint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}
@@ -153,7 +154,7 @@ func minArgs(n int, what string) cobra.PositionalArgs {
 func rangeArgs(low, high int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < low || len(args) > high {
-			return usagef("%s takes %s, got %d arguments", cmd.CommandPath(), what, len(args)).hint("usage: %s", cmd.UseLine())
+			return mistake.New("%s takes %s, got %d arguments", cmd.CommandPath(), what, len(args)).WithHint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}
@@ -161,7 +162,7 @@ func rangeArgs(low, high int, what string) cobra.PositionalArgs {
 
 // flagError names the flag that may have been meant.
 func flagError(cmd *cobra.Command, err error) error {
-	e := usagef("%v", err).hint("see %q", cmd.CommandPath()+" --help")
+	e := mistake.New("%v", err).WithHint("see %q", cmd.CommandPath()+" --help")
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return e
@@ -173,7 +174,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 	})
 	if near, ok := parser.Nearest(name, known); ok {
-		e.hint("did you mean --%s? See %q", near, cmd.CommandPath()+" --help")
+		e.WithHint("did you mean --%s? See %q", near, cmd.CommandPath()+" --help")
 	}
 	return e
 }

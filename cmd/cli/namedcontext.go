@@ -11,6 +11,7 @@ import (
 
 	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -33,14 +34,14 @@ func (j *job) namedContexts() (map[string]*planner.NamedContext, error) {
 	for _, v := range j.flags.contexts.values {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok || name == "" || value == "" {
-			return nil, usagef("--build-context %q: want NAME=VALUE", v)
+			return nil, mistake.New("--build-context %q: want NAME=VALUE", v)
 		}
 		key, err := planner.NamedContextKey(name)
 		if err != nil {
-			return nil, usagef("--build-context %q: %w", v, err)
+			return nil, mistake.New("--build-context %q: %w", v, err)
 		}
 		if out[key] != nil {
-			return nil, usagef("--build-context %q: the name %s is given twice", v, name)
+			return nil, mistake.New("--build-context %q: the name %s is given twice", v, name)
 		}
 		if out[key], err = j.namedContext(key, value); err != nil {
 			return nil, err
@@ -70,14 +71,14 @@ func (j *job) namedContext(key, value string) (*planner.NamedContext, error) {
 		return &planner.NamedContext{Source: &dag.Source{HTTP: &dag.HTTPSource{URL: r.url, Filename: "context"}}}, nil
 	}
 	if scheme := contextScheme().FindString(value); scheme != "" && !strings.HasPrefix(value, "/") {
-		return nil, usagef("--build-context %s: %s is not supported", source.Redacted(value), scheme).
-			hint("use a directory, a git or http URL, docker-image://REF or oci-layout://DIR")
+		return nil, mistake.New("--build-context %s: %s is not supported", source.Redacted(value), scheme).
+			WithHint("use a directory, a git or http URL, docker-image://REF or oci-layout://DIR")
 	}
 	_, err = os.Stat(value)
 	if err == nil {
-		return nil, usagef("--build-context %s: not a directory", value)
+		return nil, mistake.New("--build-context %s: not a directory", value)
 	}
-	return nil, usagef("--build-context %s: %w", value, err)
+	return nil, mistake.New("--build-context %s: %w", value, err)
 }
 
 // namedDir is a directory of this machine, without what its own ignore file says.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -130,7 +131,7 @@ func (f *buildFlags) annotate(outs []output) error {
 		}
 	}
 	if !any {
-		return usagef("--annotation: no output holds an image that could have annotations").hint("use type=image or type=oci")
+		return mistake.New("--annotation: no output holds an image that could have annotations").WithHint("use type=image or type=oci")
 	}
 	return nil
 }
@@ -143,26 +144,26 @@ func (f *buildFlags) checkOutputs(outs []output) error {
 			stdout++
 		}
 		if o.naming.dangling != "" && o.unstored || o.unpack && o.unstored {
-			return usagef("store=false leaves nothing that could be named or unpacked")
+			return mistake.New("store=false leaves nothing that could be named or unpacked")
 		}
 		if o.push && len(o.names) == 0 && len(f.tags) == 0 {
-			return usagef("pushing needs a name for the image").hint("add -t NAME")
+			return mistake.New("pushing needs a name for the image").WithHint("add -t NAME")
 		}
 		if o.engine == engineContainerd && len(o.names) == 0 && len(f.tags) == 0 {
-			return usagef("containerd knows images by their names alone, and this one has none").hint("add -t NAME")
+			return mistake.New("containerd knows images by their names alone, and this one has none").WithHint("add -t NAME")
 		}
 		if o.byDigest && !o.push {
-			return usagef("push-by-digest without push=true does nothing")
+			return mistake.New("push-by-digest without push=true does nothing")
 		}
 		if o.dockerTypes && (len(o.annotations) > 0 || o.compression.NeedsOCI()) {
-			return usagef("oci-mediatypes=false knows neither annotations nor zstd nor estargz")
+			return mistake.New("oci-mediatypes=false knows neither annotations nor zstd nor estargz")
 		}
 		if f.iidfile != "" && o.kind == outCacheOnly {
-			return usagef("--iidfile and type=cacheonly cannot be combined: no image is made")
+			return mistake.New("--iidfile and type=cacheonly cannot be combined: no image is made")
 		}
 	}
 	if stdout > 1 || stdout == 1 && f.quiet {
-		return usagef("stdout can take one thing only").hint("give the other outputs a dest, and write the id with --iidfile instead of --quiet")
+		return mistake.New("stdout can take one thing only").WithHint("give the other outputs a dest, and write the id with --iidfile instead of --quiet")
 	}
 	return f.checkPlatforms(outs)
 }
@@ -175,14 +176,14 @@ func (f *buildFlags) checkPlatforms(outs []output) error {
 	}
 	for _, o := range outs {
 		if o.kind == outLoad && o.engine != engineContainerd && len(ps) > 1 {
-			return usagef("%s takes an image for one platform, not for %d", o.engine, len(ps)).hint("use --load=containerd or type=oci, or build for one platform")
+			return mistake.New("%s takes an image for one platform, not for %d", o.engine, len(ps)).WithHint("use --load=containerd or type=oci, or build for one platform")
 		}
 		if o.kind == outDocker && len(ps) > 1 {
-			return usagef("--output type=docker holds an image for one platform, not for %d", len(ps)).hint("use type=oci, or build for one platform")
+			return mistake.New("--output type=docker holds an image for one platform, not for %d", len(ps)).WithHint("use type=oci, or build for one platform")
 		}
 		for _, n := range o.annotations {
 			if len(ps) <= 1 && n.has("index") {
-				return usagef("annotation %s: an image for one platform has no index", n.key)
+				return mistake.New("annotation %s: an image for one platform has no index", n.key)
 			}
 		}
 	}
@@ -207,7 +208,7 @@ func parseOutput(v string) (output, error) {
 	}
 	parts, err := splitCSV(v)
 	if err != nil {
-		return output{}, usagef("--output %q: %w", v, err)
+		return output{}, mistake.New("--output %q: %w", v, err)
 	}
 	var o output
 	var given []string
@@ -222,11 +223,11 @@ func parseOutput(v string) (output, error) {
 		}
 	}
 	if o.kind == "" {
-		return o, usagef("--output %q: type is missing", v)
+		return o, mistake.New("--output %q: type is missing", v)
 	}
 	for _, key := range given {
 		if !o.kind.knows(key) {
-			return o, unsupported("--output type="+string(o.kind)+","+key, "it knows "+strings.Join(o.kind.keys(), ", "))
+			return o, mistake.Unsupported("--output type="+string(o.kind)+","+key, "it knows "+strings.Join(o.kind.keys(), ", "))
 		}
 	}
 	return o.complete(v)
@@ -237,22 +238,22 @@ func (o output) complete(v string) (output, error) {
 	o.defaultTypes()
 	switch {
 	case o.context != "" && o.dest != "":
-		return o, usagef("--output %q: context is where the image is loaded, so that there is no dest", v)
+		return o, mistake.New("--output %q: context is where the image is loaded, so that there is no dest", v)
 	case o.context != "":
 		o.kind, o.engine = outLoad, engineDocker
 	case o.kind == outDocker && o.layout && o.dest == "":
-		return o, usagef("--output %q: dest is missing", v).hint("tar=false writes a directory")
+		return o, mistake.New("--output %q: dest is missing", v).WithHint("tar=false writes a directory")
 	case o.kind == outDocker && o.dest == "": // into the engine, which is the store here
 		o.kind = outImage
 	case o.dest == "" && o.kind == outLocal:
-		return o, usagef("--output %q: dest is missing", v).hint("write type=local,dest=DIR")
+		return o, mistake.New("--output %q: dest is missing", v).WithHint("write type=local,dest=DIR")
 	case o.dest == "" && (o.kind == outOCI || o.kind == outTar):
-		return o, usagef("--output %q: dest is missing", v).hint("write type=%s,dest=FILE; dest=- is stdout", o.kind)
+		return o, mistake.New("--output %q: dest is missing", v).WithHint("write type=%s,dest=FILE; dest=- is stdout", o.kind)
 	case o.dest == "-" && (o.kind == outLocal || o.layout):
-		return o, usagef("--output %q: a directory cannot go to stdout", v)
+		return o, mistake.New("--output %q: a directory cannot go to stdout", v)
 	}
 	if err := o.compression.Check(); err != nil {
-		return o, usagef("--output %q: %w", v, err)
+		return o, mistake.New("--output %q: %w", v, err)
 	}
 	if o.remove {
 		return o, safeToEmpty(o.dest)
@@ -276,12 +277,12 @@ func (o *output) defaultTypes() {
 func safeToEmpty(dest string) error {
 	cwd, err := os.Getwd()
 	if err != nil {
-		return usagef("--output mode=delete: %w", err)
+		return mistake.New("--output mode=delete: %w", err)
 	}
 	cwd, abs := realPath(cwd), realPath(dest)
 	if !within(cwd, abs) || abs == cwd {
-		return usagef("--output mode=delete: %s is not below the working directory", dest).
-			hint("what is there is removed, so dest must be a folder below %s; remove %s yourself and use mode=copy otherwise", cwd, dest)
+		return mistake.New("--output mode=delete: %s is not below the working directory", dest).
+			WithHint("what is there is removed, so dest must be a folder below %s; remove %s yourself and use mode=copy otherwise", cwd, dest)
 	}
 	return nil
 }
@@ -294,7 +295,7 @@ func (j *job) keepInputs() error {
 		}
 		for what, p := range map[string]string{"context": j.context.dir, "Dockerfile": j.flags.file, "store": j.engine.root} {
 			if p != "" && within(realPath(o.dest), realPath(p)) {
-				return usagef("--output mode=delete: the %s is in %s", what, o.dest)
+				return mistake.New("--output mode=delete: the %s is in %s", what, o.dest)
 			}
 		}
 	}

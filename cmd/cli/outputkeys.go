@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // keys are the options of a kind of output.
@@ -67,7 +69,7 @@ func (o *output) set(key, value string) (err error) {
 		case "delete":
 			o.remove = true
 		default:
-			return usagef("--output mode=%s: want copy or delete", value)
+			return mistake.New("--output mode=%s: want copy or delete", value)
 		}
 	case "source-date-epoch":
 		return o.setEpoch(value)
@@ -96,7 +98,7 @@ func (o *output) setForm(key, value string) (err error) {
 	case "compression-level":
 		level, err := strconv.Atoi(value)
 		if err != nil {
-			return usagef("--output compression-level=%s: want a number", value)
+			return mistake.New("--output compression-level=%s: want a number", value)
 		}
 		o.compression.Level = &level
 	case "force-compression":
@@ -132,9 +134,9 @@ func (o *output) setNaming(key, value string) (err error) {
 // refuseAttestation refuses what says how attestations are written: none are made.
 func refuseAttestation(key, value string) error {
 	if off, err := flagValue(key, value); err == nil && !off {
-		return usagef("--output %s: no attestations are made", key).hint("leave %s out", key)
+		return mistake.New("--output %s: no attestations are made", key).WithHint("leave %s out", key)
 	}
-	return unsupported("--output "+key, "it is about attestations, and none are made")
+	return mistake.Unsupported("--output "+key, "it is about attestations, and none are made")
 }
 
 // setEpoch reads source-date-epoch: seconds, or nothing for no epoch.
@@ -145,7 +147,7 @@ func (o *output) setEpoch(value string) error {
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return usagef("--output source-date-epoch=%s: want seconds since 1970", value)
+		return mistake.New("--output source-date-epoch=%s: want seconds since 1970", value)
 	}
 	t := time.Unix(n, 0).UTC()
 	o.epoch.time = &t
@@ -163,7 +165,7 @@ func (o *output) setCompat(value string) error {
 		o.compat, _ = strconv.Atoi(value)
 		return nil
 	}
-	return usagef("--output compatibility-version=%s: want 10, 20 or 30", value)
+	return mistake.New("--output compatibility-version=%s: want 10, 20 or 30", value)
 }
 
 func (o *output) setKind(value string) error {
@@ -173,7 +175,7 @@ func (o *output) setKind(value string) error {
 	case "registry":
 		o.kind, o.push = outImage, true
 	default:
-		return unsupported("--output type="+value, "use image, registry, oci, docker, local, tar or cacheonly")
+		return mistake.Unsupported("--output type="+value, "use image, registry, oci, docker, local, tar or cacheonly")
 	}
 	return nil
 }
@@ -188,11 +190,11 @@ func (o *output) setAnnotation(key, value string) error {
 		}
 	}
 	if !ok || !dot || where != "" && where[0] != '-' && where[0] != '[' {
-		return unsupported("--output "+key, "`builder build --help` tells what it knows")
+		return mistake.Unsupported("--output "+key, "`builder build --help` tells what it knows")
 	}
 	a, err := newAnnotation(strings.TrimPrefix(where, "-"), name, value)
 	if err != nil {
-		return usagef("--output %s: %w", key, err)
+		return mistake.New("--output %s: %w", key, err)
 	}
 	o.annotations = append(o.annotations, a)
 	return nil
@@ -205,7 +207,7 @@ func flagValue(key, value string) (bool, error) {
 	}
 	b, err := strconv.ParseBool(value)
 	if err != nil {
-		return false, usagef("--output %s=%s: want true or false", key, value)
+		return false, mistake.New("--output %s=%s: want true or false", key, value)
 	}
 	return b, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/executor/binfmt"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -25,7 +26,7 @@ func (f *platformFlag) platform() (*ocispec.Platform, error) {
 		return nil, err
 	}
 	if len(ps) > 1 {
-		return nil, usagef("--platform %s: one platform is wanted", f.value)
+		return nil, mistake.New("--platform %s: one platform is wanted", f.value)
 	}
 	return &ps[0], nil
 }
@@ -62,7 +63,7 @@ func runnable(img *registry.Image) error {
 		return nil
 	}
 	if err := (binfmt.Machine{Own: machine()}).CanRun(p); err != nil {
-		return usagef("the image is for %s: %w", platforms.FormatAll(p), err).hint("install qemu-user-static and binfmt-support")
+		return mistake.New("the image is for %s: %w", platforms.FormatAll(p), err).WithHint("install qemu-user-static and binfmt-support")
 	}
 	return nil
 }
@@ -89,7 +90,7 @@ func parsePlatforms(values []string) ([]ocispec.Platform, error) {
 		if v != "local" {
 			var err error
 			if p, err = platforms.Parse(v); err != nil {
-				return nil, usagef("--platform %s: %w", v, err).hint("write OS/ARCH[/VARIANT], as linux/arm64")
+				return nil, mistake.New("--platform %s: %w", v, err).WithHint("write OS/ARCH[/VARIANT], as linux/arm64")
 			}
 			p = platforms.Normalize(p)
 		}

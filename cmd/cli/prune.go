@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/cmd/collect"
+	"layered.build/builder/parser/mistake"
 )
 
 // pruneFlags are the flags of prune.
@@ -65,7 +66,7 @@ sizes, the least recently used goes first, and only as much as they ask for.`,
 func (f *pruneFlags) options() (collect.PruneOptions, error) {
 	opts := collect.PruneOptions{All: f.all}
 	if f.keep != "" && f.reserved != "" {
-		return opts, usagef("--keep-storage and --reserved-space are the same; give one")
+		return opts, mistake.New("--keep-storage and --reserved-space are the same; give one")
 	}
 	var err error
 	for _, s := range []struct {
@@ -133,7 +134,7 @@ func parseItemFilters(values []string) (func(collect.Item) bool, error) {
 			f := splitFilter(part)
 			match, err := f.match()
 			if err != nil {
-				return nil, usagef("--filter %q: %w", part, err)
+				return nil, mistake.New("--filter %q: %w", part, err)
 			}
 			byKey[f.key] = append(byKey[f.key], match)
 		}

@@ -7,6 +7,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"layered.build/builder/parser/mistake"
 )
 
 func (a *app) psCommand() *cobra.Command {
@@ -62,7 +64,7 @@ func (a *app) rmCommand() *cobra.Command {
 		Short: "Remove what kept runs left",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !all && len(args) == 0 {
-				return usagef("rm needs at least one run").hint("`builder ps -a` lists them; `builder rm -a` removes all")
+				return mistake.New("rm needs at least one run").WithHint("`builder ps -a` lists them; `builder rm -a` removes all")
 			}
 			return a.withEngine(func(e *engine) error { return a.removeRuns(e, args, all) })
 		},
@@ -90,7 +92,7 @@ func (a *app) removeRuns(e *engine, refs []string, all bool) error {
 			return err
 		}
 		if r.running() {
-			return usagef("run %s is running", ref).hint("end it first")
+			return mistake.New("run %s is running", ref).WithHint("end it first")
 		}
 		runs = append(runs, r)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/spf13/pflag"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // refusedFlags are flags of docker build, buildx and buildah that are accepted only
@@ -174,7 +176,7 @@ func (r *refusedFlags) check() error {
 		if v := *r.values[f.name]; f.isBool && v != "true" {
 			what += "=" + v
 		}
-		return unsupported(what, f.hint)
+		return mistake.Unsupported(what, f.hint)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // buildxFlags are the flags of docker build and docker buildx build, hidden and
@@ -101,8 +103,8 @@ func checkRefusal(t *testing.T, r refusal) {
 			}
 			continue
 		}
-		var u *usageError
-		if !errors.As(err, &u) || !strings.Contains(err.Error(), "--"+r.name) || u.advice == "" || exitCode(err) != ExitUser {
+		var u *mistake.Error
+		if !errors.As(err, &u) || !strings.Contains(err.Error(), "--"+r.name) || u.Hint == "" || exitCode(err) != ExitUser {
 			t.Errorf("--%s=%s: %v, want a refusal with a hint", r.name, v, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
 )
@@ -181,13 +182,13 @@ func printExcerpt(w io.Writer, file string, line int, excerpt string) {
 // hints says what to do about an error.
 func hints(err error, step *executor.StepError) []string {
 	var out []string
-	var usage *usageError
-	if errors.As(err, &usage) && usage.advice != "" {
-		out = append(out, usage.advice)
+	var usage *mistake.Error
+	if errors.As(err, &usage) && usage.Hint != "" {
+		out = append(out, usage.Hint)
 	}
-	var advised *hinted
+	var advised *mistake.Advised
 	if errors.As(err, &advised) {
-		out = append(out, advised.hint)
+		out = append(out, advised.Hint)
 	}
 	var rerr *registry.Error
 	if errors.As(err, &rerr) && rerr.Hint != "" {

@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
 )
@@ -26,7 +27,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 	}{
 		{nil, 0},
-		{usagef("x"), 2},
+		{mistake.New("x"), 2},
 		{&parser.Error{Msg: "x"}, 2},
 		{fmt.Errorf("wrapped: %w", &parser.Error{Msg: "x"}), 2},
 		{&parser.Error{Msg: "x", Err: &registry.Error{Kind: registry.ErrUnreachable}}, 3},

@@ -10,6 +10,7 @@ import (
 	units "github.com/docker/go-units"
 
 	"layered.build/builder/cmd/collect"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -46,10 +47,10 @@ func (k *roomKeeper) Grow(ctx context.Context, n int64) error {
 	if err != nil || ok {
 		return err
 	}
-	return &hinted{
-		err: fmt.Errorf("no room in the store: %s are used of %s (max-used-space), and %s more are needed; nothing else can be removed",
+	return &mistake.Advised{
+		Err: fmt.Errorf("no room in the store: %s are used of %s (max-used-space), and %s more are needed; nothing else can be removed",
 			units.BytesSize(float64(used)), units.BytesSize(float64(k.budget.MaxUsed)), units.BytesSize(float64(n))),
-		hint: "remove images with `builder rmi`, or raise BUILDER_MAX_USED_SPACE",
+		Hint: "remove images with `builder rmi`, or raise BUILDER_MAX_USED_SPACE",
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -50,7 +51,7 @@ func (a *app) importTar(ctx context.Context, f *importFlags, args []string) (err
 		return err
 	}
 	if len(ps) > 1 {
-		return usagef("--platform %s: one platform is wanted", f.platform)
+		return mistake.New("--platform %s: one platform is wanted", f.platform)
 	}
 	var config registry.ImageConfig
 	config.Platform = machine()
@@ -63,16 +64,16 @@ func (a *app) importTar(ctx context.Context, f *importFlags, args []string) (err
 	in := a.std.In
 	switch {
 	case strings.Contains(args[0], "://"):
-		return unsupported("import of a URL", "use curl URL | builder import -")
+		return mistake.Unsupported("import of a URL", "use curl URL | builder import -")
 	case args[0] != "-":
 		file, err := os.Open(args[0])
 		if err != nil {
-			return usagef("import: %w", err)
+			return mistake.New("import: %w", err)
 		}
 		defer file.Close()
 		in = file
 	case isTerminal(in):
-		return usagef("import reads a tar from stdin").hint("name a FILE")
+		return mistake.New("import reads a tar from stdin").WithHint("name a FILE")
 	}
 	return a.withEngine(func(e *engine) error {
 		img, err := e.importImage(ctx, in, config, f.message, args[0])
@@ -123,7 +124,7 @@ func (a *app) exportCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if dest == "" {
 				if isTerminal(a.std.Out) {
-					return usagef("a tar is not written to a terminal").hint("use -o FILE")
+					return mistake.New("a tar is not written to a terminal").WithHint("use -o FILE")
 				}
 				dest = "-"
 			}
@@ -160,7 +161,7 @@ func (e *engine) fileSystem(name string, platform *platformFlag) (snapshot.Stack
 	r, err := e.findRun(name)
 	if err == nil {
 		if r.record.Finished == nil {
-			return nil, usagef("run %s has not ended", name).hint("only what an ended run left can be exported")
+			return nil, mistake.New("run %s has not ended", name).WithHint("only what an ended run left can be exported")
 		}
 		return r.record.Stack, e.client.Attach(r.record.Stack)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
 
@@ -94,7 +95,7 @@ func refuse(cmd *cobra.Command, name string) {
 	prev := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if flag.Changed {
-			return asRunError(unsupported("--"+name, "see builder run --help for what is"))
+			return asRunError(mistake.Unsupported("--"+name, "see builder run --help for what is"))
 		}
 		if prev == nil {
 			return nil
@@ -116,7 +117,7 @@ func asRunError(err error) error {
 
 func (a *app) run(ctx context.Context, f *runFlags, entrypoint *string, args []string) error {
 	if f.remove && f.keep {
-		return usagef("--rm and --keep cannot be combined")
+		return mistake.New("--rm and --keep cannot be combined")
 	}
 	spec, err := f.spec()
 	if err != nil {
@@ -139,7 +140,7 @@ func (a *app) run(ctx context.Context, f *runFlags, entrypoint *string, args []s
 			Command: append(append([]string(nil), cfg.Config.Entrypoint...), cfg.Config.Cmd...),
 		}
 		if len(rec.Command) == 0 {
-			return usagef("the image %s has no command", args[0]).hint("give one: builder run %s COMMAND", args[0])
+			return mistake.New("the image %s has no command", args[0]).WithHint("give one: builder run %s COMMAND", args[0])
 		}
 		return a.start(ctx, e, f, spec, rec)
 	})
@@ -158,7 +159,7 @@ func (a *app) imageToRun(ctx context.Context, e *engine, ref string, f *runFlags
 	}
 	name, err := registry.ParseReference(ref)
 	if err != nil {
-		return nil, usagef("%w", err)
+		return nil, mistake.New("%w", err)
 	}
 	platform := machine()
 	if chosen, err := f.platform.platform(); err != nil {
@@ -216,23 +217,23 @@ func parseVolume(v string) (sandbox.Mount, error) {
 			m.ReadOnly = true
 		case "rw", "z", "Z":
 		default:
-			return m, unsupported("--volume option "+parts[2], "use ro or rw")
+			return m, mistake.Unsupported("--volume option "+parts[2], "use ro or rw")
 		}
 	default:
-		return m, usagef("--volume %q: want HOST:CONTAINER[:ro]", v).hint("volumes without a directory of this machine are not supported")
+		return m, mistake.New("--volume %q: want HOST:CONTAINER[:ro]", v).WithHint("volumes without a directory of this machine are not supported")
 	}
 	if !filepath.IsAbs(parts[1]) {
-		return m, usagef("--volume %q: the path in the container must be absolute", v)
+		return m, mistake.New("--volume %q: the path in the container must be absolute", v)
 	}
 	if !strings.HasPrefix(parts[0], "/") && !strings.HasPrefix(parts[0], ".") {
-		return m, unsupported("the named volume "+parts[0], "give a path: ./"+parts[0]+" or an absolute one")
+		return m, mistake.Unsupported("the named volume "+parts[0], "give a path: ./"+parts[0]+" or an absolute one")
 	}
 	host, err := filepath.Abs(parts[0])
 	if err != nil {
 		return m, err
 	}
 	if _, err := os.Stat(host); err != nil {
-		return m, usagef("--volume %q: %w", v, err)
+		return m, mistake.New("--volume %q: %w", v, err)
 	}
 	m.HostPath, m.Dest = host, parts[1]
 	return m, nil
@@ -275,7 +276,7 @@ func (f *runFlags) applyTo(c *image.DockerOCIImageConfig, entrypoint *string, ar
 func readEnvFile(path string) ([]string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, usagef("--env-file: %w", err)
+		return nil, mistake.New("--env-file: %w", err)
 	}
 	var out []string
 	for _, line := range strings.Split(string(raw), "\n") {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/executor/sandbox/netrule"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
@@ -41,12 +42,12 @@ func (r *runOptionFlags) options() (planner.RunOptions, error) {
 	out := planner.RunOptions{}
 	for _, s := range r.dns {
 		if _, err := netip.ParseAddr(s); err != nil {
-			return out, usagef("--dns %q is not an IP address", s).hint("for no network at all use --network none")
+			return out, mistake.New("--dns %q is not an IP address", s).WithHint("for no network at all use --network none")
 		}
 	}
 	for _, s := range append(slices.Clone(r.dnsSearch), r.dnsOptions...) {
 		if s == "" || strings.ContainsAny(s, " \t\r\n") {
-			return out, usagef("--dns-search, --dns-option: %q is not a word", s)
+			return out, mistake.New("--dns-search, --dns-option: %q is not a word", s)
 		}
 	}
 	if len(r.dns)+len(r.dnsSearch)+len(r.dnsOptions) > 0 {
@@ -92,7 +93,7 @@ func allowedHosts(values []string) ([]string, error) {
 	for _, v := range values {
 		rule, err := netrule.Parse(v)
 		if err != nil {
-			return nil, usagef("--network-allow: %w", err)
+			return nil, mistake.New("--network-allow: %w", err)
 		}
 		out = append(out, rule.String())
 	}
@@ -112,7 +113,7 @@ func capabilityNames(flag string, values []string) ([]string, error) {
 			name = "CAP_" + name
 		}
 		if !slices.Contains(dag.Capabilities(), name) {
-			return nil, usagef("%s %s: there is no such capability", flag, v)
+			return nil, mistake.New("%s %s: there is no such capability", flag, v)
 		}
 		out = append(out, name)
 	}
@@ -124,17 +125,17 @@ func capabilityNames(flag string, values []string) ([]string, error) {
 func parseRunVolume(s string) (dag.Volume, error) {
 	parts := strings.Split(s, ":")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || !path.IsAbs(parts[1]) || path.Clean(parts[1]) == "/" {
-		return dag.Volume{}, usagef("--volume %q: want HOST:PATH[:ro|O]", s)
+		return dag.Volume{}, mistake.New("--volume %q: want HOST:PATH[:ro|O]", s)
 	}
 	if !filepath.IsAbs(parts[0]) && !strings.HasPrefix(parts[0], ".") {
-		return dag.Volume{}, unsupported("--volume "+s, "named volumes do not exist here; RUN --mount=type=cache keeps files between builds")
+		return dag.Volume{}, mistake.Unsupported("--volume "+s, "named volumes do not exist here; RUN --mount=type=cache keeps files between builds")
 	}
 	src, err := filepath.Abs(parts[0])
 	if err == nil {
 		src, err = filepath.EvalSymlinks(src)
 	}
 	if err != nil {
-		return dag.Volume{}, usagef("--volume %q: %w", s, err)
+		return dag.Volume{}, mistake.New("--volume %q: %w", s, err)
 	}
 	v := dag.Volume{Source: src, Dest: path.Clean(parts[1])}
 	if len(parts) < 3 {
@@ -148,7 +149,7 @@ func parseRunVolume(s string) (dag.Volume, error) {
 		case "O":
 			v.Overlay = true
 		default:
-			return v, unsupported("--volume option "+option, "use ro, rw or O")
+			return v, mistake.Unsupported("--volume option "+option, "use ro, rw or O")
 		}
 	}
 	return v, nil
@@ -167,7 +168,7 @@ func parseDevice(s string) (dag.HostDevice, error) {
 		d.Access, rest = rest[0], rest[1:]
 	}
 	if len(rest) > 0 || !strings.HasPrefix(d.Dest, "/dev/") {
-		return d, usagef("--device %q: want /dev/NODE[:/dev/PATH][:rwm]", s)
+		return d, mistake.New("--device %q: want /dev/NODE[:/dev/PATH][:rwm]", s)
 	}
 	return d, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -66,7 +67,7 @@ func (e *engine) newRun(rec *runRecord) (*run, error) {
 		return nil, err
 	}
 	if other, err := e.findRun(rec.Name); err == nil && other.record.Name == rec.Name {
-		return nil, usagef("the name %s is used by the run %s", rec.Name, shortID(other.record.ID, false)).hint("remove it with `builder rm %s`, or choose another --name", rec.Name)
+		return nil, mistake.New("the name %s is used by the run %s", rec.Name, shortID(other.record.ID, false)).WithHint("remove it with `builder rm %s`, or choose another --name", rec.Name)
 	}
 	r := &run{record: rec, dir: e.path("runs", rec.ID)}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
@@ -171,9 +172,9 @@ func (e *engine) findRun(ref string) (*run, error) {
 	}
 	switch len(hits) {
 	case 0:
-		return nil, usagef("no run %q", ref).hint("`builder ps -a` lists them")
+		return nil, mistake.New("no run %q", ref).WithHint("`builder ps -a` lists them")
 	case 1:
 		return hits[0], nil
 	}
-	return nil, usagef("%q is the beginning of several runs' ids", ref)
+	return nil, mistake.New("%q is the beginning of several runs' ids", ref)
 }

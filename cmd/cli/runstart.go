@@ -12,6 +12,7 @@ import (
 
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
@@ -91,7 +92,7 @@ func fillSpec(ctx context.Context, e *engine, spec *sandbox.Spec, active *snapsh
 	}
 	user, home, err := sandbox.ResolveUser(tree, rec.Config.Config.User)
 	if err != nil {
-		return usagef("%w", err)
+		return mistake.New("%w", err)
 	}
 	spec.ID = "run-" + rec.ID[:12]
 	spec.Root = active.Mount()

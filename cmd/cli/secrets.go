@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/parser/mistake"
 )
 
 // maxSecret bounds a secret's size, as BuildKit does.
@@ -66,11 +67,11 @@ func parseSecrets(values []string) (secrets, error) {
 	for _, v := range values {
 		fields, err := parseCSV(v)
 		if err != nil {
-			return nil, usagef("--secret %q: %w", v, err)
+			return nil, mistake.New("--secret %q: %w", v, err)
 		}
 		id, src, err := parseSecret(fields)
 		if err != nil {
-			return nil, usagef("--secret %q: %w", v, err)
+			return nil, mistake.New("--secret %q: %w", v, err)
 		}
 		out[id] = src
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/executor/runc"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
 
@@ -33,7 +34,7 @@ func parseSecurityOptions(values []string) (*dag.Confinement, []byte, error) {
 			c.NoNewPrivileges = true
 			if has {
 				if c.NoNewPrivileges, err = strconv.ParseBool(value); err != nil {
-					err = usagef("--security-opt %s: want true or false", v)
+					err = mistake.New("--security-opt %s: want true or false", v)
 				}
 			}
 		case "seccomp":
@@ -42,7 +43,7 @@ func parseSecurityOptions(values []string) (*dag.Confinement, []byte, error) {
 			c.AppArmor, err = apparmorOption(value)
 		case "label":
 			if value != "disable" {
-				err = unsupported("--security-opt "+v, "steps get no SELinux labels of their own")
+				err = mistake.Unsupported("--security-opt "+v, "steps get no SELinux labels of their own")
 			}
 		case "mask":
 			c.Mask, err = pathList(v, value, c.Mask)
@@ -54,11 +55,11 @@ func parseSecurityOptions(values []string) (*dag.Confinement, []byte, error) {
 			}
 		case "systempaths":
 			if value != "unconfined" {
-				err = usagef("--security-opt %s: want systempaths=unconfined", v)
+				err = mistake.New("--security-opt %s: want systempaths=unconfined", v)
 			}
 			c.Unmask = []string{dag.UnmaskAll}
 		default:
-			err = unsupported("--security-opt "+v, "use seccomp, apparmor, no-new-privileges, mask or unmask")
+			err = mistake.Unsupported("--security-opt "+v, "use seccomp, apparmor, no-new-privileges, mask or unmask")
 		}
 		if err != nil {
 			return nil, nil, err
@@ -74,7 +75,7 @@ func parseSecurityOptions(values []string) (*dag.Confinement, []byte, error) {
 func seccompOption(value string) (name string, profile []byte, err error) {
 	switch value {
 	case "":
-		return "", nil, usagef("--security-opt seccomp: want a file or unconfined")
+		return "", nil, mistake.New("--security-opt seccomp: want a file or unconfined")
 	case "default", "builtin":
 		return "", nil, nil
 	case dag.SeccompUnconfined:
@@ -82,25 +83,25 @@ func seccompOption(value string) (name string, profile []byte, err error) {
 	}
 	f, err := os.Open(value)
 	if err != nil {
-		return "", nil, usagef("--security-opt seccomp: %w", err)
+		return "", nil, mistake.New("--security-opt seccomp: %w", err)
 	}
 	defer f.Close()
 	profile, err = io.ReadAll(io.LimitReader(f, maxProfile+1))
 	if err == nil && len(profile) > maxProfile {
-		return "", nil, usagef("--security-opt seccomp: %s is larger than %d bytes", value, maxProfile)
+		return "", nil, mistake.New("--security-opt seccomp: %s is larger than %d bytes", value, maxProfile)
 	}
 	if err == nil {
 		err = runc.CheckSeccomp(profile)
 	}
 	if err != nil {
-		return "", nil, usagef("--security-opt seccomp=%s: %w", value, err)
+		return "", nil, mistake.New("--security-opt seccomp=%s: %w", value, err)
 	}
 	return digest.FromBytes(profile).String(), profile, nil
 }
 
 func apparmorOption(value string) (string, error) {
 	if value == "" {
-		return "", usagef("--security-opt apparmor: want a profile or unconfined")
+		return "", mistake.New("--security-opt apparmor: want a profile or unconfined")
 	}
 	if value == "unconfined" {
 		return value, nil
@@ -108,9 +109,9 @@ func apparmorOption(value string) (string, error) {
 	enabled, loaded := runc.AppArmor("/sys", value)
 	switch {
 	case !enabled:
-		return "", usagef("--security-opt apparmor=%s: this machine has no AppArmor", value).hint("without the option it is used where it is there")
+		return "", mistake.New("--security-opt apparmor=%s: this machine has no AppArmor", value).WithHint("without the option it is used where it is there")
 	case len(loaded) == 0 && os.Geteuid() == 0:
-		return "", usagef("--security-opt apparmor=%s: the profile is not loaded", value).hint("load it with apparmor_parser")
+		return "", mistake.New("--security-opt apparmor=%s: the profile is not loaded", value).WithHint("load it with apparmor_parser")
 	}
 	return value, nil
 }
@@ -119,7 +120,7 @@ func apparmorOption(value string) (string, error) {
 func pathList(option, value string, to []string) ([]string, error) {
 	for p := range strings.SplitSeq(value, ":") {
 		if !path.IsAbs(p) || path.Clean(p) == "/" {
-			return nil, usagef("--security-opt %s: %q is not an absolute path", option, p)
+			return nil, mistake.New("--security-opt %s: %q is not an absolute path", option, p)
 		}
 		to = append(to, path.Clean(p))
 	}

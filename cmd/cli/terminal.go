@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/parser/mistake"
 )
 
 // isTerminal reports whether a stream is a terminal.
@@ -22,7 +23,7 @@ func isTerminal(stream any) bool {
 // on to the container's.
 func withTerminal(std Streams, spec *sandbox.Spec, fn func() (sandbox.Exit, error)) (sandbox.Exit, error) {
 	if spec.Stdin == std.In && !isTerminal(std.In) {
-		return sandbox.Exit{}, usagef("-t with -i needs a terminal on stdin").hint("leave -t out")
+		return sandbox.Exit{}, mistake.New("-t with -i needs a terminal on stdin").WithHint("leave -t out")
 	}
 	in, ok := std.In.(*os.File)
 	if !ok || spec.Stdin != std.In {

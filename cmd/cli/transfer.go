@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 )
@@ -21,11 +22,11 @@ import (
 func (a *app) shown(mode, name string, fn func(*task) error) error {
 	m, err := progress.ParseMode(mode)
 	if err != nil {
-		return usagef("%w", err)
+		return mistake.New("%w", err)
 	}
 	d, err := progress.New(m, a.std.Err)
 	if err != nil {
-		return usagef("%w", err)
+		return mistake.New("%w", err)
 	}
 	t := &task{name: name, obs: d.Observe}
 	t.emit(executor.Event{Type: executor.EventStarted})
@@ -54,14 +55,14 @@ func (a *app) pullCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := registry.ParseReference(args[0])
 			if err != nil {
-				return usagef("%w", err)
+				return mistake.New("%w", err)
 			}
 			ps, err := parsePlatforms(wanted)
 			if err != nil {
 				return err
 			}
 			if all && len(ps) > 0 {
-				return usagef("--platform and --all-platforms cannot be combined")
+				return mistake.New("--platform and --all-platforms cannot be combined")
 			}
 			if !all && len(ps) == 0 {
 				ps = append(ps, machine())
@@ -116,7 +117,7 @@ func (a *app) pushCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := registry.ParseReference(args[len(args)-1])
 			if err != nil {
-				return usagef("%w", err)
+				return mistake.New("%w", err)
 			}
 			return a.withEngine(func(e *engine) error {
 				x, err := platform.findAll(e, args[0])
@@ -165,11 +166,11 @@ func (a *app) saveCommand() *cobra.Command {
 		Args:  minArgs(1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "docker" && format != "oci" {
-				return usagef("--format %s: want docker or oci", format)
+				return mistake.New("--format %s: want docker or oci", format)
 			}
 			if dest == "" {
 				if isTerminal(a.std.Out) {
-					return usagef("an archive is not written to a terminal").hint("use -o FILE")
+					return mistake.New("an archive is not written to a terminal").WithHint("use -o FILE")
 				}
 				dest = "-"
 			}
@@ -192,7 +193,7 @@ func (a *app) save(ctx context.Context, e *engine, dest, format string, platform
 	}
 	for _, it := range items {
 		if it.Index != nil && format == "docker" {
-			return usagef("a docker archive holds an image for one platform, not for %d", len(it.Index.Images)).hint("choose one with --platform, or use --format oci")
+			return mistake.New("a docker archive holds an image for one platform, not for %d", len(it.Index.Images)).WithHint("choose one with --platform, or use --format oci")
 		}
 	}
 	return toFile(dest, a.std.Out, func(w io.Writer) error {
@@ -262,12 +263,12 @@ func (a *app) load(ctx context.Context, input string) (err error) {
 	if input != "" && input != "-" {
 		f, err := os.Open(input)
 		if err != nil {
-			return usagef("load: %w", err)
+			return mistake.New("load: %w", err)
 		}
 		defer f.Close()
 		in = f
 	} else if isTerminal(in) {
-		return usagef("load reads an archive from stdin").hint("use -i FILE")
+		return mistake.New("load reads an archive from stdin").WithHint("use -i FILE")
 	}
 	return a.withEngine(func(e *engine) error {
 		imgs, err := export.Load(ctx, in, e.client)

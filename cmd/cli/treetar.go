@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -51,7 +52,7 @@ func checkOverlaps(trees []platformTree) error {
 		err := snapshot.Walk(t, ".", func(e *snapshot.Entry) error {
 			for _, other := range trees[:i+1] {
 				if have, err := other.Lstat(e.Path); err == nil && (have.Type != snapshot.TypeDir || e.Type != snapshot.TypeDir) {
-					return usagef("platform-split=false: both %s and %s have %s", platforms.FormatAll(other.platform), platforms.FormatAll(t.platform), e.Path)
+					return mistake.New("platform-split=false: both %s and %s have %s", platforms.FormatAll(other.platform), platforms.FormatAll(t.platform), e.Path)
 				}
 			}
 			return nil
