@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -177,7 +178,7 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	seen := &meter{w: io.Discard, report: ProgressOf(ctx), item: "compressing " + shortDigest(digest.Digest(l.DiffID)), total: layerSize(l)}
+	seen := &progress.Writer{W: io.Discard, To: ProgressOf(ctx), Item: "compressing " + progress.Item(digest.Digest(l.DiffID)), Total: layerSize(l)}
 	_, err = io.CopyBuffer(b.zw, io.TeeReader(tar, seen), make([]byte, 256<<10))
 	return b.finish(err)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -86,7 +87,7 @@ func (d *StoreDestination) Blob(ctx context.Context, desc ocispec.Descriptor, sr
 		return err
 	}
 	defer w.Close()
-	m := &meter{w: w, report: ProgressOf(ctx), item: shortDigest(desc.Digest), total: desc.Size}
+	m := &progress.Writer{W: w, To: ProgressOf(ctx), Item: progress.Item(desc.Digest), Total: desc.Size}
 	if _, err := io.Copy(m, r); err != nil {
 		return fmt.Errorf("read blob %s: %w", desc.Digest, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -305,7 +306,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 func (b *blobReader) advance(p []byte) {
 	b.at += int64(len(p))
 	b.fails = 0
-	b.progress(shortDigest(b.desc.Digest), b.at, b.desc.Size)
+	b.progress(progress.Item(b.desc.Digest), b.at, b.desc.Size)
 }
 
 // resume goes on after a failure, unless nothing has come for several attempts.
@@ -342,8 +343,4 @@ func (b *blobReader) Close() error {
 		return nil
 	}
 	return b.body.Close()
-}
-
-func shortDigest(d digest.Digest) string {
-	return d.Encoded()[:min(12, len(d.Encoded()))]
 }

@@ -6,6 +6,8 @@ import (
 
 	image "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry/reference"
 )
 
 // HistoryEntry is one line of docker history, the newest first.
@@ -77,7 +79,7 @@ func (s *Images) History(img *Image) ([]HistoryEntry, error) {
 			entries[0].ID = img.ID.String()
 		}
 		for _, n := range img.Names {
-			entries[0].Tags = append(entries[0].Tags, familiar(n))
+			entries[0].Tags = append(entries[0].Tags, reference.Familiar(n))
 		}
 	}
 	return entries, nil
@@ -134,11 +136,11 @@ func (s *Images) inspectNames(img *Image, out *Inspect) error {
 	seen := map[string]bool{}
 	for _, n := range img.Names {
 		if !strings.Contains(n, "@") {
-			out.RepoTags = append(out.RepoTags, familiar(n))
+			out.RepoTags = append(out.RepoTags, reference.Familiar(n))
 		}
 		ref, err := ParseReference(n)
 		if m := names[n].Manifest; err == nil && m != nil {
-			d := familiar(ref.Repository() + "@" + m.Digest.String())
+			d := reference.Familiar(ref.Repository() + "@" + m.Digest.String())
 			if !seen[d] {
 				seen[d] = true
 				out.RepoDigests = append(out.RepoDigests, d)
@@ -146,13 +148,4 @@ func (s *Images) inspectNames(img *Image, out *Inspect) error {
 		}
 	}
 	return nil
-}
-
-// familiar shortens a normalised name as docker shows it.
-func familiar(name string) string {
-	ref, err := ParseReference(name)
-	if err != nil {
-		return name
-	}
-	return ref.Familiar()
 }

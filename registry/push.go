@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -277,7 +278,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 // report tells that a blob need not be sent.
 func (p *pusher) report(ctx context.Context, desc ocispec.Descriptor, there bool) {
 	if there {
-		ProgressOf(ctx)(shortDigest(desc.Digest), desc.Size, desc.Size)
+		ProgressOf(ctx)(progress.Item(desc.Digest), desc.Size, desc.Size)
 	}
 }
 
@@ -287,7 +288,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 	pr, pw := io.Pipe()
 	stop := func(err error) { pw.CloseWithError(err) }
 	s := p.streaming(ctx, pr, stop, nil, func(err error) { pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) })
-	tee := &meter{w: pw, report: ProgressOf(ctx), item: shortDigest(digest.Digest(l.DiffID)), total: -1}
+	tee := &progress.Writer{W: pw, To: ProgressOf(ctx), Item: progress.Item(digest.Digest(l.DiffID)), Total: -1}
 	desc, err := p.c.compress(ctx, l, tee)
 	if err != nil {
 		s.giveUp(ctx, err)
@@ -295,7 +296,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 	}
 	err = s.finish(ctx, desc)
 	if err == nil {
-		tee.report(tee.item, desc.Size, desc.Size) // only now is the total known
+		tee.To(tee.Item, desc.Size, desc.Size) // only now is the total known
 	}
 	return desc, p.s.fail("push layer", desc.Digest.String(), err)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry/progress"
 )
 
 // uploading is a blob on its way to a registry. What breaks goes on where the
@@ -112,7 +114,7 @@ func (u *uploading) part(ctx context.Context) error {
 		return fmt.Errorf("read blob: %w", err)
 	}
 	defer body.Close()
-	m := &meter{w: io.Discard, report: ProgressOf(ctx), item: shortDigest(u.desc.Digest), sent: u.offset, total: u.desc.Size}
+	m := &progress.Writer{W: io.Discard, To: ProgressOf(ctx), Item: progress.Item(u.desc.Digest), Done: u.offset, Total: u.desc.Size}
 	location, err := u.p.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
 	if err != nil {
 		return err

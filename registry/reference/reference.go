@@ -1,4 +1,5 @@
-package registry
+// Package reference has the names of images as docker reads them.
+package reference
 
 import (
 	"fmt"
@@ -6,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/parser/imageref"
+	"layered.build/builder/registry/errdef"
 )
 
 // Reference is a normalised image name, with docker's defaults filled in.
@@ -16,12 +18,12 @@ type Reference struct {
 	Digest digest.Digest
 }
 
-// ParseReference normalises a name as docker does: "alpine" is
+// Parse normalises a name as docker does: "alpine" is
 // docker.io/library/alpine:latest. Errors match ErrInvalid.
-func ParseReference(s string) (Reference, error) {
+func Parse(s string) (Reference, error) {
 	n, err := imageref.Parse(s)
 	if err != nil {
-		return Reference{}, fmt.Errorf("image reference %q: %w: %w", s, ErrInvalid, err)
+		return Reference{}, fmt.Errorf("image reference %q: %w: %w", s, errdef.ErrInvalid, err)
 	}
 	r := Reference(n)
 	if r.Tag == "" && r.Digest == "" {
@@ -50,4 +52,13 @@ func (r Reference) suffix() string {
 		s += "@" + r.Digest.String()
 	}
 	return s
+}
+
+// Familiar shortens a normalised name as docker shows it.
+func Familiar(name string) string {
+	ref, err := Parse(name)
+	if err != nil {
+		return name
+	}
+	return ref.Familiar()
 }

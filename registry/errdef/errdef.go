@@ -1,4 +1,6 @@
-package registry
+// Package errdef has the kinds of failure of everything that deals with images, and
+// the error that says how a request to a registry failed.
+package errdef
 
 import (
 	"errors"
