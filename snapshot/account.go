@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/files"
 )
 
 const (
@@ -71,14 +73,11 @@ func (a *Account) Measured(bytes int64, before Account) {
 // process does. Owner is the name of this process in it. What processes had open that
 // are no more does not count as such.
 func (s *Store) WithAccount(ctx context.Context, fn func(a *Account, owner string) error) error {
-	lock, err := os.OpenFile(s.path(accountLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	lock, err := files.LockFile(ctx, s.path(accountLock), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)
 	}
-	defer lock.Close()
-	if err := waitExclusive(ctx, lock); err != nil {
-		return fmt.Errorf("account of the store: %w", err)
-	}
+	defer lock.Release()
 	f, err := os.OpenFile(s.path(accountFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)

@@ -1,6 +1,10 @@
 package snapshot
 
-import "context"
+import (
+	"context"
+
+	"layered.build/builder/snapshot/files"
+)
 
 // borrow makes a layer that would have to be fetched out of one with the same tar
 // on other layers, such as COPY --link and rebased images leave. Files are hard
@@ -18,11 +22,11 @@ func (s *Store) borrow(ctx context.Context, l lazyLayer) bool {
 func (s *Store) borrowFrom(ctx context.Context, id LayerID, l lazyLayer) error {
 	// The lock keeps the layer's form from changing. Nobody is waited for: the
 	// caller holds another lock.
-	lock, err := tryLockFile(s.path(locksDir, string(id)))
-	if err != nil || lock == nil {
+	lock, err := files.TryLockFile(s.path(locksDir, string(id)), files.Exclusive)
+	if err != nil {
 		return ErrInUse
 	}
-	defer lock.release()
+	defer lock.Remove()
 	rec, err := s.loadLayer(id)
 	if err != nil {
 		return err

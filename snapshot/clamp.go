@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // realTime is the modification time that the entry has without any epoch, in
@@ -110,11 +112,11 @@ func (s *Store) clampLayer(ctx context.Context, below Stack, l Layer, moved bool
 		return c, nil
 	}
 	// The lock keeps the layer's form from changing.
-	lock, err := lockFile(ctx, s.path(locksDir, string(l.ID)))
+	lock, err := files.LockFile(ctx, s.path(locksDir, string(l.ID)), files.Exclusive)
 	if err != nil {
 		return Layer{}, err
 	}
-	defer lock.release()
+	defer lock.Remove()
 	if c, ok := d.known(); ok {
 		return c, nil
 	}

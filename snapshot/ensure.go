@@ -7,6 +7,8 @@ import (
 	"io/fs"
 
 	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // Materialize fetches and unpacks the layers of a stack that are missing, several
@@ -68,11 +70,11 @@ func (t *layerTask) run(ctx context.Context) error {
 	}
 	// The lock comes before the slot, so that nobody who has a slot waits for a
 	// lock; who waits for layers below gives the slot back meanwhile.
-	lock, err := lockFile(ctx, t.s.path(locksDir, string(id)))
+	lock, err := files.LockFile(ctx, t.s.path(locksDir, string(id)), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
-	defer lock.release()
+	defer lock.Remove()
 	if t.s.isReady(t.layer, t.needDir) {
 		return nil
 	}

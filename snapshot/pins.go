@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // collectLock is held shared while a process writes down what it is about to look
@@ -61,15 +63,15 @@ func (s *Store) pin(name string) {
 		}
 		p.lock = f
 	}
-	if flockWait(p.lock, unix.LOCK_SH) != nil {
+	if files.Flock(context.Background(), p.lock, files.Shared) != nil {
 		return
 	}
-	if _, err := s.owner.f.Write([]byte(name + "\n")); err != nil {
+	if _, err := s.owner.File().Write([]byte(name + "\n")); err != nil {
 		p.all = true
 		return
 	}
 	p.known.Store(name, nil)
-	flockWait(p.lock, unix.LOCK_UN)
+	files.Unflock(p.lock)
 }
 
 // Unpin says that this process no longer relies on what it has used so far.
@@ -81,12 +83,12 @@ func (s *Store) Unpin() error {
 	s.mu.Lock()
 	clear(s.views)
 	s.mu.Unlock()
-	err := s.owner.f.Truncate(0)
+	err := s.owner.File().Truncate(0)
 	if err == nil {
-		_, err = s.owner.f.Seek(0, 0)
+		_, err = s.owner.File().Seek(0, 0)
 	}
 	if err == nil && p.all {
-		p.all, err = false, flockWait(p.lock, unix.LOCK_UN)
+		p.all, err = false, files.Unflock(p.lock)
 	}
 	if err != nil {
 		return fmt.Errorf("unpin: %w", err)
@@ -101,14 +103,6 @@ func (p *pins) close() {
 	if p.lock != nil {
 		p.lock.Close()
 		p.lock = nil
-	}
-}
-
-func flockWait(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			return err
-		}
 	}
 }
 
@@ -130,20 +124,17 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 	if all { // it would wait for itself
 		return errors.New("collect: the disk is too full to write down what this process uses")
 	}
-	f, err := os.OpenFile(s.path(collectLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	lock, err := files.LockFile(ctx, s.path(collectLock), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)
 	}
-	defer f.Close()
-	if err := waitExclusive(ctx, f); err != nil {
-		return fmt.Errorf("collect: %w", err)
-	}
+	defer lock.Release()
 	c := &Collection{s: s, pinned: map[string]bool{}}
 	err = c.readPins(false)
 	if err == nil {
 		err = fn(c)
 	}
-	f.Close()
+	lock.Release()
 	errs := []error{err}
 	for _, p := range c.gone {
 		errs = append(errs, removeAll(p))

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot/archive"
+	"layered.build/builder/snapshot/files"
 )
 
 // lazyLayer is what AddLazy registered.
@@ -66,11 +67,11 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 	if s.blobs.Has(l.Blob.Digest) {
 		return nil
 	}
-	lock, err := lockFile(ctx, s.path(locksDir, "blob-"+l.Blob.Digest.Encoded()))
+	lock, err := files.LockFile(ctx, s.path(locksDir, "blob-"+l.Blob.Digest.Encoded()), files.Exclusive)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
+	defer lock.Remove()
 	b, err := s.openBlob(ctx, l)
 	if err != nil {
 		return err

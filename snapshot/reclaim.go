@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // Reclaim removes what dead processes left in the store: their writable snapshots
@@ -65,12 +67,11 @@ func (s *Store) Abandoned() ([]string, error) {
 
 // isDead reports whether nobody holds an owner's lock.
 func (s *Store) isDead(owner string) (bool, error) {
-	l, err := tryLockFile(s.path(locksDir, owner))
-	if err != nil || l == nil {
-		return false, err
+	l, err := files.TryLockFile(s.path(locksDir, owner), files.Exclusive)
+	if errors.Is(err, files.ErrLocked) {
+		return false, nil
 	}
-	l.release()
-	return true, nil
+	return err == nil, errors.Join(err, l.Remove())
 }
 
 // reclaimLocks removes lock files that nobody holds.

@@ -8,7 +8,7 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
+	"layered.build/builder/snapshot/files"
 )
 
 // ErrInUse says that a layer cannot be removed now.
@@ -33,14 +33,11 @@ func (s *Store) Remove(ctx context.Context, id LayerID) error {
 // takeAway moves a layer's folder to a temporary name, while no process can begin
 // to use it.
 func (s *Store) takeAway(ctx context.Context, id LayerID) (string, error) {
-	f, err := os.OpenFile(s.path(collectLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	lock, err := files.LockFile(ctx, s.path(collectLock), files.Exclusive)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	if err := waitExclusive(ctx, f); err != nil {
-		return "", err
-	}
+	defer lock.Release()
 	tmp := s.tempName(tmpDir)
 	if _, err := os.Lstat(s.layerPath(id)); errors.Is(err, fs.ErrNotExist) {
 		return tmp, nil

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -49,7 +50,7 @@ type Store struct {
 	maker    maker
 	blobs    *Blobs
 	slots    *semaphore.Weighted // of fetching and unpacking
-	owner    *flock              // held while this Store is open; see Reclaim
+	owner    *files.Lock         // held while this Store is open; see Reclaim
 	name     string              // of owner; begins the names of temporary entries
 	seq      atomic.Int64        // numbers temporary entries
 	pins     pins                // what this process uses
@@ -118,7 +119,7 @@ func Open(root string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := s.checkVersion(); err != nil {
-		s.owner.release()
+		s.owner.Remove()
 		return nil, err
 	}
 	return s, nil
@@ -141,8 +142,8 @@ func newMaker() maker {
 func (s *Store) lockOwner() error {
 	for range 100 {
 		s.name = "p" + randomName()
-		l, err := tryLockFile(s.path(locksDir, s.name))
-		if err != nil || l != nil {
+		l, err := files.TryLockFile(s.path(locksDir, s.name), files.Exclusive)
+		if !errors.Is(err, files.ErrLocked) {
 			s.owner = l
 			return err
 		}
@@ -192,7 +193,7 @@ func (s *Store) Close() error {
 	}
 	errs = append(errs, s.dropKept())
 	s.pins.close()
-	s.owner.release()
+	s.owner.Remove()
 	return errors.Join(errs...)
 }
 
@@ -220,16 +221,7 @@ func (s *Store) tempDir(folder string) (string, error) {
 
 // writeFile puts a small file in place at once or not at all.
 func (s *Store) writeFile(path string, data []byte) error {
-	tmp := s.tempName(tmpDir)
-	err := os.WriteFile(tmp, data, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return files.Replace(path, data, files.Replacement{Temp: s.path(tmpDir), Prefix: s.name + "-file"})
 }
 
 func randomName() string {

@@ -6,32 +6,9 @@ import (
 	"io"
 	"os"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/opencontainers/go-digest"
 )
-
-// waitExclusive waits for an exclusive lock, or until ctx ends.
-func waitExclusive(ctx context.Context, f *os.File) error {
-	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return fmt.Errorf("lock %s: %w", f.Name(), err)
-		}
-		t := time.NewTimer(delay)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
-		case <-t.C:
-		}
-	}
-}
 
 // Layers lists the layers whose data is on disk, in no special order. It does not
 // use (pin) them.

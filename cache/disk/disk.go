@@ -17,11 +17,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"layered.build/builder/cache"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 const (
@@ -34,11 +34,9 @@ const (
 // Cache is a folder of records. It implements cache.Cache, cache.Locker and
 // cache.History, and is safe for concurrent use by goroutines and processes.
 type Cache struct {
-	root string
-	has  func(snapshot.LayerID) bool
-
-	mu   sync.Mutex               // guards held
-	held map[string]chan struct{} // by lock file; closed when this process lets go
+	root  string
+	has   func(snapshot.LayerID) bool
+	turns files.Turns // of those who wait for the lock of a key
 }
 
 // Open returns the cache in the folder root, which is made if needed. Has says
@@ -49,7 +47,7 @@ func Open(root string, has func(snapshot.LayerID) bool) (*Cache, error) {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
 	}
-	return &Cache{root: root, has: has, held: map[string]chan struct{}{}}, nil
+	return &Cache{root: root, has: has}, nil
 }
 
 // Get implements cache.Cache.
@@ -170,24 +168,11 @@ func (c *Cache) namePath(step string) string {
 
 // writeFile replaces a file at once. It is not flushed: a record that a crash
 // tore is found damaged when it is read, and is a miss.
-func writeFile(p string, b []byte) (err error) {
+func writeFile(p string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(p), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), p)
+	return files.Replace(p, b, files.Replacement{})
 }
 
 // encode writes the header line "builder-record VERSION CHECKSUM" and the record

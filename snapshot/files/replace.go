@@ -24,6 +24,8 @@ type Replacement struct {
 	// Temp is the folder for the unfinished file, on the same file system; "" means
 	// the folder of the file.
 	Temp string
+	// Prefix begins the name of the unfinished file; "" means ".tmp-".
+	Prefix string
 }
 
 // Replace writes a file that appears as a whole or not at all. Symbolic links are
@@ -56,9 +58,12 @@ type Pending struct {
 	r Replacement
 }
 
-// NewPending makes a file in the folder r.Temp. Its name begins with ".tmp-".
+// NewPending makes a file in the folder r.Temp.
 func NewPending(r Replacement) (*Pending, error) {
-	f, err := os.CreateTemp(r.Temp, ".tmp-*")
+	if r.Prefix == "" {
+		r.Prefix = ".tmp-"
+	}
+	f, err := os.CreateTemp(r.Temp, r.Prefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file: %w", err)
 	}
