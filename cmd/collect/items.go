@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"layered.build/builder/cache"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 // The kinds of what a store holds; BuildKit's names where it has one.
@@ -176,7 +176,7 @@ func otherItem(root, name string) Item {
 		if fi, err := os.Stat(it.locked); err == nil {
 			it.LastUsed = fi.ModTime()
 		}
-		it.InUse = isLocked(it.locked)
+		it.InUse = files.IsLocked(it.locked, files.Exclusive)
 	case KindGit, KindHTTP:
 		if strings.Count(name, "/") < 3 {
 			it.Kind = KindInternal
@@ -184,7 +184,7 @@ func otherItem(root, name string) Item {
 		}
 		it.locked = full
 		fi, err := os.Lstat(full)
-		it.InUse = err != nil || time.Since(fi.ModTime()) < keepFresh || isLocked(full)
+		it.InUse = err != nil || time.Since(fi.ModTime()) < keepFresh || files.IsLocked(full, files.Exclusive)
 	case KindContext, KindLog:
 		it.all = true
 	default:
@@ -192,16 +192,6 @@ func otherItem(root, name string) Item {
 	}
 	it.Reclaimable = !it.InUse
 	return it
-}
-
-// isLocked reports whether somebody holds a lock on a file.
-func isLocked(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
 // Usage is what a store holds.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"layered.build/builder/cache"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 // Budget bounds a store; BuildKit's three numbers, in bytes. Zero is no bound.
@@ -247,13 +247,11 @@ func (p *pruning) remove(it Item) (bool, error) {
 
 // removeLocked moves something away while its lock is held.
 func (p *pruning) removeLocked(it Item) (bool, error) {
-	f, err := os.Open(it.locked)
-	if err == nil {
-		defer f.Close()
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			return false, nil // somebody has just begun to use it
-		}
+	lock, err := files.TryLockExisting(it.locked, files.Exclusive)
+	if errors.Is(err, files.ErrLocked) {
+		return false, nil // somebody has just begun to use it
 	}
+	defer lock.Release()
 	return true, p.c.Discard(filepath.Join(p.s.Layers.Root(), it.path))
 }
 

@@ -10,10 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 )
 
 // Options configure a Sandbox.
@@ -30,8 +29,11 @@ type Options struct {
 // use. The root and the mounts of a Spec must be directories (snapshot.Mount.Dir).
 type Sandbox struct {
 	opts    Options
-	scratch *scratch // of this process
+	scratch *files.Scratch // of this process
 }
+
+// scratchPrefix begins the names of the directories of processes.
+const scratchPrefix = "chroot-"
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
 
@@ -51,25 +53,25 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox state directory: %w", err)
 	}
 	opts.StateDir = dir
-	sc, err := newScratch(dir)
+	sc, err := files.NewScratch(dir, scratchPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox state directory: %w", err)
 	}
 	s := &Sandbox{opts: opts, scratch: sc}
 	if err := os.Mkdir(s.programs(), 0o700); err != nil {
-		return nil, errors.Join(fmt.Errorf("sandbox state directory: %w", err), sc.remove())
+		return nil, errors.Join(fmt.Errorf("sandbox state directory: %w", err), sc.Remove())
 	}
 	return s, nil
 }
 
 // programs is where copies of executed programs are.
-func (s *Sandbox) programs() string { return filepath.Join(s.scratch.dir, "programs") }
+func (s *Sandbox) programs() string { return s.scratch.Path("programs") }
 
 // Reclaim removes what killed processes left.
-func (s *Sandbox) Reclaim(context.Context) error { return sweep(s.opts.StateDir) }
+func (s *Sandbox) Reclaim(context.Context) error { return files.Sweep(s.opts.StateDir, scratchPrefix) }
 
 // Close removes what the sandbox kept between runs. No run may be in progress.
-func (s *Sandbox) Close() error { return s.scratch.remove() }
+func (s *Sandbox) Close() error { return s.scratch.Remove() }
 
 // Run implements sandbox.Sandbox.
 func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
@@ -79,7 +81,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
-	dir, err := os.MkdirTemp(s.scratch.dir, "run-")
+	dir, err := os.MkdirTemp(s.scratch.Dir(), "run-")
 	if err != nil {
 		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
 	}
@@ -170,54 +172,4 @@ func closeAll(files ...*os.File) {
 	for _, f := range files {
 		f.Close()
 	}
-}
-
-// scratch is a directory of this process, locked while it lives.
-type scratch struct {
-	dir  string
-	lock *os.File
-}
-
-func newScratch(parent string) (*scratch, error) {
-	if err := sweep(parent); err != nil {
-		return nil, err
-	}
-	for {
-		dir, err := os.MkdirTemp(parent, "chroot-")
-		if err != nil {
-			return nil, err
-		}
-		f, err := os.Open(dir)
-		if err != nil {
-			continue // another process swept it away
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			if _, err := os.Lstat(dir); err == nil {
-				return &scratch{dir, f}, nil
-			}
-		}
-		f.Close()
-	}
-}
-
-func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
-
-// sweep removes the directories of processes that are gone.
-func sweep(parent string) error {
-	all, err := filepath.Glob(filepath.Join(parent, "chroot-*"))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, dir := range all {
-		f, err := os.Open(dir)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			errs = append(errs, os.RemoveAll(dir))
-		}
-		f.Close()
-	}
-	return errors.Join(errs...)
 }

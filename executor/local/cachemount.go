@@ -18,13 +18,8 @@ import (
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 	fileowner "layered.build/builder/snapshot/owner"
-)
-
-// The wait between two looks at a cache mount that another process has locked.
-const (
-	lockPollMin = 5 * time.Millisecond
-	lockPollMax = 100 * time.Millisecond
 )
 
 // cache finds the directory of a cache mount, makes it if it is new, and holds its
@@ -88,56 +83,43 @@ func makeInCache(dir, selector string) error {
 	return f.Close()
 }
 
-func (m *mounter) lockCache(ctx context.Context, base, sharing string) (string, error) {
-	how := unix.LOCK_EX
+// lockCache returns the directory of a cache, or of the first copy of it that is not
+// in use, once it is locked.
+func (m *mounter) lockCache(ctx context.Context, base, sharing string) (dir string, err error) {
+	var lock *files.Lock
+	dir = base
 	switch sharing {
 	case "", "shared":
-		how = unix.LOCK_SH
-	case "locked", "private":
-	default:
-		return "", fmt.Errorf("unknown sharing %q", sharing)
-	}
-	dir, wait := base, lockPollMin
-	for n := 1; ; n++ {
-		f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
-			return "", err
-		}
-		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			now := time.Now()
-			os.Chtimes(f.Name(), now, now) // says when the cache was last used
-			m.undo = append(m.undo, f.Close)
-			return dir, nil
-		}
-		f.Close()
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return "", fmt.Errorf("lock cache: %w", err)
-		}
-		if sharing == "private" {
+		lock, err = files.LockFile(ctx, dir+".lock", files.Shared)
+	case "locked":
+		lock, err = files.LockFile(ctx, dir+".lock", files.Exclusive)
+	case "private":
+		lock, err = files.TryLockFile(dir+".lock", files.Exclusive)
+		for n := 1; errors.Is(err, files.ErrLocked); n++ {
 			dir = fmt.Sprintf("%s.%d", base, n)
-			continue
+			lock, err = files.TryLockFile(dir+".lock", files.Exclusive)
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return "", context.Cause(ctx)
-		}
-		wait = min(2*wait, lockPollMax)
+	default:
+		err = fmt.Errorf("unknown sharing %q", sharing)
 	}
+	if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	os.Chtimes(lock.Name(), now, now) // says when the cache was last used
+	m.undo = append(m.undo, lock.Release)
+	return dir, nil
 }
 
 // newCache makes a cache directory, with the files of its "from" where it has one.
 // Several processes may try at once: the first one's stays.
 func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, seed bool, selector string) error {
-	tmp, err := newScratch(filepath.Dir(dir), "new-")
+	tmp, err := files.NewScratch(filepath.Dir(dir), "new-")
 	if err != nil {
 		return err
 	}
-	defer tmp.remove()
-	fresh := filepath.Join(tmp.dir, "files")
+	defer tmp.Remove()
+	fresh := tmp.Path("files")
 	if seed {
 		tree, err := m.w.tree(ctx, m.input(mount))
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"layered.build/builder/executor/cdi"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 	fileowner "layered.build/builder/snapshot/owner"
 )
 
@@ -135,12 +136,12 @@ func (m *mounter) volumes(op *dag.Exec) ([]sandbox.Mount, error) {
 
 // discarded mounts a folder so that what is written to it is lost afterwards.
 func (m *mounter) discarded(v dag.Volume, fi os.FileInfo) (sandbox.Mount, error) {
-	s, err := newScratch(m.w.folder("run"), "volume-")
+	s, err := files.NewScratch(m.w.folder("run"), "volume-")
 	if err != nil {
 		return sandbox.Mount{}, err
 	}
-	m.undo = append(m.undo, s.remove)
-	upper, work := s.dir+"/upper", s.dir+"/work"
+	m.undo = append(m.undo, s.Remove)
+	upper, work := s.Path("upper"), s.Path("work")
 	for _, dir := range []string{upper, work} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return sandbox.Mount{}, err

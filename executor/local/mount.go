@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 	fileowner "layered.build/builder/snapshot/owner"
 )
 
@@ -24,9 +25,9 @@ type mounter struct {
 	w       *Worker
 	job     *executor.Job
 	guard   *guard
-	scratch *scratch          // copies of contexts
-	secrets *scratch          // in memory
-	sockets *scratch          // of ssh agents
+	scratch *files.Scratch    // copies of contexts
+	secrets *files.Scratch    // in memory
+	sockets *files.Scratch    // of ssh agents
 	caches  map[string]string // directories that are held, by what names them
 	undo    []func() error
 }
@@ -136,14 +137,14 @@ func (m *mounter) bind(ctx context.Context, mount dag.Mount) (sandbox.Mount, err
 // ignored, and with the owners that a COPY would give.
 func (m *mounter) materialize(ctx context.Context, tree snapshot.Tree, p string) (string, error) {
 	if m.scratch == nil {
-		s, err := newScratch(m.w.folder("run"), "mount-")
+		s, err := files.NewScratch(m.w.folder("run"), "mount-")
 		if err != nil {
 			return "", err
 		}
 		m.scratch = s
-		m.undo = append(m.undo, s.remove)
+		m.undo = append(m.undo, s.Remove)
 	}
-	dest, err := os.MkdirTemp(m.scratch.dir, "")
+	dest, err := os.MkdirTemp(m.scratch.Dir(), "")
 	if err != nil {
 		return "", err
 	}
@@ -163,12 +164,12 @@ func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, b
 		if err != nil {
 			return sandbox.Mount{}, false, err
 		}
-		if m.secrets, err = newScratch(dir, secretPrefix()); err != nil {
+		if m.secrets, err = files.NewScratch(dir, secretPrefix()); err != nil {
 			return sandbox.Mount{}, false, err
 		}
-		m.undo = append(m.undo, m.secrets.remove)
+		m.undo = append(m.undo, m.secrets.Remove)
 	}
-	f, err := os.CreateTemp(m.secrets.dir, "")
+	f, err := os.CreateTemp(m.secrets.Dir(), "")
 	if err != nil {
 		return sandbox.Mount{}, false, err
 	}

@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 	fileowner "layered.build/builder/snapshot/owner"
 )
 
@@ -25,14 +26,14 @@ func (m *mounter) ssh(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool
 		return sandbox.Mount{}, false, err
 	}
 	if m.sockets == nil {
-		s, err := newScratch(m.w.folder("run"), "ssh-")
+		s, err := files.NewScratch(m.w.folder("run"), "ssh-")
 		if err != nil {
 			return sandbox.Mount{}, false, err
 		}
 		m.sockets = s
-		m.undo = append(m.undo, s.remove)
+		m.undo = append(m.undo, s.Remove)
 	}
-	dir, err := os.MkdirTemp(m.sockets.dir, "")
+	dir, err := os.MkdirTemp(m.sockets.Dir(), "")
 	if err != nil {
 		return sandbox.Mount{}, false, err
 	}

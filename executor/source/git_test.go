@@ -101,7 +101,7 @@ func TestGit(t *testing.T) {
 				strings.ToUpper(one): all[:1],
 			} {
 				r := newRemote(t, RemoteOptions{Dir: dir})
-				if got := files(t, openRemote(t, r, gitSrc(repo.url, ref))); !slices.Equal(got, want) {
+				if got := listFiles(t, openRemote(t, r, gitSrc(repo.url, ref))); !slices.Equal(got, want) {
 					t.Errorf("%q: %v", ref, got)
 				}
 			}
@@ -122,16 +122,16 @@ func TestGitFetchesOnce(t *testing.T) {
 	repo := newRepo(t, "sha1")
 	one := repo.commit("foo", "one\n", 0o644)
 	dir := t.TempDir()
-	files(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), gitSrc(repo.url, "master")))
+	listFiles(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), gitSrc(repo.url, "master")))
 	if err := os.RemoveAll(filepath.Join(repo.dir, ".git", "objects")); err != nil {
 		t.Fatal(err)
 	}
 	src := gitSrc(repo.url, "master")
-	if got := files(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), src)); !slices.Equal(got, []string{"foo 0644 one"}) {
+	if got := listFiles(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), src)); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Error(got)
 	}
 	gone := gitSrc("http://127.0.0.1:1/x.git", one)
-	if got := files(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), gone)); !slices.Equal(got, []string{"foo 0644 one"}) {
+	if got := listFiles(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), gone)); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Errorf("a checkout of the same commit was not used: %v", got)
 	}
 }
@@ -149,11 +149,11 @@ func TestGitMovedBranch(t *testing.T) {
 	repo.git("tag", "old", "master")
 	repo.git("branch", "-f", "master")
 	repo.git("update-server-info")
-	if got := files(t, before); !slices.Equal(got, []string{"foo 0644 one"}) {
+	if got := listFiles(t, before); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Errorf("moved: %v", got)
 	}
 	after := openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), gitSrc(repo.url, "master"))
-	if got := files(t, after); after.Name == before.Name || !slices.Equal(got, []string{"foo 0644 two"}) {
+	if got := listFiles(t, after); after.Name == before.Name || !slices.Equal(got, []string{"foo 0644 two"}) {
 		t.Errorf("rewritten: %v", got)
 	}
 }
@@ -211,7 +211,7 @@ func TestGitSubdir(t *testing.T) {
 	src := gitSrc(repo.url, "")
 	src.Git.Subdir = "sub"
 	got := openRemote(t, r, src)
-	if f := files(t, got); !slices.Equal(f, []string{"deep/foo 0644 one"}) {
+	if f := listFiles(t, got); !slices.Equal(f, []string{"deep/foo 0644 one"}) {
 		t.Error(f)
 	}
 	if got.Name == openRemote(t, r, gitSrc(repo.url, "")).Name {
@@ -260,13 +260,13 @@ func TestGitSubmodules(t *testing.T) {
 	r := newRemote(t, RemoteOptions{})
 	src := gitSrc(repo.url, "")
 	with := openRemote(t, r, src)
-	got := files(t, with)
+	got := listFiles(t, with)
 	if len(got) != 3 || !strings.HasPrefix(got[0], ".gitmodules ") || got[2] != "mod/file 0644 inner" {
 		t.Error(got)
 	}
 	src.Git.Submodules = false
 	without := openRemote(t, r, src)
-	if got := files(t, without); len(got) != 2 || with.Name == without.Name {
+	if got := listFiles(t, without); len(got) != 2 || with.Name == without.Name {
 		t.Error(got)
 	}
 
@@ -321,7 +321,7 @@ func TestGitHostile(t *testing.T) {
 			_, err := remote.Files(t.Context())
 			t.Logf("%v", err)
 			if err == nil {
-				t.Errorf("accepted: %v", files(t, remote))
+				t.Errorf("accepted: %v", listFiles(t, remote))
 			}
 			if left, _ := os.ReadDir(outside); len(left) != 0 {
 				t.Errorf("written outside: %v", left)
@@ -390,7 +390,7 @@ func TestGitLocal(t *testing.T) {
 	}
 	r := newRemote(t, RemoteOptions{LocalGit: true})
 	src := gitSrc("file://"+repo.dir+"/.git", "master")
-	if got := files(t, openRemote(t, r, src)); !slices.Equal(got, []string{"foo 0644 one"}) {
+	if got := listFiles(t, openRemote(t, r, src)); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Error(got)
 	}
 }
@@ -409,7 +409,7 @@ func TestGitSSH(t *testing.T) {
 	dir := t.TempDir()
 	r := newRemote(t, RemoteOptions{Dir: dir, SSHAuthSock: "/agent"})
 	for _, url := range []string{"git@example.org:" + repo.dir + "/.git", "ssh://git@example.org:22" + repo.dir + "/.git"} {
-		if got := files(t, openRemote(t, r, gitSrc(url, "master"))); !slices.Equal(got, []string{"foo 0644 one"}) {
+		if got := listFiles(t, openRemote(t, r, gitSrc(url, "master"))); !slices.Equal(got, []string{"foo 0644 one"}) {
 			t.Error(got)
 		}
 	}
@@ -496,7 +496,7 @@ func TestGitExpire(t *testing.T) {
 	r := newRemote(t, RemoteOptions{Dir: dir})
 	src := gitSrc(repo.url, "")
 	e := openRemote(t, r, src)
-	files(t, e)
+	listFiles(t, e)
 	count := func(sub string) int {
 		entries, err := os.ReadDir(filepath.Join(dir, sub))
 		if err != nil {
@@ -521,7 +521,7 @@ func TestGitExpire(t *testing.T) {
 	if count(gitRepos) != 0 || count(gitCheckouts) != 0 {
 		t.Errorf("left: %d, %d", count(gitRepos), count(gitCheckouts))
 	}
-	if got := files(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), src)); !slices.Equal(got, []string{"foo 0644 one"}) {
+	if got := listFiles(t, openRemote(t, newRemote(t, RemoteOptions{Dir: dir}), src)); !slices.Equal(got, []string{"foo 0644 one"}) {
 		t.Error(got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 )
 
 // checkout returns the directory with the files of a commit. It is made once and
@@ -29,7 +30,7 @@ func (r *Remote) checkout(ctx context.Context, src *dag.GitSource, c *gitCommit)
 		return tree, nil
 	}
 	for {
-		held, err := r.hold(dir)
+		held, err := r.hold(ctx, dir)
 		if held {
 			a.done = true
 			return tree, nil
@@ -44,24 +45,18 @@ func (r *Remote) checkout(ctx context.Context, src *dag.GitSource, c *gitCommit)
 }
 
 // hold keeps a checkout from being removed. It is false if there is none.
-func (r *Remote) hold(dir string) (bool, error) {
-	f, err := os.Open(dir)
+func (r *Remote) hold(ctx context.Context, dir string) (bool, error) {
+	lock, err := files.LockExisting(ctx, dir, files.Shared)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
-		return false, errors.Join(err, f.Close())
-	}
 	touch(dir)
-	if _, err := os.Stat(dir); err != nil { // it was removed meanwhile
-		return false, f.Close()
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.holding = append(r.holding, f)
+	r.holding = append(r.holding, lock)
 	return true, nil
 }
 

@@ -42,10 +42,10 @@ func (r *Remote) fetchGit(ctx context.Context, src *dag.GitSource, c *gitCommit)
 	}
 	repo = &gitRepo{git: g.at(dir, ""), dir: dir, src: src, format: format}
 	if err := repo.fetch(ctx, c); err != nil {
-		return nil, nil, errors.Join(err, lock.Close())
+		return nil, nil, errors.Join(err, lock.Release())
 	}
 	touch(dir)
-	return repo, func() { lock.Close() }, nil
+	return repo, func() { lock.Release() }, nil
 }
 
 func (g *gitRepo) fetch(ctx context.Context, c *gitCommit) error {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 )
 
 const openDirFlags = unix.O_RDONLY | unix.O_DIRECTORY
@@ -126,15 +127,7 @@ func (r *Remote) localConfig(g *git, src *dag.GitSource) error {
 	if b, err := os.ReadFile(config); err == nil && string(b) == localGitConfig {
 		return nil
 	}
-	tmp, err := os.CreateTemp(r.path("git"), "tmp-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.WriteString(localGitConfig)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), config)
+	return files.Replace(config, []byte(localGitConfig), files.Replacement{})
 }
 
 const localGitConfig = "[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n"

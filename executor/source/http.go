@@ -115,7 +115,7 @@ func (r *Remote) resolveHTTP(ctx context.Context, url string) (*httpEntry, error
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close()
+	defer lock.Release()
 	e, err := r.revalidate(ctx, url)
 	if err != nil {
 		return nil, err

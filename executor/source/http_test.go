@@ -105,7 +105,7 @@ func openRemote(t *testing.T, r *Remote, src *dag.Source) *executor.Remote {
 }
 
 // files reads all regular files of a remote: "path mode content".
-func files(t *testing.T, r *executor.Remote) []string {
+func listFiles(t *testing.T, r *executor.Remote) []string {
 	t.Helper()
 	tree, err := r.Files(t.Context())
 	if err != nil {
@@ -177,7 +177,7 @@ func TestHTTPRevalidation(t *testing.T) {
 	}
 
 	first := build()
-	if got := files(t, first); !slices.Equal(got, []string{"f 0600 one"}) {
+	if got := listFiles(t, first); !slices.Equal(got, []string{"f 0600 one"}) {
 		t.Error(got)
 	}
 	tree, err := first.Files(t.Context())
@@ -198,7 +198,7 @@ func TestHTTPRevalidation(t *testing.T) {
 	}
 	s.set(serve("two", `"2"`, modified))
 	changed := build()
-	if got := files(t, changed); changed.Name == first.Name || !slices.Equal(got, []string{"f 0600 two"}) {
+	if got := listFiles(t, changed); changed.Name == first.Name || !slices.Equal(got, []string{"f 0600 two"}) {
 		t.Error(got)
 	}
 	if got := s.requests(); got != "HEAD /f if-none-match \"1\"\nGET /f if-none-match \"1\"" {
@@ -213,7 +213,7 @@ func TestHTTPRevalidation(t *testing.T) {
 	}
 	os.RemoveAll(dir + "/" + httpBlobs)
 	os.Mkdir(dir+"/"+httpBlobs, 0o700)
-	if got := files(t, build()); !slices.Equal(got, []string{"f 0600 one"}) {
+	if got := listFiles(t, build()); !slices.Equal(got, []string{"f 0600 one"}) {
 		t.Errorf("after the contents were lost: %v", got)
 	}
 	if got := s.requests(); got != "GET /f" {
@@ -330,7 +330,7 @@ func TestExpire(t *testing.T) {
 	r := newRemote(t, RemoteOptions{Dir: dir})
 	e := openRemote(t, r, httpSrc(s.URL+"/f"))
 	r.expire(time.Now().Add(-time.Hour))
-	if got := files(t, e); !slices.Equal(got, []string{"f 0600 x"}) {
+	if got := listFiles(t, e); !slices.Equal(got, []string{"f 0600 x"}) {
 		t.Error(got)
 	}
 	r.expire(time.Now().Add(time.Hour))

@@ -12,12 +12,13 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // The folders of downloads: contents by digest, and what is known of a URL.
@@ -109,50 +110,22 @@ func (r *Remote) writeMeta(url string, known []*httpEntry, e *httpEntry) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(r.metaPath(url), func(w io.Writer) error { _, err := w.Write(b); return err })
+	return files.Replace(r.metaPath(url), b, files.Replacement{Sync: true})
 }
 
 // saveBlob stores a content under its digest.
 func (r *Remote) saveBlob(body io.Reader) (digest.Digest, int64, error) {
 	h := sha256.New()
-	var n int64
-	tmp, err := writeTemp(r.path(httpBlobs), func(w io.Writer) (err error) {
-		n, err = io.Copy(io.MultiWriter(w, h), body)
-		return err
-	})
+	f, err := files.NewPending(files.Replacement{Temp: r.path(httpBlobs), Sync: true})
 	if err != nil {
 		return "", 0, err
 	}
+	n, err := io.Copy(io.MultiWriter(f, h), body)
+	if err != nil {
+		return "", 0, errors.Join(err, f.Discard())
+	}
 	d := digest.NewDigest(digest.SHA256, h)
-	if err := os.Rename(tmp, r.blobPath(d)); err != nil {
-		return "", 0, errors.Join(err, os.Remove(tmp))
-	}
-	return d, n, nil
-}
-
-// writeFile writes a file that appears as a whole or not at all.
-func writeFile(name string, write func(io.Writer) error) error {
-	tmp, err := writeTemp(filepath.Dir(name), write)
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp, name)
-}
-
-// writeTemp writes a file with a new name in a folder, to disk.
-func writeTemp(dir string, write func(io.Writer) error) (string, error) {
-	f, err := os.CreateTemp(dir, "tmp-")
-	if err != nil {
-		return "", err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
+	return d, n, f.Commit(r.blobPath(d))
 }
 
 // fileName is what a download is called: as the server says, else as the URL ends.

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 // index remembers the digests of files by what stat(2) says of them. It is a file
@@ -252,7 +253,7 @@ func (t *Tree) mayExist(dir string) bool {
 }
 
 // write replaces the index file. It is not flushed: the checksum finds a torn one.
-func (ix *index) write() (err error) {
+func (ix *index) write() error {
 	body := []byte(indexMagic)
 	for dir, block := range ix.blocks {
 		body = appendStr(appendStr(body, dir), block)
@@ -261,16 +262,7 @@ func (ix *index) write() (err error) {
 	if err := os.MkdirAll(filepath.Dir(ix.path), 0o755); err != nil {
 		return fmt.Errorf("write stat index: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(ix.path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write stat index: %w", err)
-	}
-	_, err = f.Write(body)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), ix.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := files.Replace(ix.path, body, files.Replacement{}); err != nil {
 		return fmt.Errorf("write stat index: %w", err)
 	}
 	return nil

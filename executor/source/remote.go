@@ -13,10 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot/files"
 )
 
 // RemoteOptions configure a Remote.
@@ -48,7 +47,7 @@ type Remote struct {
 	mu      sync.Mutex        // guards what follows
 	asked   map[string]*asked // by the name of what was asked for
 	trees   []*Tree           // to close
-	holding []*os.File        // shared locks on checkouts
+	holding []*files.Lock     // shared locks on checkouts
 }
 
 // asked is the answer of one server, got once.
@@ -110,8 +109,8 @@ func (r *Remote) Close() error {
 	for _, t := range r.trees {
 		errs = append(errs, t.Close())
 	}
-	for _, f := range r.holding {
-		errs = append(errs, f.Close())
+	for _, l := range r.holding {
+		errs = append(errs, l.Release())
 	}
 	r.trees, r.holding = nil, nil
 	return errors.Join(errs...)
@@ -169,20 +168,15 @@ func (r *Remote) expire(before time.Time) {
 // remove deletes a download unless somebody holds it or it is not old any more.
 // A repository is held by the lock beside it, the others by themselves.
 func remove(p string, old func() bool) {
-	lock := p
+	name := p
 	if strings.HasSuffix(p, ".git") {
-		lock += ".lock"
+		name += ".lock"
 	}
-	f, err := os.Open(lock)
-	if err != nil && lock == p {
+	lock, err := files.TryLockExisting(name, files.Exclusive)
+	if err != nil && (name == p || !errors.Is(err, fs.ErrNotExist)) {
 		return
 	}
-	if err == nil {
-		defer f.Close()
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			return
-		}
-	}
+	defer lock.Release()
 	if !old() {
 		return
 	}
@@ -198,47 +192,14 @@ func touch(p string) {
 	os.Chtimes(p, now, now) // only for expire, which may be wrong
 }
 
-// lockPath waits for the exclusive lock on a file, or until ctx ends. The file
-// stays. Closing it gives the lock back.
-func lockPath(ctx context.Context, p string) (*os.File, error) {
-	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
-		f, err := tryLock(p)
-		if f != nil || err != nil {
-			return f, err
-		}
-		t := time.NewTimer(delay)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil, context.Cause(ctx)
-		case <-t.C:
-		}
+// lockPath waits for the exclusive lock on a file that is made where there is none, or
+// until ctx ends. The file stays, and says when it was last used.
+func lockPath(ctx context.Context, p string) (*files.Lock, error) {
+	lock, err := files.LockFile(ctx, p, files.Exclusive)
+	if err == nil {
+		touch(p)
 	}
-}
-
-// tryLock returns nil without an error if another holds the lock, or has just
-// removed the file.
-func tryLock(p string) (*os.File, error) {
-	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK || err == unix.EINTR {
-		return nil, f.Close()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", p, err), f.Close())
-	}
-	touch(p)
-	mine, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if there, err := os.Stat(p); err != nil || !os.SameFile(mine, there) {
-		return nil, f.Close()
-	}
-	return f, nil
+	return lock, err
 }
 
 // Redacted hides the user and password of a URL.

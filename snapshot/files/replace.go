@@ -7,17 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // Replacement says how a file is replaced. The zero value is the default.
 type Replacement struct {
 	// Mode is the file's mode, whatever the umask is; 0 means 0600.
 	Mode fs.FileMode
-	// Keep keeps the mode of the file that is replaced, and its owner where this
-	// process may set it. Mode is for a new file only then.
-	Keep bool
 	// Sync writes the content to disk before the file gets its name, so that it does
 	// not outlive a crash as an empty one.
 	Sync bool
@@ -28,8 +23,9 @@ type Replacement struct {
 	Prefix string
 }
 
-// Replace writes a file that appears as a whole or not at all. Symbolic links are
-// replaced too.
+// Replace writes a file of the program's own, which appears as a whole or not at all.
+// Whatever has the name is replaced, also a symbolic link, and keeps nothing; Write is
+// for what users name.
 func Replace(path string, data []byte, r Replacement) error {
 	return ReplaceBy(path, r, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -73,7 +69,10 @@ func NewPending(r Replacement) (*Pending, error) {
 // Commit completes the file and gives it its name, in place of what has that now. If
 // it fails the file is gone. After Discard it fails.
 func (p *Pending) Commit(path string) error {
-	err := p.setMeta(path)
+	var err error
+	if p.r.Mode != 0 {
+		err = p.Chmod(p.r.Mode)
+	}
 	if err == nil && p.r.Sync {
 		err = p.Sync()
 	}
@@ -85,26 +84,6 @@ func (p *Pending) Commit(path string) error {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}
 	return nil
-}
-
-// setMeta sets mode and owner.
-func (p *Pending) setMeta(path string) error {
-	mode := p.r.Mode
-	if p.r.Keep {
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			mode = fs.FileMode(st.Mode & 0o777)
-			err := p.Chown(int(st.Uid), int(st.Gid))
-			// EINVAL: the owner has no id in this user namespace.
-			if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EINVAL) {
-				return err
-			}
-		}
-	}
-	if mode == 0 {
-		return nil // as it was made
-	}
-	return p.Chmod(mode)
 }
 
 // Discard removes the file. It does nothing after Commit.

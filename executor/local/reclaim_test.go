@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/files"
 )
 
 // TestReclaimSecrets proves that what dead processes left of secrets goes at once,
@@ -15,11 +16,11 @@ func TestReclaimSecrets(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	held, err := newScratch(parent, secretPrefix())
+	held, err := files.NewScratch(parent, secretPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer held.remove()
+	defer held.Remove()
 	left, err := os.MkdirTemp(parent, secretPrefix())
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func TestReclaimSecrets(t *testing.T) {
 	if _, err := os.Lstat(left); !os.IsNotExist(err) {
 		t.Errorf("the secret of a dead process is still there: %v", err)
 	}
-	if _, err := os.Lstat(held.dir); err != nil {
+	if _, err := os.Lstat(held.Dir()); err != nil {
 		t.Errorf("the secret of a living process is gone: %v", err)
 	}
 }
