@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // nameTarget is what a name points at.
@@ -222,20 +224,11 @@ func (s *Images) V1Chain(id string) ([]V1Record, error) {
 
 // locked runs f while no other process or goroutine changes names or records.
 func (s *Images) locked(f func() error) error {
-	lock, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	lock, err := files.LockFile(context.Background(), filepath.Join(s.dir, "lock"), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("lock images: %w", err)
 	}
-	defer lock.Close() // releases the lock
-	for {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("lock images: %w", err)
-	}
+	defer lock.Release()
 	return f()
 }
 
@@ -271,19 +264,7 @@ func (s *Images) write(path string, v any, sync bool) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(data); err == nil && sync {
-		err = tmp.Sync()
-	}
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return files.Replace(path, data, files.Replacement{Temp: filepath.Join(s.dir, "tmp"), Mode: 0o644, Sync: sync})
 }
 
 // reclaim removes what dead processes left.

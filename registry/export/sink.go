@@ -3,12 +3,13 @@ package export
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
+
+	"layered.build/builder/snapshot/files"
 )
 
 // sink receives the files of an archive, each path once.
@@ -48,19 +49,17 @@ type dirSink string
 
 func (s dirSink) file(path string, size int64, r io.Reader) error {
 	full := filepath.Join(string(s), filepath.FromSlash(path))
-	f, err := os.CreateTemp(filepath.Dir(full), ".tmp-*")
+	err := files.ReplaceBy(full, files.Replacement{Mode: 0o644}, func(w io.Writer) error {
+		n, err := io.Copy(w, r)
+		if err == nil && n != size {
+			err = fmt.Errorf("%d bytes instead of %d: %w", n, size, io.ErrUnexpectedEOF)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name())
-	n, err := io.Copy(f, r)
-	if err == nil && n != size {
-		err = fmt.Errorf("%d bytes instead of %d: %w", n, size, io.ErrUnexpectedEOF)
-	}
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), full)
+	return nil
 }
 
 func (s dirSink) dir(path string) error {
