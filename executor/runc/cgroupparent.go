@@ -78,3 +78,9 @@ func (c *cgroupSet) reclaimBelow(parent string) error {
 	}
 	return nil
 }
+
+// mountOf is the mount point of a v1 hierarchy that a directory is in.
+func mountOf(dir string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(dir, cgroupRoot+"/"), "/")
+	return filepath.Join(cgroupRoot, name)
+}

@@ -18,9 +18,9 @@ import (
 // killed.
 func TestCgroupParent(t *testing.T) {
 	env := sandboxtest.NewEnv(t, newSandbox(t))
-	hierarchy, limit := filepath.Join(cgroupRoot, "pids"), "pids.max"
+	hierarchy, limit := filepath.Join(cgroupMount, "pids"), "pids.max"
 	if cgroups.IsCgroup2UnifiedMode() {
-		hierarchy = cgroupRoot
+		hierarchy = cgroupMount
 	}
 	name := fmt.Sprintf("builder-test-%d", os.Getpid())
 	parent := filepath.Join(hierarchy, name, "deeper")
@@ -29,7 +29,7 @@ func TestCgroupParent(t *testing.T) {
 	}
 	t.Cleanup(func() { removeParents(t, name) })
 	limited := os.WriteFile(filepath.Join(hierarchy, name, limit), []byte("12"), 0o644) == nil
-	dead := filepath.Join(parent, ownPrefix+"1-2-killed") // process 1 began at another time
+	dead := filepath.Join(parent, "builder-1-2-killed") // process 1 began at another time
 	if err := os.Mkdir(dead, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func (w startedWriter) Write(b []byte) (int, error) {
 }
 
 func removeParents(t *testing.T, name string) {
-	dirs, err := filepath.Glob(filepath.Join(cgroupRoot, "*", name))
+	dirs, err := filepath.Glob(filepath.Join(cgroupMount, "*", name))
 	if err != nil {
 		t.Error(err)
 	}
-	for _, dir := range append(dirs, filepath.Join(cgroupRoot, name)) {
+	for _, dir := range append(dirs, filepath.Join(cgroupMount, name)) {
 		if err := cgroups.RemovePath(dir); err != nil {
 			t.Error(err)
 		}

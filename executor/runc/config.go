@@ -2,11 +2,7 @@ package runc
 
 import (
 	"fmt"
-	"slices"
 
-	"github.com/opencontainers/cgroups"
-	_ "github.com/opencontainers/cgroups/devices" // device rules of cgroups; without it containers are refused
-	deviceconfig "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -34,26 +30,22 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 			Args:         spec.Args,
 			Capabilities: capabilities(spec),
 		},
-		Mounts: containerMounts(root, s.cgroups.unified, readOnly(!insecure)),
+		Mounts: containerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
 		Linux: &specs.Linux{
 			Namespaces: s.namespaces(),
-			Resources:  resources(spec.Limits, insecure, s.cgroups.swap),
+			Resources:  s.cgroups.Resources(spec), CgroupsPath: s.cgroups.Path(spec),
 		},
-	}
-	rs.Linux.Resources.Devices = append(rs.Linux.Resources.Devices, deviceRulesOf(spec.Devices)...)
-	if s.cgroups.unified && s.cgroups.writable {
-		rs.Linux.CgroupsPath = s.cgroups.unifiedPath(spec.Limits.Parent, spec.ID)
 	}
 	if !insecure {
 		rs.Linux.MaskedPaths, rs.Linux.ReadonlyPaths = s.hidden(spec.Confine)
 		rs.Process.NoNewPrivileges = spec.Confine != nil && spec.Confine.NoNewPrivileges
 	}
 	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName: s.cgroups.prefix + spec.ID,
+		CgroupName: s.cgroups.Name(spec.ID),
 		Spec:       rs,
 		// On v1 the cgroups are ours: libcontainer finds them read-only, and
 		// takes that as it does for users without rights to them.
-		RootlessCgroups: !s.cgroups.unified || !s.cgroups.writable,
+		RootlessCgroups: !s.cgroups.Delegates(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure container: %w", err)
@@ -66,18 +58,6 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		return nil, err
 	}
 	return cfg, nil
-}
-
-// dropTUN takes from libcontainer's list of devices, which keeps it for old users'
-// sake, the one that makes network interfaces, unless it was asked for.
-func dropTUN(r *cgroups.Resources, devices []sandbox.Device) {
-	const major, minor = 10, 200
-	for _, d := range devices {
-		if d.Major == major && d.Minor == minor {
-			return
-		}
-	}
-	r.Devices = slices.DeleteFunc(r.Devices, func(d *deviceconfig.Rule) bool { return d.Major == major && d.Minor == minor })
 }
 
 func readOnly(yes bool) string {
@@ -98,7 +78,7 @@ func hostname(spec *sandbox.Spec) string {
 // container is in the others already.
 func (s *Sandbox) namespaces() []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
-	if s.cgroups.namespaced {
+	if s.cgroups.Namespaced() {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	return ns

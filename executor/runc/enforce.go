@@ -11,43 +11,12 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// limited tells the limits of a run that cgroups keep (they stay in the Spec) from
-// the rest.
+// limited is the specification with the limits that cgroups keep, and the rest of them.
 func (s *Sandbox) limited(spec *sandbox.Spec) (*sandbox.Spec, dag.Limits) {
-	if !limitsAny(spec.Limits) && !limitsAny(s.rest) {
-		return spec, dag.Limits{}
-	}
 	out := *spec
 	var rest dag.Limits
-	out.Limits, rest = s.cgroups.split(spec.Limits)
-	rest.CPUs = cpus(rest)
-	if t := s.cgroups.total; t != nil && t.limits.CPUs > 0 && cpus(out.Limits) > t.limits.CPUs {
-		// On cgroup v1 a share of a share cannot be larger than that.
-		out.Limits.CPUs, out.Limits.CPUQuota, out.Limits.CPUPeriod = t.limits.CPUs, 0, 0
-	}
-	rest.Memory = lesser(rest.Memory, s.rest.Memory)
-	rest.CPUs = lesser(rest.CPUs, s.rest.CPUs)
+	out.Limits, rest = s.cgroups.Keep(spec.Limits)
 	return &out, rest
-}
-
-// cpus is how many processors may be used, 0 if that is not limited.
-func cpus(l dag.Limits) float64 {
-	if l.CPUs > 0 || l.CPUQuota <= 0 {
-		return l.CPUs
-	}
-	period := l.CPUPeriod
-	if period == 0 {
-		period = 100_000 // the kernel's default
-	}
-	return float64(l.CPUQuota) / float64(period)
-}
-
-// lesser is the lower limit; 0 is none.
-func lesser[T int64 | float64](a, b T) T {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // limit puts the limits in force. By then the container is about to execute the
@@ -119,17 +88,15 @@ func some(have *unix.CPUSet, n, from int) (out unix.CPUSet) {
 
 // startWatch begins to look at the container.
 func (r *run) startWatch(pid int) {
-	dir := r.cgroup.paths["memory"]
-	if st, err := r.container.State(); err == nil && r.s.cgroups.unified && r.s.cgroups.writable {
-		r.cgroup.unified = st.CgroupPaths[""]
-		dir = r.cgroup.unified
+	if st, err := r.container.State(); err == nil {
+		r.cgroup.Found(st.CgroupPaths[""])
 	}
-	limited := dir != "" && (r.spec.Limits.Memory != 0 || r.s.cgroups.total != nil)
+	limited := r.cgroup.MayLackMemory(r.spec.Limits)
 	r.watch = watch(pid, r.preparing, r.rest, limited)
 	if !limited {
 		return
 	}
-	events, err := oomEvents(dir, r.s.cgroups.unified)
+	events, err := r.cgroup.OOMEvents()
 	if err != nil {
 		return // the number of a process that is killed may stay unknown
 	}
@@ -148,6 +115,7 @@ func (r *run) endWatch() {
 // is done instead.
 func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
 	_, rest := s.cgroups.split(l)
+	total := s.cgroups.Rest()
 	var out []string
 	say := func(when bool, format string, args ...any) {
 		if when {
@@ -155,15 +123,15 @@ func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
 		}
 	}
 	say(rest.Memory > 0, "without a memory cgroup, the private memory of a step's processes is looked at, and the largest is killed beyond %d MiB; swap is not limited", rest.Memory>>20)
-	say(rest.Memory == 0 && limitsOf(rest, "memory"), "without a memory cgroup, the memory reservation has no effect")
+	say(rest.Memory == 0 && (rest.MemorySwap != 0 || rest.MemoryReservation != 0), "without a memory cgroup, the memory reservation has no effect")
 	say(rest.Pids > 0, "without a pids cgroup, a step that has more than %d threads is killed", rest.Pids)
 	say(rest.CPUs > 0 || rest.CPUQuota > 0, "without a cpu cgroup, a step runs on a whole number of processors, and may use them fully")
 	say(rest.CPUShares > 0, "without a cpu cgroup, CPU shares have no effect")
 	say(rest.CpusetCPUs != "", "without a cpuset cgroup, a step may change the processors that it runs on")
 	say(rest.CpusetMems != "", "without a cpuset cgroup, memory nodes have no effect")
 	say(rest.IO != nil, "without an io cgroup, limits of devices have no effect")
-	say(s.rest.Memory > 0, "without a memory cgroup, the build's limit is kept for each step by itself")
-	say(s.rest.CPUs > 0, "without a cpu cgroup, each step runs on a whole number of processors")
+	say(total.Memory > 0, "without a memory cgroup, the build's limit is kept for each step by itself")
+	say(total.CPUs > 0, "without a cpu cgroup, each step runs on a whole number of processors")
 	for _, u := range ulimits {
 		if hard, clamped := clampUlimit(u); clamped {
 			out = append(out, sandbox.ClampNote(u, hard))

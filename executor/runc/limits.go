@@ -6,10 +6,18 @@ import (
 	devices "github.com/opencontainers/cgroups/devices/config"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
 
 type deviceRules = []*devices.Rule
+
+// Resources are the limits and device rules of a container for libcontainer.
+func (c *cgroupSet) Resources(spec *sandbox.Spec) *specs.LinuxResources {
+	r := resources(spec.Limits, spec.Security == dag.SecurityInsecure, c.swap)
+	r.Devices = append(r.Devices, deviceRulesOf(spec.Devices)...)
+	return r
+}
 
 // resources translates limits as docker run does. No device may be used but
 // those of libcontainer's list (see dropTUN), or all if insecure. swap says whether swap can be

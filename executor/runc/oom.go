@@ -12,7 +12,33 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
 )
+
+// Found tells where libcontainer has made the container's cgroup (v2).
+func (g *cgroup) Found(dir string) {
+	if g.set.Delegates() {
+		g.unified = dir
+	}
+}
+
+// memoryDir is the cgroup that limits the container's memory, "" if none does.
+func (g *cgroup) memoryDir() string {
+	if g.unified != "" {
+		return g.unified
+	}
+	return g.paths["memory"]
+}
+
+// MayLackMemory reports whether the kernel may kill a process of the container for
+// its limits or for those of all containers together.
+func (g *cgroup) MayLackMemory(l dag.Limits) bool {
+	return g.memoryDir() != "" && (l.Memory != 0 || g.set.total != nil)
+}
+
+// OOMEvents returns a file that can be read when the kernel is about to kill a process
+// of the container for a lack of memory. The caller closes it.
+func (g *cgroup) OOMEvents() (*os.File, error) { return oomEvents(g.memoryDir(), g.set.unified) }
 
 // oomEvents returns a file that can be read when the kernel is about to kill a
 // process of a cgroup for memory: an eventfd on v1, else inotify on memory.events.
@@ -42,23 +68,6 @@ func oomEvents(dir string, unified bool) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("watch for lack of memory: %w", err), f.Close())
 	}
 	return f, nil
-}
-
-// wakeOn has the watcher look at once when there is something to read. It ends when
-// the file is closed.
-func (w *watcher) wakeOn(events *os.File) {
-	w.wg.Go(func() {
-		buf := make([]byte, 4096)
-		for {
-			if _, err := events.Read(buf); err != nil {
-				return
-			}
-			select {
-			case w.wake <- struct{}{}:
-			default:
-			}
-		}
-	})
 }
 
 // killed is what the kernel says of a process that it killed for memory.
@@ -117,9 +126,11 @@ func parseKilled(record, cgroup string) (killed, bool) {
 	return killed{pid: pid, name: tail[:i], cgroup: filepath.Base(limited)}, err == nil
 }
 
-// victim says whom the kernel killed in a container's cgroup, as far as that can be
-// known: it tells only those who may read its log.
-func (g *cgroup) victim(w *watcher, limit, total int64) *sandbox.Victim {
+// Victim says whom the kernel killed in the container's cgroup for a lack of memory, as
+// far as that can be known: it tells only those who may read its log. limit and total
+// are the limits of the container and of all together, in bytes; inner returns the
+// number in the container of a process that is gone, if it is known.
+func (g *cgroup) Victim(limit, total int64, inner func(pid int) (int, bool)) *sandbox.Victim {
 	v := &sandbox.Victim{Limit: limit}
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -130,8 +141,8 @@ func (g *cgroup) victim(w *watcher, limit, total int64) *sandbox.Victim {
 			if k.cgroup != g.name {
 				v.Limit = total
 			}
-			if who, ok := w.known[k.pid]; ok {
-				v.PID = who.pid
+			if pid, ok := inner(k.pid); ok {
+				v.PID = pid
 			}
 		}
 	}

@@ -17,9 +17,9 @@ import (
 
 // Reclaim removes what killed processes left behind: cgroups, and processes in
 // them that have outlived the one that started them.
-func (s *Sandbox) Reclaim(ctx context.Context) error {
+func (c *cgroupSet) Reclaim(ctx context.Context) error {
 	var errs []error
-	for _, parent := range s.cgroups.parents() {
+	for _, parent := range c.parents() {
 		entries, err := os.ReadDir(parent)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -89,19 +89,16 @@ func reclaim(dir string) error {
 	return nil
 }
 
-// Close removes what the sandbox kept between runs. No run may be in progress.
-func (s *Sandbox) Close() error {
-	s.closing.Wait()
-	c := s.cgroups
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err := c.total.remove()
-	if c.devices != "" {
-		err = errors.Join(err, cgroups.RemovePath(c.devices))
-		c.devices = ""
-	}
+// startTime returns when a process started, in clock ticks since boot.
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return fmt.Errorf("remove cgroups: %w", err)
+		return 0, fmt.Errorf("read start time: %w", err)
 	}
-	return nil
+	// Field 2 is in parentheses and may hold anything; field 22 is wanted.
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 20 {
+		return 0, fmt.Errorf("read start time of %d: short stat", pid)
+	}
+	return strconv.ParseUint(f[19], 10, 64)
 }

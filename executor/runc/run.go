@@ -69,8 +69,10 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 	if err := r.prepareRoot(); err != nil {
 		return sandbox.Exit{}, err
 	}
-	if err := r.s.cgroups.hide(); err != nil {
-		return sandbox.Exit{}, err
+	if !r.s.cgroups.Unified() {
+		if err := hideCgroups(); err != nil {
+			return sandbox.Exit{}, err
+		}
 	}
 	var err error
 	r.container, err = libcontainer.Create(r.path("state"), "c", r.cfg)
@@ -121,8 +123,10 @@ func (r *run) prepareRoot() error {
 	if err := r.root.base(shmSize(r.spec), devices, insecure); err != nil {
 		return err
 	}
-	if err := r.cgroup.mount(r.root, insecure); err != nil {
-		return err
+	if dirs := r.cgroup.Hierarchies(); dirs != nil {
+		if err := r.root.cgroups(dirs, insecure); err != nil {
+			return err
+		}
 	}
 	if err := r.mountEtc(); err != nil {
 		return err
@@ -346,7 +350,7 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	case r.watch.victim != nil:
 		e.OOM, e.Victim = true, r.watch.victim
 	case e.OOM:
-		e.Victim = r.cgroup.victim(r.watch, r.spec.Limits.Memory, r.s.opts.Total.Memory)
+		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.inner)
 	}
 	if r.watch.pidsHit {
 		e.PidsHit++

@@ -51,8 +51,6 @@ type Sandbox struct {
 	defaultAppArmor string
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
-	// rest is what of Options.Total no cgroup keeps: each container gets it.
-	rest dag.Limits
 }
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
@@ -79,17 +77,14 @@ func New(opts Options) (*Sandbox, error) {
 			return nil, fmt.Errorf("sandbox state directory: %w", err)
 		}
 	}
-	cg, err := newCgroupSet()
-	if err != nil {
-		return nil, err
-	}
 	// libcontainer warns through the program's one logger of things that are as
 	// they should be here.
 	logrus.SetLevel(logrus.ErrorLevel)
-	total, rest := cg.split(dag.Limits{Memory: opts.Total.Memory, CPUs: opts.Total.CPUs, Parent: opts.Total.Parent})
-	cg.total = cg.newTotal(total)
+	cg, err := newCgroupSet(cgroupOptions{Total: opts.Total})
+	if err != nil {
+		return nil, err
+	}
 	return &Sandbox{
-		rest: rest,
 		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
 		hasIPv6: sync.OnceValue(hasIPv6), defaultAppArmor: defaultAppArmor("/sys"), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
@@ -101,6 +96,16 @@ const usersDir = "/run/builder"
 // firstID is the first of the ids on this machine that containers have: in the part
 // of the range that systemd's conventions leave to nobody.
 const firstID = 1879048192
+
+// Reclaim removes what killed processes left behind: cgroups, and processes in
+// them that have outlived the one that started them.
+func (s *Sandbox) Reclaim(ctx context.Context) error { return s.cgroups.Reclaim(ctx) }
+
+// Close removes what the sandbox kept between runs. No run may be in progress.
+func (s *Sandbox) Close() error {
+	s.closing.Wait()
+	return s.cgroups.Close()
+}
 
 // Run implements sandbox.Sandbox.
 func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {

@@ -1,19 +1,13 @@
 package runc
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/cgroups"
-	cgroupfs "github.com/opencontainers/cgroups/fs"
 	"github.com/opencontainers/cgroups/fs2"
-	"github.com/opencontainers/runc/libcontainer/specconv"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/planner/dag"
@@ -111,58 +105,6 @@ func (c *cgroupSet) findControllers() []string {
 	return strings.Fields(readCgroup(dir, "cgroup.controllers"))
 }
 
-// total is the cgroup of all containers together: theirs are in it.
-type total struct {
-	set    *cgroupSet
-	limits dag.Limits
-	once   sync.Once
-	err    error
-	paths  map[string]string // v1: by hierarchy; v2: by ""
-	mgr    cgroups.Manager
-}
-
-// newTotal returns nil if there is nothing to limit.
-func (c *cgroupSet) newTotal(l dag.Limits) *total {
-	if !limitsAny(l) {
-		return nil
-	}
-	t := &total{set: c, limits: l, paths: map[string]string{}}
-	if c.unified {
-		dir := filepath.Join(fs2.UnifiedMountpoint, t.unifiedPath())
-		if l.Parent == "" {
-			dir = filepath.Join(c.parents()[0], c.prefix+totalID)
-		}
-		t.paths[""] = dir
-		return t
-	}
-	for _, h := range hierarchies() {
-		if limitsOf(l, h) {
-			t.paths[h], _ = c.place(h, l.Parent, totalID)
-		}
-	}
-	return t
-}
-
-// totalID stands for all containers.
-const totalID = "build"
-
-// unifiedPath is where it is on v2, in libcontainer's form.
-func (t *total) unifiedPath() string {
-	if t.limits.Parent == "" {
-		return filepath.Join(cgroupParent, t.set.prefix+totalID)
-	}
-	return filepath.Join("/", t.limits.Parent, ownPrefix+t.set.prefix+totalID)
-}
-
-// child is where a container's cgroup is made instead of its usual place (v1).
-func (t *total) child(hierarchy, name string) (string, bool) {
-	if t == nil {
-		return "", false
-	}
-	dir, ok := t.paths[hierarchy]
-	return filepath.Join(dir, name), ok
-}
-
 // wanted are the v1 hierarchies in which a container has a cgroup of its own.
 func (c *cgroupSet) wanted(l dag.Limits) []string {
 	if l.Parent != "" {
@@ -177,42 +119,39 @@ func (c *cgroupSet) wanted(l dag.Limits) []string {
 	return out
 }
 
-// make makes the cgroup, once. It must not be called on a private thread.
-func (t *total) make() error {
-	if t == nil {
-		return nil
+// Keep tells the limits of a container that its cgroups keep from the rest, to which
+// what no cgroup keeps of those of all containers is added.
+func (c *cgroupSet) Keep(l dag.Limits) (held, rest dag.Limits) {
+	held, rest = c.split(l)
+	rest.CPUs = cpus(rest)
+	if t := c.total; t != nil && t.limits.CPUs > 0 && cpus(held) > t.limits.CPUs {
+		// On cgroup v1 a share of a share cannot be larger than that.
+		held.CPUs, held.CPUQuota, held.CPUPeriod = t.limits.CPUs, 0, 0
 	}
-	t.once.Do(func() {
-		if t.err = t.create(); t.err != nil {
-			t.err = fmt.Errorf("limit the build: %w", t.err)
-		}
-	})
-	return t.err
+	rest.Memory = lesser(rest.Memory, c.rest.Memory)
+	rest.CPUs = lesser(rest.CPUs, c.rest.CPUs)
+	return held, rest
 }
 
-func (t *total) create() error {
-	cfg, err := specconv.CreateCgroupConfig(&specconv.CreateOpts{CgroupName: "build", Spec: &specs.Spec{
-		Linux: &specs.Linux{Resources: resources(t.limits, false, t.set.swap)},
-	}}, nil)
-	if err != nil {
-		return err
+// Rest is what no cgroup keeps of the limits of all containers together.
+func (c *cgroupSet) Rest() dag.Limits { return c.rest }
+
+// cpus is how many processors may be used, 0 if that is not limited.
+func cpus(l dag.Limits) float64 {
+	if l.CPUs > 0 || l.CPUQuota <= 0 {
+		return l.CPUs
 	}
-	cfg.Resources.Devices, cfg.Resources.SkipDevices = nil, true
-	if t.set.unified {
-		t.mgr, err = fs2.NewManager(cfg, t.paths[""])
-	} else {
-		t.mgr, err = cgroupfs.NewManager(cfg, t.paths)
+	period := l.CPUPeriod
+	if period == 0 {
+		period = 100_000 // the kernel's default
 	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(t.mgr.Apply(-1), t.mgr.Set(cfg.Resources))
+	return float64(l.CPUQuota) / float64(period)
 }
 
-// remove deletes the cgroup.
-func (t *total) remove() error {
-	if t == nil || t.mgr == nil {
-		return nil
+// lesser is the lower limit; 0 is none.
+func lesser[T int64 | float64](a, b T) T {
+	if a == 0 || b != 0 && b < a {
+		return b
 	}
-	return t.mgr.Destroy()
+	return a
 }

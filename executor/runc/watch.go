@@ -1,6 +1,7 @@
 package runc
 
 import (
+	"os"
 	"sync"
 	"time"
 
@@ -140,4 +141,27 @@ func (w *watcher) killLargest(pid int) {
 		w.victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
+}
+
+// wakeOn has the watcher look at once when there is something to read. It ends when
+// the file is closed.
+func (w *watcher) wakeOn(events *os.File) {
+	w.wg.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := events.Read(buf); err != nil {
+				return
+			}
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
+		}
+	})
+}
+
+// inner returns the number in the container of a process that was seen.
+func (w *watcher) inner(pid int) (int, bool) {
+	who, ok := w.known[pid]
+	return who.pid, ok
 }
