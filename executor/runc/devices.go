@@ -11,20 +11,13 @@ import (
 	"layered.build/builder/executor/sandbox"
 )
 
-func deviceType(d sandbox.Device) string {
-	if d.Block {
-		return "b"
-	}
-	return "c"
-}
-
 // deviceNodes are the nodes of a container's own devices.
 func deviceNodes(devices []sandbox.Device) []specs.LinuxDevice {
 	var out []specs.LinuxDevice
 	for _, d := range devices {
 		mode := os.FileMode(d.Mode)
 		out = append(out, specs.LinuxDevice{
-			Path: d.Path, Type: deviceType(d), Major: d.Major, Minor: d.Minor, FileMode: &mode, UID: &d.UID, GID: &d.GID,
+			Path: d.Path, Type: d.Kind(), Major: d.Major, Minor: d.Minor, FileMode: &mode, UID: &d.UID, GID: &d.GID,
 		})
 	}
 	return out

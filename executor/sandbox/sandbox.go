@@ -88,6 +88,14 @@ type Device struct {
 	Access       string // of "rwm"
 }
 
+// Kind tells block devices ("b") from character devices ("c").
+func (d Device) Kind() string {
+	if d.Block {
+		return "b"
+	}
+	return "c"
+}
+
 // Tmpfs is an empty file system in memory.
 type Tmpfs struct {
 	Size int64  // bytes; 0: the kernel's default

@@ -85,7 +85,7 @@ func (g *cgroup) ownDeviceCgroup(spec *sandbox.Spec, rules deviceRules) error {
 func deviceRulesOf(devices []sandbox.Device) []specs.LinuxDeviceCgroup {
 	var out []specs.LinuxDeviceCgroup
 	for _, d := range devices {
-		out = append(out, specs.LinuxDeviceCgroup{Allow: true, Type: deviceType(d), Major: &d.Major, Minor: &d.Minor, Access: d.Access})
+		out = append(out, specs.LinuxDeviceCgroup{Allow: true, Type: d.Kind(), Major: &d.Major, Minor: &d.Minor, Access: d.Access})
 	}
 	return out
 }
