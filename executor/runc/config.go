@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -52,7 +53,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 	}
 	if !insecure {
 		cfg.AppArmorProfile = s.apparmor(spec.Confine)
-		dropTUN(cfg.Cgroups.Resources, spec.Devices)
+		cgroup.DropTUN(cfg.Cgroups.Resources, spec.Devices)
 	}
 	if cfg.Rlimits, err = rlimits(spec.Ulimits); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
@@ -73,7 +74,7 @@ func TestAppArmorProfile(t *testing.T) {
 		if got := s.apparmor(test.c); got != test.want {
 			t.Errorf("%+v: %q", test.c, got)
 		}
-		s.cgroups = &cgroupSet{}
+		s.cgroups = &cgroup.Set{}
 		cfg, err := s.newConfig(&sandbox.Spec{Args: []string{"x"}, Confine: test.c}, "/")
 		if err != nil || cfg.AppArmorProfile != test.want {
 			t.Errorf("%+v: configured %q, %v", test.c, cfg.AppArmorProfile, err)

@@ -26,7 +26,7 @@ func (r *run) limit(pid int) error {
 	if r.rest.Memory > 0 || r.rest.Pids > 0 {
 		r.preparing = executable(pid)
 	}
-	if err := r.cgroup.enforce(); err != nil {
+	if err := r.cgroup.Enforce(); err != nil {
 		return err
 	}
 	if r.rest.CPUs == 0 && r.rest.CpusetCPUs == "" {
@@ -114,7 +114,7 @@ func (r *run) endWatch() {
 // LimitNotes says which limits cannot be kept here as they are asked for, and what
 // is done instead.
 func (s *Sandbox) LimitNotes(l dag.Limits, ulimits []dag.Ulimit) []string {
-	_, rest := s.cgroups.split(l)
+	_, rest := s.cgroups.Split(l)
 	total := s.cgroups.Rest()
 	var out []string
 	say := func(when bool, format string, args ...any) {

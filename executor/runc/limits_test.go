@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
 )
@@ -25,7 +26,7 @@ func withoutCgroups(t *testing.T, opts Options) *Sandbox {
 			t.Error(err)
 		}
 	})
-	if s.cgroups, err = newCgroupSet(cgroupOptions{Total: opts.Total, Bare: true}); err != nil {
+	if s.cgroups, err = cgroup.New(cgroup.Options{Total: opts.Total, Bare: true}); err != nil {
 		t.Fatal(err)
 	}
 	return s

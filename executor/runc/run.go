@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/emulate"
+	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -36,7 +37,7 @@ type run struct {
 	cfg       *configs.Config
 	root      *rootfs
 	net       *network
-	cgroup    *cgroup
+	cgroup    *cgroup.Group
 	watch     *watcher
 	before    used
 	events    *os.File // lack of memory; may be nil
@@ -187,12 +188,12 @@ func (r *run) launch(streams *streams) (_ *libcontainer.Process, err error) {
 		return nil, err
 	}
 	defer r.loader.child.Close()
-	if err := r.cgroup.join(); err != nil {
-		return nil, errors.Join(err, r.cgroup.quit())
+	if err := r.cgroup.Join(); err != nil {
+		return nil, errors.Join(err, r.cgroup.Quit())
 	}
 	p := r.process(streams)
 	err = r.container.Start(p)
-	qerr := r.cgroup.quit()
+	qerr := r.cgroup.Quit()
 	if err != nil {
 		return nil, fmt.Errorf("start container: %w", errors.Join(err, qerr))
 	}
@@ -345,7 +346,7 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Code = 128 + int(ws.Signal())
 	}
-	r.cgroup.account(&e)
+	r.cgroup.Account(&e)
 	switch {
 	case r.watch.victim != nil:
 		e.OOM, e.Victim = true, r.watch.victim

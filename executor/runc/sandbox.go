@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -41,7 +42,7 @@ type Sandbox struct {
 	opts    Options
 	seccomp func() ([]byte, error) // compiled on first use
 	masked  []string
-	cgroups *cgroupSet
+	cgroups *cgroup.Set
 	noIDMap atomic.Bool    // ids of a file system could not be mapped
 	closing sync.WaitGroup // what is closed behind the runs
 	userns  bool           // in a user namespace that is not the machine's first
@@ -80,7 +81,7 @@ func New(opts Options) (*Sandbox, error) {
 	// libcontainer warns through the program's one logger of things that are as
 	// they should be here.
 	logrus.SetLevel(logrus.ErrorLevel)
-	cg, err := newCgroupSet(cgroupOptions{Total: opts.Total})
+	cg, err := cgroup.New(cgroup.Options{Total: opts.Total})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
 		return sandbox.Exit{}, err
 	}
-	if r.cgroup, err = s.cgroups.prepare(spec, r.cfg.Cgroups); err != nil {
+	if r.cgroup, err = s.cgroups.Prepare(spec, r.cfg.Cgroups); err != nil {
 		return sandbox.Exit{}, err
 	}
 	var compiling sync.WaitGroup // beside the start of the first container
@@ -163,7 +164,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	if r.net != nil {
 		r.net.account(&exit)
 	}
-	err = errors.Join(err, r.cgroup.remove())
+	err = errors.Join(err, r.cgroup.Remove())
 	if ctx.Err() != nil {
 		return exit, context.Cause(ctx)
 	}

@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -16,14 +16,14 @@ import (
 )
 
 // Found tells where libcontainer has made the container's cgroup (v2).
-func (g *cgroup) Found(dir string) {
+func (g *Group) Found(dir string) {
 	if g.set.Delegates() {
 		g.unified = dir
 	}
 }
 
 // memoryDir is the cgroup that limits the container's memory, "" if none does.
-func (g *cgroup) memoryDir() string {
+func (g *Group) memoryDir() string {
 	if g.unified != "" {
 		return g.unified
 	}
@@ -32,13 +32,13 @@ func (g *cgroup) memoryDir() string {
 
 // MayLackMemory reports whether the kernel may kill a process of the container for
 // its limits or for those of all containers together.
-func (g *cgroup) MayLackMemory(l dag.Limits) bool {
+func (g *Group) MayLackMemory(l dag.Limits) bool {
 	return g.memoryDir() != "" && (l.Memory != 0 || g.set.total != nil)
 }
 
 // OOMEvents returns a file that can be read when the kernel is about to kill a process
 // of the container for a lack of memory. The caller closes it.
-func (g *cgroup) OOMEvents() (*os.File, error) { return oomEvents(g.memoryDir(), g.set.unified) }
+func (g *Group) OOMEvents() (*os.File, error) { return oomEvents(g.memoryDir(), g.set.unified) }
 
 // oomEvents returns a file that can be read when the kernel is about to kill a
 // process of a cgroup for memory: an eventfd on v1, else inotify on memory.events.
@@ -130,7 +130,7 @@ func parseKilled(record, cgroup string) (killed, bool) {
 // far as that can be known: it tells only those who may read its log. limit and total
 // are the limits of the container and of all together, in bytes; inner returns the
 // number in the container of a process that is gone, if it is known.
-func (g *cgroup) Victim(limit, total int64, inner func(pid int) (int, bool)) *sandbox.Victim {
+func (g *Group) Victim(limit, total int64, inner func(pid int) (int, bool)) *sandbox.Victim {
 	v := &sandbox.Victim{Limit: limit}
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {

@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 // Reclaim removes what killed processes left behind: cgroups, and processes in
 // them that have outlived the one that started them.
-func (c *cgroupSet) Reclaim(ctx context.Context) error {
+func (c *Set) Reclaim(ctx context.Context) error {
 	var errs []error
 	for _, parent := range c.parents() {
 		entries, err := os.ReadDir(parent)
@@ -40,7 +40,7 @@ func (c *cgroupSet) Reclaim(ctx context.Context) error {
 }
 
 // parents are the directories that hold containers' cgroups.
-func (c *cgroupSet) parents() []string {
+func (c *Set) parents() []string {
 	if c.unified {
 		own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 		if err != nil {
@@ -48,11 +48,11 @@ func (c *cgroupSet) parents() []string {
 		}
 		// As fs2 does: below this process's parent, since its own cgroup has
 		// processes.
-		return []string{filepath.Join(fs2.UnifiedMountpoint, filepath.Dir(own[""]), cgroupParent)}
+		return []string{filepath.Join(fs2.UnifiedMountpoint, filepath.Dir(own[""]), parentName)}
 	}
 	var out []string
 	for _, dir := range c.own {
-		out = append(out, filepath.Join(dir, cgroupParent))
+		out = append(out, filepath.Join(dir, parentName))
 	}
 	return out
 }

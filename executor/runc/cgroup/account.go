@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"strconv"
@@ -9,8 +9,8 @@ import (
 	"layered.build/builder/executor/sandbox"
 )
 
-// account adds what the container's cgroups counted.
-func (g *cgroup) account(e *sandbox.Exit) {
+// Account adds what the container's cgroups counted.
+func (g *Group) Account(e *sandbox.Exit) {
 	if dir := g.unified; dir != "" {
 		e.OOM = counter(dir, "memory.events", "oom_kill") > 0
 		e.PidsHit = counter(dir, "pids.events", "max")

@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 
 // total is the cgroup of all containers together: theirs are in it.
 type total struct {
-	set    *cgroupSet
+	set    *Set
 	limits dag.Limits
 	once   sync.Once
 	err    error
@@ -26,7 +26,7 @@ type total struct {
 }
 
 // newTotal returns nil if there is nothing to limit.
-func (c *cgroupSet) newTotal(l dag.Limits) *total {
+func (c *Set) newTotal(l dag.Limits) *total {
 	if !limitsAny(l) {
 		return nil
 	}
@@ -53,7 +53,7 @@ const totalID = "build"
 // unifiedPath is where it is on v2, in libcontainer's form.
 func (t *total) unifiedPath() string {
 	if t.limits.Parent == "" {
-		return filepath.Join(cgroupParent, t.set.prefix+totalID)
+		return filepath.Join(parentName, t.set.prefix+totalID)
 	}
 	return filepath.Join("/", t.limits.Parent, ownPrefix+t.set.prefix+totalID)
 }

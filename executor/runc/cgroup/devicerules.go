@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ import (
 )
 
 // confineDevices chooses the cgroup that says which devices may be used (v1).
-func (g *cgroup) confineDevices(spec *sandbox.Spec, rules deviceRules) error {
+func (g *Group) confineDevices(spec *sandbox.Spec, rules deviceRules) error {
 	if len(spec.Devices) > 0 || spec.Limits.Parent != "" {
 		return g.ownDeviceCgroup(spec, rules)
 	}
@@ -36,7 +36,7 @@ func isReadOnly(err error) bool {
 
 // deviceCgroup returns the cgroup with the default rules, "" if this process may
 // not make one (it is in a container then, whose rules hold).
-func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
+func (c *Set) deviceCgroup(rules deviceRules) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.devices != "" {
@@ -46,7 +46,7 @@ func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
 	if !ok {
 		return "", errors.New("confine devices: this machine has no devices cgroup")
 	}
-	dir := filepath.Join(own, cgroupParent, c.prefix+"default")
+	dir := filepath.Join(own, parentName, c.prefix+"default")
 	err := os.MkdirAll(dir, 0o755)
 	if isReadOnly(err) {
 		return "", nil
@@ -63,7 +63,7 @@ func (c *cgroupSet) deviceCgroup(rules deviceRules) (string, error) {
 
 // ownDeviceCgroup makes a cgroup with a container's own rules (v1), unless this
 // process may not make one.
-func (g *cgroup) ownDeviceCgroup(spec *sandbox.Spec, rules deviceRules) error {
+func (g *Group) ownDeviceCgroup(spec *sandbox.Spec, rules deviceRules) error {
 	dir, ok := g.set.place("devices", spec.Limits.Parent, spec.ID)
 	if !ok {
 		return errors.New("confine devices: this machine has no devices cgroup")
@@ -90,9 +90,9 @@ func deviceRulesOf(devices []sandbox.Device) []specs.LinuxDeviceCgroup {
 	return out
 }
 
-// dropTUN takes from libcontainer's list of devices, which keeps it for old users'
+// DropTUN takes from libcontainer's list of devices, which keeps it for old users'
 // sake, the one that makes network interfaces, unless it was asked for.
-func dropTUN(r *cgroups.Resources, devices []sandbox.Device) {
+func DropTUN(r *cgroups.Resources, devices []sandbox.Device) {
 	const major, minor = 10, 200
 	for _, d := range devices {
 		if d.Major == major && d.Minor == minor {

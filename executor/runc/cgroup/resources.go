@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"math"
@@ -13,14 +13,14 @@ import (
 type deviceRules = []*devices.Rule
 
 // Resources are the limits and device rules of a container for libcontainer.
-func (c *cgroupSet) Resources(spec *sandbox.Spec) *specs.LinuxResources {
+func (c *Set) Resources(spec *sandbox.Spec) *specs.LinuxResources {
 	r := resources(spec.Limits, spec.Security == dag.SecurityInsecure, c.swap)
 	r.Devices = append(r.Devices, deviceRulesOf(spec.Devices)...)
 	return r
 }
 
 // resources translates limits as docker run does. No device may be used but
-// those of libcontainer's list (see dropTUN), or all if insecure. swap says whether swap can be
+// those of libcontainer's list (see DropTUN), or all if insecure. swap says whether swap can be
 // limited here.
 func resources(l dag.Limits, insecure, swap bool) *specs.LinuxResources {
 	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: insecure, Access: "rwm"}}}

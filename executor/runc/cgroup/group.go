@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// cgroup is one container's.
-type cgroup struct {
-	set     *cgroupSet
+// Group is the cgroups of one container, which serve one run.
+type Group struct {
+	set     *Set
 	id      string          // of the container
 	name    string          // of its directories
 	manager cgroups.Manager // v1, with limits
@@ -25,10 +25,10 @@ type cgroup struct {
 	devices string            // v1: the directory of the container's own device rules
 }
 
-// prepare makes the cgroups of a container. It must not be called on a private
+// Prepare makes the cgroups of a container, which the caller removes. It must not be called on a private
 // thread. libcontainer's own part of cfg is taken out on v1.
-func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, error) {
-	g := &cgroup{set: c, id: spec.ID, name: c.prefix + spec.ID, paths: map[string]string{}}
+func (c *Set) Prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*Group, error) {
+	g := &Group{set: c, id: spec.ID, name: c.prefix + spec.ID, paths: map[string]string{}}
 	if err := c.total.make(); err != nil {
 		return nil, err
 	}
@@ -43,9 +43,9 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 	}
 	res := *cfg.Resources
 	cfg.Resources = &cgroups.Resources{Devices: res.Devices}
-	// Nothing is made there: all cgroups are read-only for libcontainer. That the path is absolute spares libcontainer
-	// a look through all mounts.
-	cfg.Parent = "/" + cgroupParent + "-none"
+	// Nothing is made there: all cgroups are read-only for libcontainer. That the path
+	// is absolute spares it a look through all mounts.
+	cfg.Parent = "/" + parentName + "-none"
 	if spec.Security != dag.SecurityInsecure {
 		if err := g.confineDevices(spec, res.Devices); err != nil {
 			return nil, err
@@ -55,14 +55,14 @@ func (c *cgroupSet) prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*cgroup, e
 		return g, nil
 	}
 	if err := g.limit(spec.Limits, &res); err != nil {
-		return nil, errors.Join(fmt.Errorf("apply resource limits: %w", err), g.remove())
+		return nil, errors.Join(fmt.Errorf("apply resource limits: %w", err), g.Remove())
 	}
 	return g, nil
 }
 
 // limit makes cgroups in the hierarchies that the limits need. The limits are set
-// later, by enforce.
-func (g *cgroup) limit(l dag.Limits, res *cgroups.Resources) error {
+// later, by Enforce.
+func (g *Group) limit(l dag.Limits, res *cgroups.Resources) error {
 	paths := map[string]string{}
 	for _, name := range g.set.wanted(l) {
 		dir, ok := g.set.total.child(name, g.name)
@@ -83,8 +83,8 @@ func (g *cgroup) limit(l dag.Limits, res *cgroups.Resources) error {
 	return m.Apply(-1) // makes the directories; the process comes by itself
 }
 
-// join moves the calling thread into the container's cgroups.
-func (g *cgroup) join() error {
+// Join moves the calling thread into the container's cgroups.
+func (g *Group) Join() error {
 	for name, dir := range g.paths {
 		// "0" is the writing thread.
 		if err := cgroups.WriteFile(dir, "tasks", "0"); err != nil {
@@ -94,8 +94,8 @@ func (g *cgroup) join() error {
 	return nil
 }
 
-// quit moves the calling thread back.
-func (g *cgroup) quit() error {
+// Quit moves the calling thread back.
+func (g *Group) Quit() error {
 	var errs []error
 	for name := range g.paths {
 		errs = append(errs, cgroups.WriteFile(g.set.own[name], "tasks", "0"))
@@ -103,9 +103,9 @@ func (g *cgroup) quit() error {
 	return errors.Join(errs...)
 }
 
-// enforce sets the limits. By then the container is about to execute the user's
+// Enforce sets the limits. By then the container is about to execute the user's
 // process: what its preparation needs (threads above all) does not count.
-func (g *cgroup) enforce() error {
+func (g *Group) Enforce() error {
 	if g.manager == nil {
 		return nil
 	}
@@ -115,9 +115,9 @@ func (g *cgroup) enforce() error {
 	return nil
 }
 
-// remove deletes the container's cgroups. It must not be called on a private
+// Remove deletes the container's cgroups. It must not be called on a private
 // thread.
-func (g *cgroup) remove() error {
+func (g *Group) Remove() error {
 	var err error
 	if g.devices != "" {
 		err = os.Remove(g.devices)
@@ -130,7 +130,7 @@ func (g *cgroup) remove() error {
 
 // Hierarchies are the directories of the container's cgroups by the names of their
 // hierarchies, to be shown in its /sys; none on v2, where its cgroup namespace does that.
-func (g *cgroup) Hierarchies() map[string]string {
+func (g *Group) Hierarchies() map[string]string {
 	if g.set.unified {
 		return nil
 	}

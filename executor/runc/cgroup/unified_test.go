@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"os"
@@ -78,7 +78,7 @@ func TestUnifiedAccount(t *testing.T) {
 		}
 	}
 	e := sandbox.Exit{Usage: sandbox.Usage{CPUNanos: 5, PeakMemory: 7, WriteBytes: 9000}}
-	(&cgroup{unified: dir}).account(&e)
+	(&Group{unified: dir}).Account(&e)
 	want := sandbox.Exit{OOM: true, PidsHit: 3, Usage: sandbox.Usage{
 		CPUNanos: 2_000_000, SystemNanos: 500_000, PeakMemory: 1 << 20, ReadBytes: 4097, WriteBytes: 9000,
 	}}

@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -16,13 +16,14 @@ import (
 )
 
 const (
-	cgroupRoot = "/sys/fs/cgroup"
-	// cgroupParent is the cgroup that holds those of all containers. On v1 it is
+	mountPoint = "/sys/fs/cgroup"
+	// parentName is the cgroup that holds those of all containers. On v1 it is
 	// below this process's own, so that what limits this process limits them.
-	cgroupParent = "builder"
+	parentName = "builder"
 )
 
-// cgroupSet is what is known of this machine's cgroups.
+// Set is what is known of this machine's cgroups, and what all containers share of
+// them. It is safe for concurrent use.
 //
 // On cgroup v2 libcontainer makes a container's cgroup and puts it there. On v1
 // that takes more than 10 ms: for each of a dozen hierarchies it moves a process,
@@ -30,7 +31,7 @@ const (
 // itself does not wait, and its children are born where it is. So here the thread
 // that starts the container goes first, and only into the hierarchies that
 // matter: "devices" always, others for a limit.
-type cgroupSet struct {
+type Set struct {
 	unified    bool // cgroup v2 only
 	namespaced bool // containers get a cgroup namespace
 	swap       bool // swap can be limited
@@ -46,8 +47,8 @@ type cgroupSet struct {
 	rest      dag.Limits      // what of that no cgroup keeps: each container gets it
 }
 
-// cgroupOptions say what the containers of a set may use together.
-type cgroupOptions struct {
+// Options say what the containers of a set may use together.
+type Options struct {
 	// Total limits all containers together, beside the limits of each. Only Memory,
 	// CPUs and Parent count.
 	Total dag.Limits
@@ -55,9 +56,9 @@ type cgroupOptions struct {
 	Bare bool
 }
 
-// newCgroupSet looks at this machine's cgroups. The set has to be closed.
-func newCgroupSet(opts cgroupOptions) (*cgroupSet, error) {
-	c, err := findCgroups()
+// New looks at this machine's cgroups. The set has to be closed.
+func New(opts Options) (*Set, error) {
+	c, err := find()
 	if err != nil {
 		return nil, err
 	}
@@ -67,29 +68,29 @@ func newCgroupSet(opts cgroupOptions) (*cgroupSet, error) {
 			delete(c.own, h)
 		}
 	}
-	held, rest := c.split(dag.Limits{Memory: opts.Total.Memory, CPUs: opts.Total.CPUs, Parent: opts.Total.Parent})
+	held, rest := c.Split(dag.Limits{Memory: opts.Total.Memory, CPUs: opts.Total.CPUs, Parent: opts.Total.Parent})
 	c.total, c.rest = c.newTotal(held), rest
 	return c, nil
 }
 
-// findCgroups is newCgroupSet without limits.
-func findCgroups() (*cgroupSet, error) {
+// find is New without limits.
+func find() (*Set, error) {
 	// The cgroups package keeps the first handle on the hierarchy that it opens.
 	// That must not happen on a thread whose mount namespace ends.
-	if f, err := cgroups.OpenFile(cgroupRoot, "cgroup.procs", os.O_RDONLY); err == nil {
+	if f, err := cgroups.OpenFile(mountPoint, "cgroup.procs", os.O_RDONLY); err == nil {
 		f.Close()
 	}
 	start, err := startTime(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	c := &cgroupSet{prefix: fmt.Sprintf("%d-%d-", os.Getpid(), start), unified: cgroups.IsCgroup2UnifiedMode()}
+	c := &Set{prefix: fmt.Sprintf("%d-%d-", os.Getpid(), start), unified: cgroups.IsCgroup2UnifiedMode()}
 	c.delegated = sync.OnceValue(c.findControllers)
 	if c.unified {
 		_, err := os.Stat("/proc/self/ns/cgroup")
 		c.namespaced = err == nil
 		if own, err := cgroups.ParseCgroupFile("/proc/self/cgroup"); err == nil {
-			c.swap = cgroups.PathExists(filepath.Join(cgroupRoot, own[""], "memory.swap.max"))
+			c.swap = cgroups.PathExists(filepath.Join(mountPoint, own[""], "memory.swap.max"))
 		}
 		if parents := c.parents(); len(parents) > 0 {
 			c.writable = os.MkdirAll(parents[0], 0o755) == nil && unix.Access(parents[0], unix.W_OK) == nil
@@ -116,7 +117,7 @@ func ownCgroups() (map[string]string, error) {
 		if name == "" {
 			continue // the v2 part of a hybrid set
 		}
-		mount, err := filepath.EvalSymlinks(filepath.Join(cgroupRoot, name))
+		mount, err := filepath.EvalSymlinks(filepath.Join(mountPoint, name))
 		if err != nil {
 			continue // not mounted
 		}
@@ -130,21 +131,21 @@ func ownCgroups() (map[string]string, error) {
 }
 
 // Unified reports whether there is cgroup v2 only.
-func (c *cgroupSet) Unified() bool { return c.unified }
+func (c *Set) Unified() bool { return c.unified }
 
 // Namespaced reports whether containers get a cgroup namespace.
-func (c *cgroupSet) Namespaced() bool { return c.namespaced }
+func (c *Set) Namespaced() bool { return c.namespaced }
 
 // Delegates reports whether libcontainer makes the containers' cgroups (v2). If not,
 // a container has those that it is started in.
-func (c *cgroupSet) Delegates() bool { return c.unified && c.writable }
+func (c *Set) Delegates() bool { return c.unified && c.writable }
 
 // Name is what the cgroups of the container with an id are called.
-func (c *cgroupSet) Name(id string) string { return c.prefix + id }
+func (c *Set) Name(id string) string { return c.prefix + id }
 
 // Path is where libcontainer makes a container's cgroup, in its form; "" where it
 // makes none.
-func (c *cgroupSet) Path(spec *sandbox.Spec) string {
+func (c *Set) Path(spec *sandbox.Spec) string {
 	if !c.Delegates() {
 		return ""
 	}
@@ -152,7 +153,7 @@ func (c *cgroupSet) Path(spec *sandbox.Spec) string {
 }
 
 // Close removes what the set kept between containers, of which none may be left.
-func (c *cgroupSet) Close() error {
+func (c *Set) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := c.total.remove()

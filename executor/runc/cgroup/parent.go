@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"errors"
@@ -17,31 +17,31 @@ const ownPrefix = "builder-"
 
 // place is a container's cgroup in a v1 hierarchy: below this process's own, or
 // below the parent that was asked for, which is a path from the hierarchy's root.
-func (c *cgroupSet) place(hierarchy, parent, id string) (dir string, ok bool) {
+func (c *Set) place(hierarchy, parent, id string) (dir string, ok bool) {
 	own, ok := c.own[hierarchy]
 	if !ok {
 		return "", false
 	}
 	if parent == "" {
-		return filepath.Join(own, cgroupParent, c.prefix+id), true
+		return filepath.Join(own, parentName, c.prefix+id), true
 	}
 	return filepath.Join(mountOf(own), filepath.Join("/", parent), ownPrefix+c.prefix+id), true
 }
 
 // unifiedPath is a container's cgroup on v2 in libcontainer's form: below this
 // process's own, or an absolute path.
-func (c *cgroupSet) unifiedPath(parent, id string) string {
+func (c *Set) unifiedPath(parent, id string) string {
 	if c.total != nil {
 		return filepath.Join(c.total.unifiedPath(), c.prefix+id)
 	}
 	if parent == "" {
-		return filepath.Join(cgroupParent, c.prefix+id)
+		return filepath.Join(parentName, c.prefix+id)
 	}
 	return filepath.Join("/", parent, ownPrefix+c.prefix+id)
 }
 
 // limiting names the v1 hierarchies in which a parent can limit its children.
-func (c *cgroupSet) limiting() []string {
+func (c *Set) limiting() []string {
 	var out []string
 	for name := range c.own {
 		if name != "devices" && name != "systemd" { // devices are confined apart
@@ -53,7 +53,7 @@ func (c *cgroupSet) limiting() []string {
 
 // reclaimBelow removes what killed processes left below a parent of the user's,
 // which Reclaim does not know.
-func (c *cgroupSet) reclaimBelow(parent string) error {
+func (c *Set) reclaimBelow(parent string) error {
 	dirs := []string{filepath.Join(fs2.UnifiedMountpoint, filepath.Join("/", parent))}
 	if !c.unified {
 		dirs = nil
@@ -81,6 +81,6 @@ func (c *cgroupSet) reclaimBelow(parent string) error {
 
 // mountOf is the mount point of a v1 hierarchy that a directory is in.
 func mountOf(dir string) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(dir, cgroupRoot+"/"), "/")
-	return filepath.Join(cgroupRoot, name)
+	name, _, _ := strings.Cut(strings.TrimPrefix(dir, mountPoint+"/"), "/")
+	return filepath.Join(mountPoint, name)
 }

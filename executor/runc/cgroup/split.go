@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"os"
@@ -56,8 +56,8 @@ func take(from, to *dag.Limits, controller string) {
 	}
 }
 
-// split tells the limits that cgroups can keep here from the rest.
-func (c *cgroupSet) split(l dag.Limits) (held, rest dag.Limits) {
+// Split tells the limits that cgroups can keep here from the rest.
+func (c *Set) Split(l dag.Limits) (held, rest dag.Limits) {
 	held = l
 	if l.Parent != "" { // who names one has the rights
 		return held, rest
@@ -71,7 +71,7 @@ func (c *cgroupSet) split(l dag.Limits) (held, rest dag.Limits) {
 }
 
 // keeps reports whether containers' cgroups can have a controller.
-func (c *cgroupSet) keeps(controller string) bool {
+func (c *Set) keeps(controller string) bool {
 	if c.unified {
 		if controller == "blkio" {
 			controller = "io"
@@ -82,7 +82,7 @@ func (c *cgroupSet) keeps(controller string) bool {
 	if !ok {
 		return false
 	}
-	if dir := filepath.Join(own, cgroupParent); cgroups.PathExists(dir) {
+	if dir := filepath.Join(own, parentName); cgroups.PathExists(dir) {
 		own = dir
 	}
 	return unix.Access(own, unix.W_OK) == nil
@@ -90,7 +90,7 @@ func (c *cgroupSet) keeps(controller string) bool {
 
 // findControllers makes a cgroup where those of containers are made, and looks which
 // controllers it has (v2). As an ordinary user these are the ones that were delegated.
-func (c *cgroupSet) findControllers() []string {
+func (c *Set) findControllers() []string {
 	parents := c.parents()
 	if len(parents) == 0 {
 		return nil
@@ -106,7 +106,7 @@ func (c *cgroupSet) findControllers() []string {
 }
 
 // wanted are the v1 hierarchies in which a container has a cgroup of its own.
-func (c *cgroupSet) wanted(l dag.Limits) []string {
+func (c *Set) wanted(l dag.Limits) []string {
 	if l.Parent != "" {
 		return c.limiting()
 	}
@@ -121,8 +121,8 @@ func (c *cgroupSet) wanted(l dag.Limits) []string {
 
 // Keep tells the limits of a container that its cgroups keep from the rest, to which
 // what no cgroup keeps of those of all containers is added.
-func (c *cgroupSet) Keep(l dag.Limits) (held, rest dag.Limits) {
-	held, rest = c.split(l)
+func (c *Set) Keep(l dag.Limits) (held, rest dag.Limits) {
+	held, rest = c.Split(l)
 	rest.CPUs = cpus(rest)
 	if t := c.total; t != nil && t.limits.CPUs > 0 && cpus(held) > t.limits.CPUs {
 		// On cgroup v1 a share of a share cannot be larger than that.
@@ -134,7 +134,7 @@ func (c *cgroupSet) Keep(l dag.Limits) (held, rest dag.Limits) {
 }
 
 // Rest is what no cgroup keeps of the limits of all containers together.
-func (c *cgroupSet) Rest() dag.Limits { return c.rest }
+func (c *Set) Rest() dag.Limits { return c.rest }
 
 // cpus is how many processors may be used, 0 if that is not limited.
 func cpus(l dag.Limits) float64 {
