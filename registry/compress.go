@@ -7,38 +7,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"runtime"
-	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
-// The compressed form of a layer depends on these and on nothing else: not on
-// the number of cores, not on how the tar arrives.
-const (
-	gzipLevel = 5
-	gzipBlock = 1 << 20
-	// gzipBlocks bounds the memory of one compression.
-	gzipBlocks = 4
-	// maxCompressions is how many layers are compressed at once.
-	maxCompressions = 2
-)
-
-// newGzip compresses with several cores, without name and time in the header.
-func newGzip(w io.Writer) (*pgzip.Writer, error) {
-	zw, err := pgzip.NewWriterLevel(w, gzipLevel)
-	if err != nil {
-		return nil, err
-	}
-	return zw, zw.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), gzipBlocks)+1)
-}
+// maxCompressions is how many layers are compressed at once.
+const maxCompressions = 2
 
 // job is one piece of work that several callers may want at once.
 type job struct {
@@ -179,51 +159,18 @@ func (c *Client) compressTo(ctx context.Context, l snapshot.Layer, w io.Writer, 
 		return ocispec.Descriptor{}, err
 	}
 	seen := &progress.Writer{W: io.Discard, To: ProgressOf(ctx), Item: "compressing " + progress.Item(digest.Digest(l.DiffID)), Total: layerSize(l)}
-	_, err = io.CopyBuffer(b.zw, io.TeeReader(tar, seen), make([]byte, 256<<10))
-	return b.finish(err)
-}
-
-// blob is the compressed form of a layer on its way into the store.
-type blob struct {
-	how Compression
-	out *snapshot.BlobWriter
-	zw  io.WriteCloser // receives the tar
+	_, err = b.ReadFrom(io.TeeReader(tar, seen))
+	return b.Finish(err)
 }
 
 // newBlob begins a blob; w receives its bytes as well, and errors of w are the
 // caller's affair. The caller calls finish.
-func (c *Client) newBlob(ctx context.Context, how Compression, w io.Writer) (*blob, error) {
+func (c *Client) newBlob(ctx context.Context, how Compression, w io.Writer) (*compression.Blob, error) {
 	out, err := c.store.Blobs().Writer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return blobInto(out, how, &tolerantTee{main: out, side: w})
-}
-
-// blobInto begins a blob whose compressed bytes go to w, which passes them on to out.
-func blobInto(out *snapshot.BlobWriter, how Compression, w io.Writer) (*blob, error) {
-	zw, err := how.compressor(w)
-	if err != nil {
-		return nil, errors.Join(err, out.Close())
-	}
-	return &blob{how: how, out: out, zw: zw}, nil
-}
-
-// finish ends a blob; err says why it is none.
-func (b *blob) finish(err error) (ocispec.Descriptor, error) {
-	toc, _ := b.zw.(*tocWriter)
-	if toc != nil && err != nil {
-		toc.pw.CloseWithError(err) // what is there so far is no whole tar
-	}
-	if err = errors.Join(err, b.zw.Close()); err != nil {
-		return ocispec.Descriptor{}, errors.Join(err, b.out.Close())
-	}
-	d, err := b.out.Commit("")
-	desc := ocispec.Descriptor{MediaType: b.how.mediaType(), Digest: d, Size: b.out.Size()}
-	if toc != nil {
-		desc.Annotations = toc.annotations
-	}
-	return desc, err
+	return compression.NewBlob(out, how, &tolerantTee{main: out, side: w})
 }
 
 // layerSize is the length of a layer's tar, -1 if it is not known.
@@ -247,52 +194,6 @@ func (t *tolerantTee) Write(p []byte) (int, error) {
 		}
 	}
 	return t.main.Write(p)
-}
-
-// layerTypes pairs OCI's names of layer forms with Docker's.
-var layerTypes = [...][2]string{
-	{ocispec.MediaTypeImageLayer, string(types.DockerUncompressedLayer)},
-	{ocispec.MediaTypeImageLayerGzip, string(types.DockerLayer)},
-	{ocispec.MediaTypeImageLayerZstd, "application/vnd.docker.image.rootfs.diff.tar.zstd"},
-	{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", string(types.DockerForeignLayer)},
-}
-
-// asType gives a layer's descriptor OCI's or Docker's media type.
-func asType(desc ocispec.Descriptor, docker bool) ocispec.Descriptor {
-	from, to := 1, 0
-	if docker {
-		from, to = 0, 1
-	}
-	for _, pair := range layerTypes {
-		if desc.MediaType == pair[from] {
-			desc.MediaType = pair[to]
-		}
-	}
-	return desc
-}
-
-// isForeign reports whether a layer is not to be pushed but left where its URLs
-// say.
-func isForeign(desc ocispec.Descriptor) bool {
-	return len(desc.URLs) > 0 && !types.MediaType(desc.MediaType).IsDistributable()
-}
-
-// distributable gives a layer that was to be left where its URLs say the media type
-// of any other.
-func distributable(desc ocispec.Descriptor) ocispec.Descriptor {
-	if types.MediaType(desc.MediaType).IsDistributable() {
-		return desc
-	}
-	desc.URLs = nil
-	switch desc = asType(desc, false); {
-	case strings.HasSuffix(desc.MediaType, "+gzip"):
-		desc.MediaType = ocispec.MediaTypeImageLayerGzip
-	case strings.HasSuffix(desc.MediaType, "+zstd"):
-		desc.MediaType = ocispec.MediaTypeImageLayerZstd
-	default:
-		desc.MediaType = ocispec.MediaTypeImageLayer
-	}
-	return desc
 }
 
 // Complete makes sure that all blobs of an image are in the store, and returns
@@ -335,4 +236,18 @@ func keptLayers(img *Image) ([]ocispec.Descriptor, error) {
 		return nil, fmt.Errorf("manifest %s: %w: it does not belong to image %s", img.Manifest.Digest, ErrInvalid, img.ID)
 	}
 	return append([]ocispec.Descriptor{}, m.Layers...), nil
+}
+
+// kept opens a blob of the store.
+func (c *Client) kept(desc ocispec.Descriptor) func(context.Context, int64) (io.ReadCloser, error) {
+	return func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		f, err := c.store.Blobs().Open(desc.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := f.Seek(offset, io.SeekStart); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
+	}
 }

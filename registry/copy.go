@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/registry/mediatype"
 )
 
 // Source has one image, or an image for several platforms, as it is: in a registry,
@@ -51,7 +53,7 @@ func Copy(ctx context.Context, dst Destination, src Source, o CopyOptions) (ocis
 	if err != nil {
 		return desc, err
 	}
-	if len(o.Platforms) > 0 && isIndex(desc.MediaType) {
+	if len(o.Platforms) > 0 && mediatype.IsIndex(desc.MediaType) {
 		if raw, desc, err = choosePlatforms(ctx, src, raw, desc, o.Platforms); err != nil {
 			return desc, err
 		}
@@ -121,7 +123,7 @@ func (c *copying) manifest(ctx context.Context, raw []byte, desc ocispec.Descrip
 		})
 	}
 	for _, b := range doc.Layers {
-		if !isForeign(b) {
+		if !mediatype.IsForeign(b) {
 			group.Go(func() error { return c.blob(gctx, b) })
 		}
 	}

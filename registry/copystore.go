@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -100,7 +101,7 @@ func (d *StoreDestination) Manifest(ctx context.Context, desc ocispec.Descriptor
 	if _, err := d.c.store.Blobs().Put(ctx, raw); err != nil {
 		return err
 	}
-	if isIndex(desc.MediaType) {
+	if mediatype.IsIndex(desc.MediaType) {
 		if root {
 			d.index, d.raw = &desc, raw
 		}
@@ -127,7 +128,7 @@ func (c *Client) imageOf(desc ocispec.Descriptor, raw []byte) (*Image, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w: %w", desc.Digest, ErrInvalid, err)
 	}
-	if !isConfig(m.Config.MediaType) {
+	if !mediatype.IsConfig(m.Config.MediaType) {
 		return nil, errNoImage
 	}
 	config, err := c.store.Blobs().ReadAll(m.Config.Digest)

@@ -1,93 +1,18 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
-
-// Compression is how layers are compressed. The zero value is the usual form:
-// gzip for layers that were made here, for others what they came in.
-type Compression struct {
-	// Type is "", "gzip", "zstd", "uncompressed", "estargz" or "zstd:chunked".
-	Type string
-	// Level is the compressor's own, nil for the usual one.
-	Level *int
-	// Force also changes layers that were made elsewhere.
-	Force bool
-}
-
-// Check says what is wrong with the values. Errors match ErrInvalid.
-func (o Compression) Check() error {
-	limit := 9
-	switch o.Type {
-	case "", "gzip", estargzType:
-	case "zstd", chunkedType:
-		limit = 22
-	case "uncompressed":
-		if o.Level != nil {
-			return fmt.Errorf("%w: compression=uncompressed has no level", ErrInvalid)
-		}
-	default:
-		return fmt.Errorf("%w: compression=%s is not supported: want gzip, zstd, estargz, zstd:chunked or uncompressed", ErrInvalid, o.Type)
-	}
-	if o.Level != nil && (*o.Level < 0 || *o.Level > limit) {
-		return fmt.Errorf("%w: compression-level=%d: want 0 to %d", ErrInvalid, *o.Level, limit)
-	}
-	return nil
-}
-
-func (o Compression) mediaType() string {
-	switch o.Type {
-	case "zstd", chunkedType:
-		return ocispec.MediaTypeImageLayerZstd
-	case "uncompressed":
-		return ocispec.MediaTypeImageLayer
-	}
-	return ocispec.MediaTypeImageLayerGzip
-}
-
-// usual reports whether layers that are made here have this form anyway.
-func (o Compression) usual() bool {
-	return (o.Type == "" || o.Type == "gzip") && o.Level == nil
-}
-
-// String names the compression, its level and whether it is forced.
-func (o Compression) String() string {
-	s := cmp.Or(o.Type, "gzip")
-	if o.Level != nil {
-		s += fmt.Sprintf("-%d", *o.Level)
-	}
-	if o.Force {
-		s += " forced"
-	}
-	return s
-}
-
-// NeedsOCI reports whether Docker's media types have no name for the form.
-func (o Compression) NeedsOCI() bool {
-	return o.Type == "zstd" || o.Type == chunkedType || o.Type == estargzType
-}
-
-// ChangesLayers reports whether the plain content of layers becomes another one, and
-// with it the image's id.
-func (o Compression) ChangesLayers() bool { return o.Type == estargzType }
-
-// isForm reports whether a blob has the form already.
-func (o Compression) isForm(desc ocispec.Descriptor) bool {
-	toc := keepTOC(desc.Annotations) != nil
-	wantTOC := o.Type == estargzType || o.Type == chunkedType
-	return asType(desc, false).MediaType == o.mediaType() && toc == wantTOC
-}
 
 // Form is what an image's manifest looks like.
 type Form struct {
@@ -162,8 +87,8 @@ func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form
 	imported := c.store.Imported(l)
 	if imported {
 		known, ok := c.knownBlob(l)
-		kept := ok && (!how.Force || how.Level == nil && how.isForm(known))
-		if foreign && ok && isForeign(known) {
+		kept := ok && (!how.Force || how.Level == nil && how.IsForm(known))
+		if foreign && ok && mediatype.IsForeign(known) {
 			return known, nil
 		}
 		if kept {
@@ -172,7 +97,7 @@ func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form
 		if how.Type == "" {
 			return c.LayerBlob(ctx, stack)
 		}
-	} else if how.usual() {
+	} else if how.IsUsual() {
 		return c.LayerBlob(ctx, stack)
 	}
 	if err := c.Attach(stack); err != nil {
@@ -192,37 +117,6 @@ func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form
 	})
 }
 
-// zstdThreads is fixed, since the bytes may depend on it.
-const zstdThreads = 2
-
-// compressor returns a writer that compresses into w; its Close does not close w.
-func (o Compression) compressor(w io.Writer) (io.WriteCloser, error) {
-	switch {
-	case o.Type == "uncompressed":
-		return nopCloser{w}, nil
-	case o.Type == estargzType, o.Type == chunkedType:
-		return newTOCWriter(w, o.Type, o.Level), nil
-	case o.Type == "zstd":
-		level := 3
-		if o.Level != nil {
-			level = *o.Level
-		}
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(zstdThreads))
-	case o.Level == nil:
-		return newGzip(w)
-	}
-	zw, err := pgzip.NewWriterLevel(w, *o.Level)
-	if err != nil {
-		return nil, err
-	}
-	return zw, zw.SetConcurrency(gzipBlock, gzipBlocks)
-}
-
-type nopCloser struct{ io.Writer }
-
-// Close implements io.Closer.
-func (nopCloser) Close() error { return nil }
-
 // usual reports whether a blob is the form that a layer has when nothing else is
 // asked for. Only that is remembered, lest one push decide on the next.
 func (c *Client) usual(l snapshot.Layer, desc ocispec.Descriptor) bool {
@@ -231,4 +125,37 @@ func (c *Client) usual(l snapshot.Layer, desc ocispec.Descriptor) bool {
 	}
 	known, ok := c.store.Blob(l)
 	return ok && known.Digest == desc.Digest
+}
+
+// withDiffIDs returns the image with layers that have other plain contents than
+// those of its configuration: the blobs that layers describes, which the store has.
+func (c *Client) withDiffIDs(img *Image, layers []ocispec.Descriptor) (*Image, error) {
+	changed := false
+	var stack snapshot.Stack
+	for i, l := range img.Stack {
+		diff := l.DiffID
+		if d := layers[i].Annotations[compression.AnnotationUncompressed]; d != "" {
+			diff = snapshot.DiffID(d)
+		}
+		changed = changed || diff != l.DiffID
+		if changed {
+			desc := layers[i]
+			desc.Annotations = compression.TOC(desc.Annotations)
+			var err error
+			if l, err = c.store.AddLazy(stack, snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: c.kept(desc)}); err != nil {
+				return nil, err
+			}
+		}
+		stack = append(stack, l)
+	}
+	if !changed {
+		return img, nil
+	}
+	cfg := img.Config
+	cfg.RootFS = rootFS(stack)
+	out, err := newImage(cfg, stack)
+	if err == nil {
+		out.V1, out.Names = img.V1, img.Names
+	}
+	return out, err
 }

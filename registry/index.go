@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
 
@@ -184,7 +185,7 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
 	}
-	if !isIndex(desc.MediaType) {
+	if !mediatype.IsIndex(desc.MediaType) {
 		return nil, fmt.Errorf("pull %s: %w: it is an image of one platform", r.Familiar(), ErrInvalid)
 	}
 	if len(wanted) == 0 {
@@ -216,7 +217,7 @@ func platformsOf(raw []byte) ([]ocispec.Platform, error) {
 	}
 	var out []ocispec.Platform
 	for _, m := range index.Manifests {
-		if m.Platform != nil && m.Platform.OS != "unknown" && isManifest(m.MediaType) { // attestations are unknown's
+		if m.Platform != nil && m.Platform.OS != "unknown" && mediatype.IsManifest(m.MediaType) { // attestations are unknown's
 			out = append(out, *m.Platform)
 		}
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 
+	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/reference"
@@ -28,6 +29,9 @@ type Reference = reference.Reference
 // ParseReference normalises a name as docker does: "alpine" is
 // docker.io/library/alpine:latest. Errors match ErrInvalid.
 func ParseReference(s string) (Reference, error) { return reference.Parse(s) }
+
+// Compression is how layers are compressed; see compression.Config.
+type Compression = compression.Config
 
 // Progress is told about transfers; see progress.Func.
 type Progress = progress.Func

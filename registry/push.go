@@ -16,6 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -171,10 +173,10 @@ func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, form Fo
 	}
 	for _, l := range layers {
 		if !form.Foreign {
-			l = distributable(l)
+			l = mediatype.Distributable(l)
 		}
-		l = asType(l, form.DockerTypes)
-		l.Annotations, l.Data = keepTOC(l.Annotations), nil
+		l = mediatype.Convert(l, form.DockerTypes)
+		l.Annotations, l.Data = compression.TOC(l.Annotations), nil
 		if form.DockerTypes {
 			l.Annotations = nil
 		}
@@ -226,7 +228,7 @@ func (p *pusher) layer(ctx context.Context, stack snapshot.Stack, want *ocispec.
 
 // known remembers that the repository has a layer.
 func (p *pusher) known(l snapshot.Layer, desc ocispec.Descriptor) error {
-	if isForeign(desc) || !p.c.usual(l, desc) {
+	if mediatype.IsForeign(desc) || !p.c.usual(l, desc) {
 		return nil
 	}
 	return p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
@@ -253,7 +255,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 		}
 		known = desc
 	}
-	if want != nil && isForeign(known) { // its manifest says where it is
+	if want != nil && mediatype.IsForeign(known) { // its manifest says where it is
 		return known, nil
 	}
 	there, err := p.has(ctx, known)

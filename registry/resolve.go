@@ -11,9 +11,10 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry/mediatype"
 )
 
 // Limits of what is read into memory.
@@ -22,9 +23,6 @@ const (
 	maxConfig   = 16 << 20
 	maxDepth    = 4 // of indexes in indexes
 )
-
-const acceptManifests = ocispec.MediaTypeImageManifest + ", " + string(types.DockerManifestSchema2) + ", " +
-	ocispec.MediaTypeImageIndex + ", " + string(types.DockerManifestList)
 
 // Resolve finds the image that ref means for a platform (zero: this machine's),
 // without its layers. A reference by digest whose metadata the store has makes
@@ -63,7 +61,7 @@ func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*
 		return nil, err
 	}
 	out := &Resolved{Ref: f.ref.String()}
-	for depth := 0; isIndex(desc.MediaType); depth++ {
+	for depth := 0; mediatype.IsIndex(desc.MediaType); depth++ {
 		if depth == 0 {
 			index := desc
 			out.Index = &index
@@ -88,7 +86,7 @@ func (f *fetcher) config(ctx context.Context, out *Resolved) error {
 	if err := json.Unmarshal(out.RawManifest, &m); err != nil {
 		return fmt.Errorf("manifest %s: %w: %w", out.Digest(), ErrInvalid, err)
 	}
-	if !isConfig(m.Config.MediaType) {
+	if !mediatype.IsConfig(m.Config.MediaType) {
 		return fmt.Errorf("manifest %s: %w: it is no image but %q", out.Digest(), ErrInvalid, m.Config.MediaType)
 	}
 	raw, err := f.smallBlob(ctx, m.Config)
@@ -105,14 +103,6 @@ func (f *fetcher) config(ctx context.Context, out *Resolved) error {
 	return nil
 }
 
-func isIndex(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageIndex || mediaType == string(types.DockerManifestList)
-}
-
-func isConfig(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageConfig || mediaType == string(types.DockerConfigJSON)
-}
-
 // choose returns the best manifest of an index for a platform; of equals the
 // first. One without a platform is the last resort.
 func choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, error) {
@@ -124,7 +114,7 @@ func choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, erro
 	var have []string
 	for i := range index.Manifests {
 		m := &index.Manifests[i]
-		if !isIndex(m.MediaType) && !isManifest(m.MediaType) {
+		if !mediatype.IsIndex(m.MediaType) && !mediatype.IsManifest(m.MediaType) {
 			continue
 		}
 		switch {
@@ -148,10 +138,6 @@ func choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, erro
 	return *best, nil
 }
 
-func isManifest(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageManifest || mediaType == string(types.DockerManifestSchema2)
-}
-
 // manifest gets a manifest or index by digest, from the store if it is there, or
 // by tag.
 func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
@@ -167,7 +153,7 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 		tag = want.Digest.String()
 	}
 	for i := range f.eps {
-		o := &opening{path: "/manifests/" + tag, accept: acceptManifests}
+		o := &opening{path: "/manifests/" + tag, accept: mediatype.Accept}
 		defer o.close()
 		f.eps[i].opening = o
 	}
@@ -210,7 +196,7 @@ func getManifest(ctx context.Context, s *session, resp *http.Response, tag strin
 		if err != nil {
 			return nil, "", err
 		}
-		req.Header.Set("Accept", acceptManifests)
+		req.Header.Set("Accept", mediatype.Accept)
 		if resp, err = s.client.Do(req); err != nil {
 			return nil, "", err
 		}
@@ -279,7 +265,7 @@ func describe(raw []byte, served string, want ocispec.Descriptor) (ocispec.Descr
 	if want.MediaType == "" {
 		want.MediaType = served
 	}
-	if !isManifest(want.MediaType) && !isIndex(want.MediaType) {
+	if !mediatype.IsManifest(want.MediaType) && !mediatype.IsIndex(want.MediaType) {
 		switch {
 		case doc.MediaType != "":
 			return want, fmt.Errorf("manifest: %w: media type %q is not supported", ErrInvalid, doc.MediaType)

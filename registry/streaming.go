@@ -8,6 +8,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/compression"
 	"layered.build/builder/snapshot"
 )
 
@@ -80,7 +81,7 @@ type layerTap struct {
 	below   snapshot.Stack
 	sent    *followed
 	sending *streaming
-	blob    *blob
+	blob    *compression.Blob
 	failed  error
 }
 
@@ -91,7 +92,7 @@ type layerTap struct {
 // error, where this is not possible now. Nothing that is sent has a name before the layer
 // exists, and the layer does not wait for what is sent.
 func (c *Client) TapLayer(ctx context.Context, ref string, below snapshot.Stack, opts PushOptions) snapshot.Tap {
-	if !opts.Compression.usual() || !c.compressions.TryAcquire(1) {
+	if !opts.Compression.IsUsual() || !c.compressions.TryAcquire(1) {
 		return nil
 	}
 	t := &layerTap{c: c, ctx: ctx, ref: ref, opts: opts, below: below}
@@ -117,7 +118,7 @@ func (t *layerTap) begin() (err error) {
 	if t.sent, err = follow(out); err != nil {
 		return errors.Join(err, out.Close())
 	}
-	if t.blob, err = blobInto(out, Compression{}, t.sent); err != nil {
+	if t.blob, err = compression.NewBlob(out, Compression{}, t.sent); err != nil {
 		return errors.Join(err, t.sent.in.Close())
 	}
 	open := func() error { return t.p.open(t.ctx, t.p.scopes(t.below)) }
@@ -127,7 +128,7 @@ func (t *layerTap) begin() (err error) {
 
 // Write implements snapshot.Tap.
 func (t *layerTap) Write(b []byte) (int, error) {
-	n, err := t.blob.zw.Write(b)
+	n, err := t.blob.Write(b)
 	if err != nil {
 		t.failed = err
 	}
@@ -136,7 +137,7 @@ func (t *layerTap) Write(b []byte) (int, error) {
 
 // Done implements snapshot.Tap. The upload ends in the background.
 func (t *layerTap) Done(l snapshot.Layer, err error) {
-	desc, err := t.blob.finish(errors.Join(err, t.failed))
+	desc, err := t.blob.Finish(errors.Join(err, t.failed))
 	if err == nil {
 		err = t.c.store.SetBlob(l, desc)
 	}

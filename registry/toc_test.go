@@ -2,12 +2,9 @@ package registry
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
 
@@ -26,7 +25,7 @@ func TestTableOfContents(t *testing.T) {
 		t.Skip("needs root, to give the files of layers to 0:0")
 	}
 	isolate(t)
-	for _, kind := range []string{estargzType, chunkedType} {
+	for _, kind := range []string{compression.EStargz, compression.ZstdChunked} {
 		t.Run(kind, func(t *testing.T) {
 			reg := newTestRegistry(t)
 			maker := newTestClient(t, quick)
@@ -35,7 +34,7 @@ func TestTableOfContents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if same := img.ID == plain.ID; same != (kind == chunkedType) {
+			if same := img.ID == plain.ID; same != (kind == compression.ZstdChunked) {
 				t.Errorf("the image is %s, without a table of contents %s", img.ID, plain.ID)
 			}
 			again, err := maker.Shape(t.Context(), plain, Form{Compression: Compression{Type: kind}})
@@ -201,52 +200,9 @@ func TestForeignLayers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Layers[0]; isForeign(got) != foreign || !foreign && got.MediaType != ocispec.MediaTypeImageLayerGzip {
+		if got := r.Layers[0]; mediatype.IsForeign(got) != foreign || !foreign && got.MediaType != ocispec.MediaTypeImageLayerGzip {
 			t.Errorf("foreign=%v: %+v", foreign, got)
 		}
 		sameImage(t, maker, img, b, mustPull(t, b, name))
-	}
-}
-
-// TestPlainSum: what a gzip stream holds is read as the library reads it, whole or not.
-func TestPlainSum(t *testing.T) {
-	member := func(s string) []byte {
-		var b bytes.Buffer
-		zw := gzip.NewWriter(&b)
-		if _, err := zw.Write([]byte(s)); err != nil {
-			t.Fatal(err)
-		}
-		if err := zw.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return b.Bytes()
-	}
-	one, two := member(strings.Repeat("one ", 50_000)), member(strings.Repeat("two ", 70_000))
-	damaged := slices.Clone(one)
-	damaged[len(damaged)-6] ^= 1
-	for name, data := range map[string][]byte{
-		"one member": one, "two members": slices.Concat(one, two), "empty member": slices.Concat(member(""), two),
-		"truncated": one[:len(one)/2], "without a trailer": one[:len(one)-8], "half a header": slices.Concat(one, two[:5]),
-		"garbage behind it": append(slices.Clone(one), "garbage that is no gzip"...), "damaged": damaged,
-	} {
-		t.Run(name, func(t *testing.T) {
-			var want []byte
-			zr, wantErr := gzip.NewReader(bytes.NewReader(data))
-			if wantErr == nil {
-				want, wantErr = io.ReadAll(zr)
-			}
-			pr, pw := io.Pipe()
-			sum := &plainSum{done: make(chan struct{})}
-			go sum.run(pr)
-			_, _ = pw.Write(data) // fails where the stream is refused before its end
-			pw.Close()
-			<-sum.done
-			if (sum.err == nil) != (wantErr == nil) || errors.Is(wantErr, io.ErrUnexpectedEOF) != errors.Is(sum.err, io.ErrUnexpectedEOF) {
-				t.Fatalf("error %v, the library's is %v", sum.err, wantErr)
-			}
-			if wantErr == nil && (sum.digest != digest.FromBytes(want) || sum.size != int64(len(want))) {
-				t.Errorf("%d bytes %s, want %d", sum.size, sum.digest, len(want))
-			}
-		})
 	}
 }

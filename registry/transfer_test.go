@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -219,38 +218,6 @@ func TestPushDockerTypes(t *testing.T) {
 	if desc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || r.Descriptor.MediaType != desc.MediaType ||
 		r.Layers[0].MediaType != "application/vnd.docker.image.rootfs.diff.tar.gzip" {
 		t.Errorf("%s, %s", desc.MediaType, r.Layers[0].MediaType)
-	}
-}
-
-func TestGzipDoesNotDependOnCores(t *testing.T) {
-	data := testTar(t, "x", 5<<19)
-	var want digest.Digest
-	for _, procs := range []int{1, 2, 7} {
-		for _, piece := range []int{len(data), 100_001} {
-			old := runtime.GOMAXPROCS(procs)
-			var buf bytes.Buffer
-			zw, err := newGzip(&buf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for rest := data; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
-				if _, err := zw.Write(rest[:min(piece, len(rest))]); err != nil {
-					t.Fatal(err)
-				}
-			}
-			err = errors.Join(zw.Close())
-			runtime.GOMAXPROCS(old)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := digest.FromBytes(buf.Bytes())
-			if want == "" {
-				want = got
-			}
-			if got != want {
-				t.Errorf("%d cores, pieces of %d: other bytes", procs, piece)
-			}
-		}
 	}
 }
 

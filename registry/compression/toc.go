@@ -1,9 +1,7 @@
-package registry
+package compression
 
 import (
 	"compress/gzip"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -11,22 +9,20 @@ import (
 	"github.com/containerd/stargz-snapshotter/estargz/zstdchunked"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/archive/inflate"
 )
 
 // The compressions whose blobs have a table of contents at their end, so that
 // single files can be fetched.
 const (
-	estargzType = "estargz"
-	chunkedType = "zstd:chunked"
+	EStargz     = "estargz"
+	ZstdChunked = "zstd:chunked"
 )
 
-// uncompressedAnnotation is containerd's name for the digest of a blob's plain
+// AnnotationUncompressed is containerd's name for the digest of a blob's plain
 // content. It is not written into manifests.
-const uncompressedAnnotation = "containerd.io/uncompressed"
+const AnnotationUncompressed = "containerd.io/uncompressed"
 
 // tocAnnotations are those of a layer's descriptor that a puller needs to find the
 // table of contents; they are written into OCI manifests.
@@ -35,9 +31,9 @@ var tocAnnotations = [...]string{
 	zstdchunked.ManifestChecksumAnnotation, zstdchunked.ManifestPositionAnnotation,
 }
 
-// keepTOC returns the annotations that lead to a table of contents, nil if there
+// TOC returns the annotations that lead to a table of contents, nil if there
 // are none.
-func keepTOC(annotations map[string]string) map[string]string {
+func TOC(annotations map[string]string) map[string]string {
 	var out map[string]string
 	for _, k := range tocAnnotations {
 		if v := annotations[k]; v != "" {
@@ -73,7 +69,7 @@ func newTOCWriter(w io.Writer, kind string, level *int) *tocWriter {
 }
 
 func (t *tocWriter) run(r io.Reader, w io.Writer, kind string, level *int) error {
-	if kind == chunkedType {
+	if kind == ZstdChunked {
 		return t.chunked(r, w, level)
 	}
 	return t.estargz(r, w, level)
@@ -106,7 +102,7 @@ func (t *tocWriter) estargz(r io.Reader, w io.Writer, level *int) error {
 	t.annotations = map[string]string{
 		estargz.TOCJSONDigestAnnotation:         toc.String(),
 		estargz.StoreUncompressedSizeAnnotation: fmt.Sprint(plain.size),
-		uncompressedAnnotation:                  plain.digest.String(),
+		AnnotationUncompressed:                  plain.digest.String(),
 	}
 	return nil
 }
@@ -162,51 +158,4 @@ func (t *tocWriter) Close() error {
 	t.pw.Close() //nolint:errcheck // never fails
 	<-t.done
 	return t.err
-}
-
-// kept opens a blob of the store.
-func (c *Client) kept(desc ocispec.Descriptor) func(context.Context, int64) (io.ReadCloser, error) {
-	return func(_ context.Context, offset int64) (io.ReadCloser, error) {
-		f, err := c.store.Blobs().Open(desc.Digest)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := f.Seek(offset, io.SeekStart); err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		return f, nil
-	}
-}
-
-// withDiffIDs returns the image with layers that have other plain contents than
-// those of its configuration: the blobs that layers describes, which the store has.
-func (c *Client) withDiffIDs(img *Image, layers []ocispec.Descriptor) (*Image, error) {
-	changed := false
-	var stack snapshot.Stack
-	for i, l := range img.Stack {
-		diff := l.DiffID
-		if d := layers[i].Annotations[uncompressedAnnotation]; d != "" {
-			diff = snapshot.DiffID(d)
-		}
-		changed = changed || diff != l.DiffID
-		if changed {
-			desc := layers[i]
-			desc.Annotations = keepTOC(desc.Annotations)
-			var err error
-			if l, err = c.store.AddLazy(stack, snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: c.kept(desc)}); err != nil {
-				return nil, err
-			}
-		}
-		stack = append(stack, l)
-	}
-	if !changed {
-		return img, nil
-	}
-	cfg := img.Config
-	cfg.RootFS = rootFS(stack)
-	out, err := newImage(cfg, stack)
-	if err == nil {
-		out.V1, out.Names = img.V1, img.Names
-	}
-	return out, err
 }
