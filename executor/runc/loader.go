@@ -14,8 +14,13 @@ import (
 // loader gives a prepared container its seccomp programs. At that moment the
 // container's main thread has nothing left to do but to execute the user's
 // program; it waits to open a fifo.
-type loader struct{ parent, child *os.File }
+type loader struct {
+	parent *os.File
+	// Child is the end for the container's first process (see receivePrograms).
+	Child *os.File
+}
 
+// newLoader makes a loader. The caller closes it.
 func newLoader() (*loader, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -26,7 +31,7 @@ func newLoader() (*loader, error) {
 	}
 	return &loader{
 		parent: os.NewFile(uintptr(fds[0]), "seccomp-parent"),
-		child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
+		Child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
 	}, nil
 }
 
@@ -92,7 +97,8 @@ func received(oob []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "seccomp-listener"), nil
 }
 
+// close closes both ends.
 func (l *loader) close() {
 	l.parent.Close()
-	l.child.Close()
+	l.Child.Close()
 }

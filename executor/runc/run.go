@@ -187,7 +187,7 @@ func (r *run) launch(streams *streams) (_ *libcontainer.Process, err error) {
 	if r.loader, err = newLoader(); err != nil {
 		return nil, err
 	}
-	defer r.loader.child.Close()
+	defer r.loader.Child.Close()
 	if err := r.cgroup.Join(); err != nil {
 		return nil, errors.Join(err, r.cgroup.Quit())
 	}
@@ -217,7 +217,7 @@ func (r *run) process(streams *streams) *libcontainer.Process {
 		env = r.withHome(env)
 	}
 	p := &libcontainer.Process{
-		ExtraFiles: []*os.File{r.loader.child},
+		ExtraFiles: []*os.File{r.loader.Child},
 		Args:       r.spec.Args, Env: env, Cwd: cwd(r.spec),
 		UID: int(u.UID), GID: int(u.GID), Init: true,
 		LogLevel: "2", // errors; the first stages would tell every step otherwise
@@ -238,14 +238,12 @@ func (r *run) release(p *libcontainer.Process) error {
 			return err
 		}
 	}
-	if r.spec.Security != dag.SecurityInsecure && !unconfined(r.spec) {
-		prog, err := r.seccomp()
-		if err != nil {
-			return err
-		}
-		if err := r.loader.load(prog); err != nil {
-			return err
-		}
+	prog, err := r.s.policy.Filter(r.spec)
+	if err == nil && prog != nil {
+		err = r.loader.load(prog)
+	}
+	if err != nil {
+		return err
 	}
 	fifo, err := os.OpenFile(r.path("state", "c", "exec.fifo"), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -254,14 +252,6 @@ func (r *run) release(p *libcontainer.Process) error {
 	// The end stays open, so that the process's write finds a reader.
 	r.closers = append(r.closers, fifo)
 	return nil
-}
-
-// seccomp is the program for this run.
-func (r *run) seccomp() ([]byte, error) {
-	if len(r.spec.CapAdd)+len(r.spec.CapDrop) > 0 || r.spec.SeccompProfile != nil {
-		return seccompFor(r.spec)
-	}
-	return r.s.seccomp()
 }
 
 // makeCwd makes the working directory if it is missing, owned by the user that

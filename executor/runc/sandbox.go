@@ -40,16 +40,12 @@ type Options struct {
 // use.
 type Sandbox struct {
 	opts    Options
-	seccomp func() ([]byte, error) // compiled on first use
-	masked  []string
+	policy  *policy
 	cgroups *cgroup.Set
 	noIDMap atomic.Bool    // ids of a file system could not be mapped
 	closing sync.WaitGroup // what is closed behind the runs
 	userns  bool           // in a user namespace that is not the machine's first
 	hasIPv6 func() bool    // asked once
-	// defaultAppArmor is the profile of processes that ask for none, "" without
-	// AppArmor.
-	defaultAppArmor string
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
 }
@@ -86,8 +82,8 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, err
 	}
 	return &Sandbox{
-		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
-		hasIPv6: sync.OnceValue(hasIPv6), defaultAppArmor: defaultAppArmor("/sys"), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
+		opts: opts, policy: newPolicy("/sys"), cgroups: cg,
+		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }
 
@@ -153,7 +149,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 		return sandbox.Exit{}, err
 	}
 	var compiling sync.WaitGroup // beside the start of the first container
-	compiling.Go(func() { _, _ = s.seccomp() })
+	compiling.Go(s.policy.Compile)
 	defer compiling.Wait()
 	var exit sandbox.Exit
 	err = onPrivateThread(namespaces, func() error {
