@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -27,7 +28,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		Process: &specs.Process{
 			Cwd:          cwd(spec),
 			Args:         spec.Args,
-			Capabilities: capabilities(spec),
+			Capabilities: confine.Capabilities(spec),
 		},
 		Mounts: containerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
 		Linux: &specs.Linux{

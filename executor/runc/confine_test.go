@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
@@ -27,7 +28,7 @@ func TestAppArmorConfigured(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &Sandbox{policy: newPolicy(sys), cgroups: &cgroup.Set{}}
+	s := &Sandbox{policy: confine.NewPolicy(sys), cgroups: &cgroup.Set{}}
 	for _, test := range []struct {
 		c    *dag.Confinement
 		want string
@@ -66,7 +67,7 @@ func TestConfine(t *testing.T) {
 	if got := e.Must(t, spec); got != want {
 		t.Errorf("masks: %q", got)
 	}
-	if err := CheckSeccomp([]byte("{")); err == nil {
+	if err := confine.CheckSeccomp([]byte("{")); err == nil {
 		t.Error("a broken profile is taken")
 	}
 }

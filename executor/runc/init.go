@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the namespaces before the Go runtime starts
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/runc/confine"
 )
 
 // loaderFd is the socket on which a container's first process gets its seccomp
@@ -38,5 +40,5 @@ func prepareInit() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent death signal: %w", err)
 	}
-	return receivePrograms(loaderFd)
+	return confine.Receive(loaderFd)
 }

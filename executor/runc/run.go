@@ -18,6 +18,7 @@ import (
 
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -41,7 +42,7 @@ type run struct {
 	watch     *watcher
 	before    used
 	events    *os.File // lack of memory; may be nil
-	loader    *loader
+	loader    *confine.Loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
 	ownUsers  bool           // the run gets a user namespace of its own
@@ -184,7 +185,7 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 // launch starts the container up to where it would execute the user's process.
 func (r *run) launch(streams *streams) (_ *libcontainer.Process, err error) {
 	defer streams.started()
-	if r.loader, err = newLoader(); err != nil {
+	if r.loader, err = confine.NewLoader(); err != nil {
 		return nil, err
 	}
 	defer r.loader.Child.Close()
@@ -240,7 +241,7 @@ func (r *run) release(p *libcontainer.Process) error {
 	}
 	prog, err := r.s.policy.Filter(r.spec)
 	if err == nil && prog != nil {
-		err = r.loader.load(prog)
+		err = r.loader.Load(prog)
 	}
 	if err != nil {
 		return err
@@ -356,7 +357,7 @@ func (r *run) close() error {
 		errs = append(errs, r.container.Destroy())
 	}
 	if r.loader != nil {
-		r.loader.close()
+		r.loader.Close()
 	}
 	for _, f := range r.closers {
 		errs = append(errs, f.Close())

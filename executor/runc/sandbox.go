@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -40,7 +41,7 @@ type Options struct {
 // use.
 type Sandbox struct {
 	opts    Options
-	policy  *policy
+	policy  *confine.Policy
 	cgroups *cgroup.Set
 	noIDMap atomic.Bool    // ids of a file system could not be mapped
 	closing sync.WaitGroup // what is closed behind the runs
@@ -82,7 +83,7 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, err
 	}
 	return &Sandbox{
-		opts: opts, policy: newPolicy("/sys"), cgroups: cg,
+		opts: opts, policy: confine.NewPolicy("/sys"), cgroups: cg,
 		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -29,7 +30,7 @@ func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
 // mayRaiseLimits asks for the capability in the machine's user namespace, as the
 // kernel does.
 func mayRaiseLimits() bool {
-	return hasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace()
+	return confine.HasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace()
 }
 
 // clampUlimit returns the hard limit that can be set, and whether it is less than

@@ -1,4 +1,4 @@
-package runc
+package confine
 
 import (
 	"os"
@@ -11,24 +11,24 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// policy is how the processes of this machine's containers are confined unless they
+// Policy is how the processes of this machine's containers are confined unless they
 // ask for something else. It is safe for concurrent use.
-type policy struct {
+type Policy struct {
 	seccomp  func() ([]byte, error) // compiled on first use
 	masked   []string
 	apparmor string // the profile, "" without AppArmor
 }
 
-// newPolicy looks at this machine, whose /sys is sys.
-func newPolicy(sys string) *policy {
-	return &policy{seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), apparmor: defaultAppArmor(sys)}
+// NewPolicy looks at this machine, whose /sys is sys.
+func NewPolicy(sys string) *Policy {
+	return &Policy{seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), apparmor: defaultAppArmor(sys)}
 }
 
 // Compile prepares the default filter, once.
-func (p *policy) Compile() { _, _ = p.seccomp() }
+func (p *Policy) Compile() { _, _ = p.seccomp() }
 
 // Filter is the seccomp program of a process, nil if it is to have none.
-func (p *policy) Filter(spec *sandbox.Spec) ([]byte, error) {
+func (p *Policy) Filter(spec *sandbox.Spec) ([]byte, error) {
 	switch {
 	case spec.Security == dag.SecurityInsecure, spec.Confine != nil && spec.Confine.Seccomp == dag.SeccompUnconfined:
 		return nil, nil
@@ -40,7 +40,7 @@ func (p *policy) Filter(spec *sandbox.Spec) ([]byte, error) {
 
 // Hidden are the paths that a process does not see, and those that it cannot
 // change.
-func (p *policy) Hidden(c *dag.Confinement) (masked, readonly []string) {
+func (p *Policy) Hidden(c *dag.Confinement) (masked, readonly []string) {
 	masked, readonly = p.masked, readonlyPaths()
 	if c == nil {
 		return masked, readonly
@@ -57,7 +57,7 @@ func (p *policy) Hidden(c *dag.Confinement) (masked, readonly []string) {
 }
 
 // AppArmor is the profile of a process, "" for none.
-func (p *policy) AppArmor(c *dag.Confinement) string {
+func (p *Policy) AppArmor(c *dag.Confinement) string {
 	switch {
 	case c == nil || c.AppArmor == "":
 		return p.apparmor

@@ -1,4 +1,4 @@
-package runc
+package confine
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 )
 
 func TestHiddenPaths(t *testing.T) {
-	s := &policy{masked: []string{"/proc/kcore", "/proc/keys", "/sys/firmware"}}
+	s := &Policy{masked: []string{"/proc/kcore", "/proc/keys", "/sys/firmware"}}
 	for _, test := range []struct {
 		c                *dag.Confinement
 		masked, readonly string
@@ -57,7 +57,7 @@ func TestAppArmorProfile(t *testing.T) {
 	if _, loaded := AppArmor(sys, "mine", "other"); !slices.Equal(loaded, []string{"mine"}) {
 		t.Errorf("loaded: %v", loaded)
 	}
-	s := newPolicy(sys)
+	s := NewPolicy(sys)
 	for _, test := range []struct {
 		c    *dag.Confinement
 		want string

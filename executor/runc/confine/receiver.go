@@ -1,4 +1,4 @@
-package runc
+package confine
 
 /*
 #include <errno.h>
@@ -110,10 +110,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receivePrograms starts the thread that waits on a socket, the other end of a loader's, for
+// Receive starts the thread that waits on a socket, the other end of a loader's, for
 // seccomp programs and puts them on all threads of this process. It ends with the
 // socket.
-func receivePrograms(fd int) error {
+func Receive(fd int) error {
 	unix.CloseOnExec(fd)
 	if errno := C.start_loader(C.int(fd)); errno != 0 {
 		return fmt.Errorf("start thread: %w", unix.Errno(errno))

@@ -1,4 +1,4 @@
-package runc
+package confine
 
 import (
 	"slices"
@@ -19,9 +19,9 @@ func defaultCaps() []string {
 	}
 }
 
-// capabilities are Docker's default ones with the changes that were asked for, or
+// Capabilities are Docker's default ones with the changes that were asked for, or
 // all that this process may hand on.
-func capabilities(spec *sandbox.Spec) *specs.LinuxCapabilities {
+func Capabilities(spec *sandbox.Spec) *specs.LinuxCapabilities {
 	if spec.Security != dag.SecurityInsecure {
 		c := changedCaps(spec)
 		return &specs.LinuxCapabilities{Bounding: c, Permitted: c, Effective: c}
@@ -60,8 +60,8 @@ func boundingCaps() []string {
 	return out
 }
 
-// hasCapability reports whether this process has a capability in force.
-func hasCapability(number int) bool {
+// HasCapability reports whether this process has a capability in force.
+func HasCapability(number int) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {

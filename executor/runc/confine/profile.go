@@ -1,4 +1,4 @@
-package runc
+package confine
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func defaultSeccomp() ([]byte, error) { return seccompFor(&sandbox.Spec{}) }
 // seccompFor is the profile of a process, moby's default one unless it has its own,
 // for what the process may do.
 func seccompFor(spec *sandbox.Spec) ([]byte, error) {
-	rs := &specs.Spec{Process: &specs.Process{Capabilities: capabilities(spec)}}
+	rs := &specs.Spec{Process: &specs.Process{Capabilities: Capabilities(spec)}}
 	var p *specs.LinuxSeccomp
 	var err error
 	if spec.SeccompProfile != nil {
