@@ -2,6 +2,7 @@ package dag
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -109,6 +110,14 @@ type Limits struct {
 	IO *IOLimits
 	// Timeout is how long the process may take.
 	Timeout time.Duration
+}
+
+// Validate refuses a cgroup that is not below the root of the hierarchies.
+func (l Limits) Validate() error {
+	if strings.Contains(l.Parent, ":") || slices.Contains(strings.Split(l.Parent, "/"), "..") {
+		return fmt.Errorf("cgroup parent %s: want a path below /sys/fs/cgroup", l.Parent)
+	}
+	return nil
 }
 
 // String lists the limits that are set.
