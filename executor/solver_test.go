@@ -161,9 +161,9 @@ func roots(steps ...*dag.Step) []dag.Edge {
 type bench struct {
 	*executor.Solver
 	opts executor.Options
-	w   *fakeWorker
-	rec *recorder
-	mem *cachetest.Memory
+	w    *fakeWorker
+	rec  *recorder
+	mem  *cachetest.Memory
 }
 
 func newBench(w *fakeWorker, mem *cachetest.Memory, set ...func(*executor.Options)) *bench {
