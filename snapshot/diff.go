@@ -355,3 +355,18 @@ func isOpaqueDir(path string) bool {
 	}
 	return false
 }
+
+// sideOwner gives a symlink or fifo the owner that is known of it.
+func (d *differ) sideOwner(host string, e *Entry) error {
+	if len(d.side) == 0 || e.Type != TypeSymlink && e.Type != TypeFifo {
+		return nil
+	}
+	i, err := owner.InodeOf(unix.AT_FDCWD, host)
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", host, err)
+	}
+	if rec, ok := d.side[i]; ok {
+		e.UID, e.GID = rec.UID, rec.GID
+	}
+	return nil
+}

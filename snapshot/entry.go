@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -51,35 +50,23 @@ type Entry struct {
 	Opaque bool `json:",omitempty"`
 }
 
-// Tree is a read-only file tree: the merged view of a layer stack, or a build
-// context. Paths are as in Entry.Path. No method follows symlinks, also not in
-// the middle of a path: use ResolvePath for that. Errors match fs.ErrNotExist.
-// A Tree is safe for concurrent use.
-type Tree interface {
-	// Lstat describes one object. Digest may be empty.
-	Lstat(path string) (*Entry, error)
-	// ReadDir lists a directory's children, sorted by name.
-	ReadDir(path string) ([]*Entry, error)
-	// Open opens a regular file; the caller closes it.
-	Open(path string) (io.ReadCloser, error)
-	// Digest returns the content digest of a regular file, from an index where
-	// one is known to be true, else by reading the file.
-	Digest(path string) (digest.Digest, error)
+// realTime is the modification time that the entry has without any epoch, in
+// whole seconds.
+func (e *Entry) realTime() time.Time {
+	t := e.ModTime
+	if !e.RealTime.IsZero() {
+		t = e.RealTime
+	}
+	if t.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return time.Unix(t.Unix(), 0)
 }
 
-// HostPather is a Tree that can say where an object really lies on this machine
-// (for bind mounts, links and reflinks). The path must not be written to.
-type HostPather interface {
-	HostPath(path string) (string, bool)
-}
-
-// Change is one entry of a layer that is being made.
-type Change struct {
-	Entry Entry
-	// Open yields the content of a regular file (nil for an empty one, or where
-	// HostPath is set).
-	Open func() (io.ReadCloser, error)
-	// HostPath is a file of this machine that holds exactly the content of the
-	// regular file; it lets the store link, reflink or copy it without a detour.
-	HostPath string
+// limit gives the entry the time that it has under an epoch, which may be nil.
+func (e *Entry) limit(real time.Time, epoch *time.Time) {
+	e.ModTime, e.RealTime = real, time.Time{}
+	if epoch != nil && real.Unix() > epoch.Unix() {
+		e.ModTime, e.RealTime = time.Unix(epoch.Unix(), 0), real
+	}
 }

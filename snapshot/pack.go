@@ -211,34 +211,6 @@ func (j *packJob) read(buf []byte) (int, error) {
 	return n, errors.Join(err, r.Close())
 }
 
-// readHostFile reads up to len(buf) bytes of a file with few system calls: buf has one
-// byte more than the file is believed to have, so that nothing need be read to see that
-// it has not grown.
-func readHostFile(name string, buf []byte) (int, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	n := 0
-	for n < len(buf) {
-		k, err := unix.Read(fd, buf[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			break
-		}
-		if n += k; n == len(buf)-1 {
-			break
-		}
-	}
-	return n, nil
-}
-
 func (j *packItem) changed() error {
 	return fmt.Errorf("%s changed while it was read", j.rec.Path)
 }

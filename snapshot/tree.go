@@ -310,5 +310,5 @@ func (s *Store) Manifest(ctx context.Context, l Layer) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 	}
-	return &Manifest{idx: idx}, nil
+	return newManifest(idx), nil
 }

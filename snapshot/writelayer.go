@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -309,4 +310,15 @@ func normalize(e *Entry, epoch *time.Time) error {
 		return fmt.Errorf("%s: unknown type %q", e.Path, e.Type)
 	}
 	return nil
+}
+
+// Change is one entry of a layer that is being made.
+type Change struct {
+	Entry Entry
+	// Open yields the content of a regular file (nil for an empty one, or where
+	// HostPath is set).
+	Open func() (io.ReadCloser, error)
+	// HostPath is a file of this machine that holds exactly the content of the
+	// regular file; it lets the store link, reflink or copy it without a detour.
+	HostPath string
 }
