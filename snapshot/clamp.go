@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/manifest"
 )
 
 // layerTimes is what a record says of a layer's modification times.
@@ -108,7 +109,7 @@ func (s *Store) fits(rec *layerRecord, epoch int64) (bool, error) {
 		return true, nil
 	}
 	if rec.Times == nil { // made before times were recorded
-		idx, err := openIndex(s.layerPath(rec.Layer.ID, manifestFile))
+		idx, err := manifest.Open(s.layerPath(rec.Layer.ID, manifestFile))
 		if err != nil {
 			return false, err
 		}
@@ -120,15 +121,15 @@ func (s *Store) fits(rec *layerRecord, epoch int64) (bool, error) {
 }
 
 // timesOf finds out what a record says where the layer is not limited.
-func timesOf(x *index) (*layerTimes, error) {
+func timesOf(x *manifest.Index) (*layerTimes, error) {
 	t := &layerTimes{Newest: math.MinInt64}
-	for i := range x.len() {
-		r, err := x.record(i)
+	for i := range x.Len() {
+		r, err := x.Record(i)
 		if err != nil {
 			return nil, err
 		}
 		if r.Type != TypeWhiteout {
-			t.Newest = max(t.Newest, r.realTime().Unix())
+			t.Newest = max(t.Newest, r.TrueTime().Unix())
 		}
 	}
 	return t, nil

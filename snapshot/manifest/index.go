@@ -1,4 +1,4 @@
-package snapshot
+package manifest
 
 import (
 	"encoding/binary"
@@ -15,27 +15,27 @@ import (
 // A manifest file is: magic, records, offsets of the records (4 bytes each,
 // little-endian), their number (8 bytes), magic again. So it can be searched
 // without being decoded, and a cut-off file is noticed.
-const manifestMagic = "layrman1"
+const magic = "layrman1"
 
-// Manifest streams the entries of a layer, parents before children, siblings
+// Reader streams the entries of a layer, parents before children, siblings
 // sorted by name.
-type Manifest struct {
-	idx  *index
+type Reader struct {
+	idx  *Index
 	next int
 }
 
-// newManifest begins to read.
-func newManifest(x *index) *Manifest { return &Manifest{idx: x} }
+// NewReader begins to read.
+func NewReader(x *Index) *Reader { return &Reader{idx: x} }
 
 // Len returns the number of entries.
-func (m *Manifest) Len() int { return m.idx.len() }
+func (m *Reader) Len() int { return m.idx.Len() }
 
 // Next returns the next entry, io.EOF after the last one.
-func (m *Manifest) Next() (*Entry, error) {
-	if m.next >= m.idx.len() {
+func (m *Reader) Next() (*Entry, error) {
+	if m.next >= m.idx.Len() {
 		return nil, io.EOF
 	}
-	r, err := m.idx.record(m.next)
+	r, err := m.idx.Record(m.next)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +45,8 @@ func (m *Manifest) Next() (*Entry, error) {
 
 // Find returns the entry of a path; the error matches fs.ErrNotExist if the layer
 // has none.
-func (m *Manifest) Find(path string) (*Entry, error) {
-	r, err := m.idx.find(path)
+func (m *Reader) Find(path string) (*Entry, error) {
+	r, err := m.idx.Find(path)
 	if err != nil {
 		return nil, err
 	}
@@ -54,16 +54,18 @@ func (m *Manifest) Find(path string) (*Entry, error) {
 }
 
 // Close ends the reading.
-func (m *Manifest) Close() error { return nil }
+func (m *Reader) Close() error { return nil }
 
-// index is a manifest in memory (mapped), open for binary search. It is safe for
+// Index is a manifest in memory (mapped), open for binary search. It is safe for
 // concurrent use.
-type index struct {
+type Index struct {
 	data    []byte
 	offsets []byte
 }
 
-func openIndex(path string) (*index, error) {
+// Open maps the manifest file at path; the error matches fs.ErrNotExist if there is
+// none. The mapping goes when nothing refers to the Index any more.
+func Open(path string) (*Index, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -80,24 +82,25 @@ func openIndex(path string) (*index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", path, err)
 	}
-	x := &index{data: data}
+	x := &Index{data: data}
 	runtime.AddCleanup(x, func(d []byte) { unix.Munmap(d) }, data)
 	tail := len(data) - 16
 	n := binary.LittleEndian.Uint64(data[tail:])
-	if string(data[:8]) != manifestMagic || string(data[tail+8:]) != manifestMagic || n > uint64(tail-8)/4 {
+	if string(data[:8]) != magic || string(data[tail+8:]) != magic || n > uint64(tail-8)/4 {
 		return nil, fmt.Errorf("%s: %w", path, errDamaged)
 	}
 	x.offsets = data[tail-int(n)*4 : tail]
 	return x, nil
 }
 
-func (x *index) len() int { return len(x.offsets) / 4 }
+// Len returns the number of entries.
+func (x *Index) Len() int { return len(x.offsets) / 4 }
 
 // raw returns the encoded record i; the bytes are valid while x is alive.
-func (x *index) raw(i int) ([]byte, error) {
+func (x *Index) raw(i int) ([]byte, error) {
 	off := uint64(binary.LittleEndian.Uint32(x.offsets[4*i:]))
 	end := uint64(len(x.data) - 16 - len(x.offsets))
-	if i+1 < x.len() {
+	if i+1 < x.Len() {
 		end = uint64(binary.LittleEndian.Uint32(x.offsets[4*(i+1):]))
 	}
 	if off < 8 || end < off || end > uint64(len(x.data)) {
@@ -106,7 +109,8 @@ func (x *index) raw(i int) ([]byte, error) {
 	return x.data[off:end], nil
 }
 
-func (x *index) record(i int) (*record, error) {
+// Record decodes entry i, which is the caller's.
+func (x *Index) Record(i int) (*Record, error) {
 	b, err := x.raw(i)
 	if err != nil {
 		return nil, err
@@ -117,23 +121,25 @@ func (x *index) record(i int) (*record, error) {
 }
 
 // search returns the first record whose path is not before p in manifest order.
-func (x *index) search(p string) int {
-	i := sort.Search(x.len(), func(i int) bool {
+func (x *Index) search(p string) int {
+	i := sort.Search(x.Len(), func(i int) bool {
 		b, err := x.raw(i)
 		if err != nil {
 			return true
 		}
 		d := decoder{b: b}
-		return comparePaths(string(d.text()), p) >= 0
+		return ComparePaths(string(d.text()), p) >= 0
 	})
 	runtime.KeepAlive(x)
 	return i
 }
 
-func (x *index) find(p string) (*record, error) {
+// Find returns the entry of a path, which is the caller's; the error is
+// fs.ErrNotExist if the layer has none.
+func (x *Index) Find(p string) (*Record, error) {
 	i := x.search(p)
-	if i < x.len() {
-		r, err := x.record(i)
+	if i < x.Len() {
+		r, err := x.Record(i)
 		if err != nil {
 			return nil, err
 		}
@@ -144,14 +150,14 @@ func (x *index) find(p string) (*record, error) {
 	return nil, fs.ErrNotExist
 }
 
-// children calls fn for the direct children of a directory.
-func (x *index) children(dir string, fn func(*record)) error {
+// Children calls fn for the direct children of a directory.
+func (x *Index) Children(dir string, fn func(*Record)) error {
 	i := 0
 	if dir != "." {
 		i = x.search(dir)
 	}
-	for i < x.len() {
-		r, err := x.record(i)
+	for i < x.Len() {
+		r, err := x.Record(i)
 		if err != nil {
 			return err
 		}
@@ -159,21 +165,22 @@ func (x *index) children(dir string, fn func(*record)) error {
 			i++
 			continue
 		}
-		if !isBelow(r.Path, dir) {
+		if !IsBelow(r.Path, dir) {
 			return nil
 		}
 		fn(r)
 		// A whole subtree is skipped by looking for the first path after it:
 		// "\x00" is the smallest byte after "/" in this order.
 		i++
-		if r.Type == TypeDir && i < x.len() {
+		if r.Type == TypeDir && i < x.Len() {
 			i = x.search(r.Path + "\x00")
 		}
 	}
 	return nil
 }
 
-func isBelow(p, dir string) bool {
+// IsBelow reports whether a path lies in a directory, at any depth.
+func IsBelow(p, dir string) bool {
 	if dir == "." {
 		return p != "."
 	}

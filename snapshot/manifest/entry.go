@@ -1,4 +1,4 @@
-package snapshot
+package manifest
 
 import (
 	"time"
@@ -6,19 +6,19 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// EntryType is the type of a file system object.
-type EntryType byte
+// Type is the type of a file system object.
+type Type byte
 
 // The entry types.
 const (
-	TypeFile     EntryType = 'f'
-	TypeDir      EntryType = 'd'
-	TypeSymlink  EntryType = 'l'
-	TypeChar     EntryType = 'c'
-	TypeBlock    EntryType = 'b'
-	TypeFifo     EntryType = 'p'
-	TypeSocket   EntryType = 's' // contexts only; never in a layer
-	TypeWhiteout EntryType = 'w' // removes the path of lower layers
+	TypeFile     Type = 'f'
+	TypeDir      Type = 'd'
+	TypeSymlink  Type = 'l'
+	TypeChar     Type = 'c'
+	TypeBlock    Type = 'b'
+	TypeFifo     Type = 'p'
+	TypeSocket   Type = 's' // contexts only; never in a layer
+	TypeWhiteout Type = 'w' // removes the path of lower layers
 )
 
 // Entry is one object of a layer or of a tree.
@@ -26,7 +26,7 @@ type Entry struct {
 	// Path is relative to the root, slash-separated, clean, without a leading
 	// slash; the root itself is ".".
 	Path string
-	Type EntryType
+	Type Type
 	// Mode holds the permission bits with setuid, setgid and sticky (07777).
 	Mode     uint32
 	UID, GID uint32
@@ -50,9 +50,9 @@ type Entry struct {
 	Opaque bool `json:",omitempty"`
 }
 
-// realTime is the modification time that the entry has without any epoch, in
+// TrueTime is the modification time that the entry has without any epoch, in
 // whole seconds.
-func (e *Entry) realTime() time.Time {
+func (e *Entry) TrueTime() time.Time {
 	t := e.ModTime
 	if !e.RealTime.IsZero() {
 		t = e.RealTime
@@ -63,8 +63,8 @@ func (e *Entry) realTime() time.Time {
 	return time.Unix(t.Unix(), 0)
 }
 
-// limit gives the entry the time that it has under an epoch, which may be nil.
-func (e *Entry) limit(real time.Time, epoch *time.Time) {
+// Limit gives the entry the time that it has under an epoch, which may be nil.
+func (e *Entry) Limit(real time.Time, epoch *time.Time) {
 	e.ModTime, e.RealTime = real, time.Time{}
 	if epoch != nil && real.Unix() > epoch.Unix() {
 		e.ModTime, e.RealTime = time.Unix(epoch.Unix(), 0), real

@@ -1,4 +1,4 @@
-package snapshot
+package manifest
 
 import (
 	"bufio"
@@ -11,9 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// manifestWriter writes a manifest file and computes the content digest. Records
-// come in manifest order.
-type manifestWriter struct {
+// Writer writes a manifest file and computes the content digest. Either Finish or
+// Abort ends it.
+type Writer struct {
 	f       *os.File
 	w       *bufio.Writer
 	offsets []byte
@@ -24,19 +24,21 @@ type manifestWriter struct {
 	n       int
 }
 
-func newManifestWriter(path string) (*manifestWriter, error) {
+// Create begins the manifest file at path, which must not exist.
+func Create(path string) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	m := &manifestWriter{f: f, w: bufio.NewWriterSize(f, 64<<10), content: sha256.New()}
-	m.w.WriteString(manifestMagic)
-	m.pos = int64(len(manifestMagic))
+	m := &Writer{f: f, w: bufio.NewWriterSize(f, 64<<10), content: sha256.New()}
+	m.w.WriteString(magic)
+	m.pos = int64(len(magic))
 	return m, nil
 }
 
-func (m *manifestWriter) add(r *record) error {
-	if m.n > 0 && comparePaths(m.last, r.Path) >= 0 {
+// Add adds a record. They come in the order of ComparePaths, each path once.
+func (m *Writer) Add(r *Record) error {
+	if m.n > 0 && ComparePaths(m.last, r.Path) >= 0 {
 		return fmt.Errorf("manifest: %q after %q", r.Path, m.last)
 	}
 	m.last = r.Path
@@ -56,13 +58,13 @@ func (m *manifestWriter) add(r *record) error {
 	return err
 }
 
-// finish completes the file and returns the content digest.
-func (m *manifestWriter) finish() (digest.Digest, error) {
+// Finish completes the file and returns the content digest.
+func (m *Writer) Finish() (digest.Digest, error) {
 	m.w.Write(m.offsets)
 	var n [8]byte
 	binary.LittleEndian.PutUint64(n[:], uint64(m.n))
 	m.w.Write(n[:])
-	m.w.WriteString(manifestMagic)
+	m.w.WriteString(magic)
 	err := m.w.Flush()
 	if cerr := m.f.Close(); err == nil {
 		err = cerr
@@ -73,5 +75,5 @@ func (m *manifestWriter) finish() (digest.Digest, error) {
 	return digest.NewDigest(digest.SHA256, m.content), nil
 }
 
-// abort closes the file of an unfinished manifest.
-func (m *manifestWriter) abort() { m.f.Close() }
+// Abort closes the file of an unfinished manifest.
+func (m *Writer) Abort() { m.f.Close() }
