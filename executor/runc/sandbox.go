@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/thread"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -135,12 +136,12 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir, ownUsers: ownUsers}
 	r.spec, r.rest = s.limited(spec)
 	spec = r.spec
-	namespaces := allButNetwork
+	namespaces := thread.AllButNetwork
 	switch {
 	case ownUsers:
-		namespaces, r.dir = mountsOnly, usersDir
+		namespaces, r.dir = thread.MountsOnly, usersDir
 	case ownNet(spec.Network):
-		namespaces = allNamespaces
+		namespaces = thread.AllNamespaces
 	}
 	var err error
 	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
@@ -153,7 +154,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	compiling.Go(s.policy.Compile)
 	defer compiling.Wait()
 	var exit sandbox.Exit
-	err = onPrivateThread(namespaces, func() error {
+	err = thread.Run(namespaces, func() error {
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())
