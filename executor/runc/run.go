@@ -333,7 +333,10 @@ func userMistake(err error) (string, int) {
 
 // exit says how the process ended.
 func (r *run) exit(state *os.ProcessState) sandbox.Exit {
-	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.usage(state)}
+	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.watch.Usage(r.before, state)}
+	if r.spec.Network != dag.NetHost {
+		e.Network = interfaceUsage()
+	}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Code = 128 + int(ws.Signal())
 	}

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/sandbox"
-	"layered.build/builder/planner/dag"
 )
 
 // used is what a container's first process has used already when it is about to
@@ -20,6 +19,7 @@ type used struct {
 	memory    int64
 }
 
+// usedSoFar asks what a process has used.
 func usedSoFar(pid int) used {
 	// See clock_getcpuclockid(3): the clocks of another process.
 	return used{cpu: cpuClock(pid, 2), user: cpuClock(pid, 1), memory: peakOf(pid)}
@@ -47,44 +47,24 @@ func peakOf(pid int) int64 {
 	return 0
 }
 
-// usage is what the container used: what the kernel counted of its first process
-// and of those that it waited for, and what was seen.
-func (r *run) usage(state *os.ProcessState) sandbox.Usage {
+// Usage is what the container used: what the kernel counted of its first process
+// and of those that it waited for, without what it had used before, and what was seen.
+// The looking must be finished.
+func (w *watcher) Usage(before used, state *os.ProcessState) sandbox.Usage {
 	cpu := state.UserTime() + state.SystemTime()
 	u := sandbox.Usage{
-		CPUNanos: int64(max(0, cpu-r.before.cpu)), SystemNanos: int64(max(0, state.SystemTime()-(r.before.cpu-r.before.user))),
-		PeakMemory: r.watch.memory, Processes: r.watch.processes,
+		CPUNanos: int64(max(0, cpu-before.cpu)), SystemNanos: int64(max(0, state.SystemTime()-(before.cpu-before.user))),
+		PeakMemory: w.memory, Processes: w.processes,
 	}
 	u.SystemNanos = min(u.SystemNanos, u.CPUNanos)
 	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
 		// Of the largest process, the preparation of the container among them, which
 		// needs a little more until the program is executed.
-		if largest := ru.Maxrss << 10; largest > r.before.memory*5/4 || u.PeakMemory == 0 {
+		if largest := ru.Maxrss << 10; largest > before.memory*5/4 || u.PeakMemory == 0 {
 			u.PeakMemory = max(u.PeakMemory, largest)
 		}
 		// Blocks of 512 bytes, whatever the file system's are.
 		u.ReadBytes, u.WriteBytes = ru.Inblock<<9, ru.Oublock<<9
-	}
-	if r.spec.Network != dag.NetHost {
-		u.Network = interfaceUsage()
-	}
-	return u
-}
-
-// interfaceUsage counts what went through the interface of the calling thread's
-// network namespace.
-func interfaceUsage() *sandbox.NetworkUsage {
-	u := &sandbox.NetworkUsage{}
-	b, err := os.ReadFile("/proc/thread-self/net/dev")
-	if err != nil {
-		return u
-	}
-	for line := range strings.Lines(string(b)) {
-		name, counters, _ := strings.Cut(line, ":")
-		if f := strings.Fields(counters); strings.TrimSpace(name) == linkName && len(f) > 8 {
-			u.RxBytes, _ = strconv.ParseInt(f[0], 10, 64)
-			u.TxBytes, _ = strconv.ParseInt(f[8], 10, 64)
-		}
 	}
 	return u
 }
