@@ -19,6 +19,7 @@ import (
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -39,8 +40,8 @@ type run struct {
 	root      *rootfs
 	net       *network
 	cgroup    *cgroup.Group
-	watch     *watcher
-	before    used
+	watch     *watch.Watcher
+	before    watch.Used
 	events    *os.File // lack of memory; may be nil
 	loader    *confine.Loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
@@ -342,12 +343,12 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	}
 	r.cgroup.Account(&e)
 	switch {
-	case r.watch.victim != nil:
-		e.OOM, e.Victim = true, r.watch.victim
+	case r.watch.Victim != nil:
+		e.OOM, e.Victim = true, r.watch.Victim
 	case e.OOM:
-		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.inner)
+		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.Inner)
 	}
-	if r.watch.pidsHit {
+	if r.watch.PidsHit {
 		e.PidsHit++
 	}
 	return e

@@ -1,4 +1,4 @@
-package runc
+package watch
 
 import (
 	"os"
@@ -12,17 +12,17 @@ import (
 	"layered.build/builder/executor/sandbox"
 )
 
-// used is what a container's first process has used already when it is about to
+// Used is what a container's first process has used already when it is about to
 // execute the user's program.
-type used struct {
+type Used struct {
 	cpu, user time.Duration
 	memory    int64
 }
 
-// usedSoFar asks what a process has used.
-func usedSoFar(pid int) used {
+// UsedSoFar asks what a process has used.
+func UsedSoFar(pid int) Used {
 	// See clock_getcpuclockid(3): the clocks of another process.
-	return used{cpu: cpuClock(pid, 2), user: cpuClock(pid, 1), memory: peakOf(pid)}
+	return Used{cpu: cpuClock(pid, 2), user: cpuClock(pid, 1), memory: peakOf(pid)}
 }
 
 func cpuClock(pid int, kind int32) time.Duration {
@@ -50,7 +50,7 @@ func peakOf(pid int) int64 {
 // Usage is what the container used: what the kernel counted of its first process
 // and of those that it waited for, without what it had used before, and what was seen.
 // The looking must be finished.
-func (w *watcher) Usage(before used, state *os.ProcessState) sandbox.Usage {
+func (w *Watcher) Usage(before Used, state *os.ProcessState) sandbox.Usage {
 	cpu := state.UserTime() + state.SystemTime()
 	u := sandbox.Usage{
 		CPUNanos: int64(max(0, cpu-before.cpu)), SystemNanos: int64(max(0, state.SystemTime()-(before.cpu-before.user))),
