@@ -142,14 +142,6 @@ func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
 	return nil
 }
 
-// outer is an id of the container as this process must give it.
-func (r *rootfs) outer(id uint32) int {
-	if r.users != nil {
-		id += r.users.base
-	}
-	return int(id)
-}
-
 func bindAt(src, path string, attrs uint64) error {
 	if err := unix.Mount(src, path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return &os.PathError{Op: "bind mount", Path: src, Err: err}
@@ -225,7 +217,7 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 	}
 	pts := "newinstance,ptmxmode=0666,mode=0620"
 	if !r.singleID {
-		pts += fmt.Sprintf(",gid=%d", r.outer(5)) // tty
+		pts += fmt.Sprintf(",gid=%d", r.users.Outer(5)) // tty
 	}
 	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, pts); err != nil {
 		return err
@@ -302,7 +294,7 @@ func (r *rootfs) makeDevice(path string, d specs.LinuxDevice) error {
 	if d.FileMode == nil {
 		return nil
 	}
-	return errors.Join(os.Chown(path, r.outer(*d.UID), r.outer(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
+	return errors.Join(os.Chown(path, r.users.Outer(*d.UID), r.users.Outer(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
 }
 
 // bindDevice shows this machine's node, where none can be made: its owner and mode

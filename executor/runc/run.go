@@ -48,7 +48,7 @@ type run struct {
 	container *libcontainer.Container
 	ownUsers  bool           // the run gets a user namespace of its own
 	users     *userNamespace // then
-	mapped    mappedDirs
+	mapped    *mappedDirs
 	closers   []*os.File
 }
 
@@ -92,24 +92,15 @@ func (r *run) enterOwned() error {
 	if r.users, err = enterOwned(firstID); err != nil {
 		return err
 	}
-	r.closers = append(r.closers, r.users.file)
 	r.users.configure(r.cfg)
-	r.mapped = mappedDirs{ns: r.users, below: r.path("ids")}
+	r.mapped = r.users.Dirs(r.path("ids"), r.s.opts.Store)
 	return r.users.actAsRoot()
-}
-
-// outer is an id of the container as this thread must give it.
-func (r *run) outer(id uint32) int {
-	if r.users != nil {
-		id += r.users.base
-	}
-	return int(id)
 }
 
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
 	dir := r.path("root")
-	root, err := r.mapped.mount(r.spec.Root, r.s.opts.Store)
+	root, err := r.mapped.Mount(r.spec.Root)
 	if err == nil {
 		err = root.Attach(dir)
 	}
@@ -274,7 +265,7 @@ func (r *run) makeCwd() error {
 	if r.s.emulated {
 		return mkdirAllRecorded(path, u)
 	}
-	if err := user.MkdirAllAndChown(path, 0o755, r.outer(u.UID), r.outer(u.GID), user.WithOnlyNew); err != nil {
+	if err := user.MkdirAllAndChown(path, 0o755, r.users.Outer(u.UID), r.users.Outer(u.GID), user.WithOnlyNew); err != nil {
 		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
 	}
 	return nil
@@ -365,6 +356,9 @@ func (r *run) close() error {
 	}
 	for _, f := range r.closers {
 		errs = append(errs, f.Close())
+	}
+	if r.users != nil {
+		errs = append(errs, r.users.Close())
 	}
 	if r.net != nil {
 		errs = append(errs, r.net.close(&r.s.closing))

@@ -106,6 +106,18 @@ func enterOwned(base uint32) (_ *userNamespace, err error) {
 	return &userNamespace{file: file, base: base}, nil
 }
 
+// Close closes the handle on it.
+func (u *userNamespace) Close() error { return u.file.Close() }
+
+// Outer is an id of the container as who is outside must give it: the same without a
+// user namespace, which may be nil.
+func (u *userNamespace) Outer(id uint32) int {
+	if u != nil {
+		id += u.base
+	}
+	return int(id)
+}
+
 // configure has libcontainer enter the user namespace.
 func (u *userNamespace) configure(cfg *configs.Config) {
 	cfg.Namespaces.Add(configs.NEWUSER, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), u.file.Fd()))
