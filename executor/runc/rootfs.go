@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/sandbox"
 )
 
@@ -30,7 +31,7 @@ type rootfs struct {
 	// userns: no device nodes can be made.
 	userns bool
 	// users is the container's own user namespace, nil if it has none.
-	users *userNamespace
+	users *userns.Namespace
 	// singleID: the only group that exists is root's.
 	singleID bool
 }
@@ -118,7 +119,7 @@ func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
-	fd, err := r.users.cloneMapped(src, true)
+	fd, err := r.users.CloneMapped(src, true)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}

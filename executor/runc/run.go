@@ -19,6 +19,7 @@ import (
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
@@ -46,9 +47,9 @@ type run struct {
 	loader    *confine.Loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
-	ownUsers  bool           // the run gets a user namespace of its own
-	users     *userNamespace // then
-	mapped    *mappedDirs
+	ownUsers  bool              // the run gets a user namespace of its own
+	users     *userns.Namespace // then
+	mapped    *userns.Dirs
 	closers   []*os.File
 }
 
@@ -89,12 +90,12 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 // the container's root.
 func (r *run) enterOwned() error {
 	var err error
-	if r.users, err = enterOwned(firstID); err != nil {
+	if r.users, err = userns.Enter(firstID); err != nil {
 		return err
 	}
-	r.users.configure(r.cfg)
+	r.users.Configure(r.cfg)
 	r.mapped = r.users.Dirs(r.path("ids"), r.s.opts.Store)
-	return r.users.actAsRoot()
+	return r.users.ActAsRoot()
 }
 
 // prepareRoot attaches the root file system and makes all mounts in it.

@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/runc/thread"
+	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -116,7 +117,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	}
 	if s.ownUsers(spec) {
 		exit, err := s.run(ctx, spec, true)
-		if !errors.Is(err, errNoIDMap) {
+		if !errors.Is(err, userns.ErrNoIDMap) {
 			return exit, err
 		}
 		s.noIDMap.Store(true) // nothing was started yet
