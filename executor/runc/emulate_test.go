@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -193,7 +194,7 @@ func TestEmulationCancel(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
-		if d := time.Since(start); d > 10*time.Second {
+		if d := time.Since(start); d > fixtures.Patience {
 			t.Errorf("it took %v", d)
 		}
 	}

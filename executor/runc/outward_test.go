@@ -21,7 +21,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/runc/netstack"
-	"layered.build/builder/executor/runc/thread"
 )
 
 const outwardEnv = "BUILDER_TEST_OUTWARD"
@@ -639,7 +638,7 @@ func TestInsideNamespace(t *testing.T) {
 	machine(t)
 	port := greet(t, "127.0.0.1")
 	path := fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
-	err := thread.Run(thread.AllButNetwork, func() error {
+	err := onPrivateThread(allButNetwork, func() error {
 		if err := joinNetwork(path); err != nil {
 			return err
 		}

@@ -210,7 +210,7 @@ func testDaemon(t *testing.T, e *Env) {
 	if r.Out != "started\n" {
 		t.Errorf("got %q", r.Out)
 	}
-	if d := time.Since(start); d > 20*time.Second {
+	if d := time.Since(start); d > patience {
 		t.Errorf("took %v", d)
 	}
 	if pids := processes(t, mark); len(pids) != 0 {

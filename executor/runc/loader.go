@@ -1,4 +1,4 @@
-package confine
+package runc
 
 import (
 	"encoding/binary"
@@ -11,17 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Loader gives a prepared container its seccomp programs. At that moment the
+// loader gives a prepared container its seccomp programs. At that moment the
 // container's main thread has nothing left to do but to execute the user's
 // program; it waits to open a fifo.
-type Loader struct {
-	parent *os.File
-	// Child is the end for the container's first process (see Receive).
-	Child *os.File
-}
+type loader struct{ parent, child *os.File }
 
-// NewLoader makes a loader. The caller closes it.
-func NewLoader() (*Loader, error) {
+func newLoader() (*loader, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make seccomp socket: %w", err)
@@ -29,20 +24,20 @@ func NewLoader() (*Loader, error) {
 	if err := unix.SetNonblock(fds[0], true); err != nil { // so that deadlines work
 		return nil, fmt.Errorf("make seccomp socket: %w", err)
 	}
-	return &Loader{
+	return &loader{
 		parent: os.NewFile(uintptr(fds[0]), "seccomp-parent"),
-		Child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
+		child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
 	}, nil
 }
 
-// Load returns when the program is in force.
-func (l *Loader) Load(prog []byte) error {
+// load returns when the program is in force.
+func (l *loader) load(prog []byte) error {
 	_, err := l.put(prog, 0)
 	return err
 }
 
-// Listen loads a program whose notifications come from the file that it returns.
-func (l *Loader) Listen(prog []byte) (*os.File, error) {
+// listen loads a program whose notifications come from the file that it returns.
+func (l *loader) listen(prog []byte) (*os.File, error) {
 	f, err := l.put(prog, 1)
 	if err == nil && f == nil {
 		err = errors.New("load seccomp program: no listener")
@@ -50,7 +45,7 @@ func (l *Loader) Listen(prog []byte) (*os.File, error) {
 	return f, err
 }
 
-func (l *Loader) put(prog []byte, notify uint32) (*os.File, error) {
+func (l *loader) put(prog []byte, notify uint32) (*os.File, error) {
 	_ = l.parent.SetDeadline(time.Now().Add(time.Minute))
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(len(prog)))
 	msg = binary.NativeEndian.AppendUint32(msg, notify)
@@ -72,7 +67,7 @@ func (l *Loader) put(prog []byte, notify uint32) (*os.File, error) {
 	return received(oob[:oobSize])
 }
 
-func (l *Loader) receive(buf, oob []byte) (n, oobn int, err error) {
+func (l *loader) receive(buf, oob []byte) (n, oobn int, err error) {
 	rc, err := l.parent.SyscallConn()
 	if err != nil {
 		return 0, 0, err
@@ -97,8 +92,7 @@ func received(oob []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "seccomp-listener"), nil
 }
 
-// Close closes both ends.
-func (l *Loader) Close() {
+func (l *loader) close() {
 	l.parent.Close()
-	l.Child.Close()
+	l.child.Close()
 }

@@ -1,6 +1,6 @@
 //go:build cgo && seccomp && amd64
 
-package confine
+package runc
 
 import (
 	"encoding/binary"

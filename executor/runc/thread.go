@@ -1,6 +1,4 @@
-// Package thread runs functions on operating system threads that have namespaces of
-// their own, which end with them.
-package thread
+package runc
 
 import (
 	"fmt"
@@ -9,21 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespaces are those that a private thread makes for itself.
-type Namespaces int
+// threadNamespaces are those that a private thread makes for itself.
+type threadNamespaces int
 
 const (
-	MountsOnly    Namespaces = iota // the others are entered
-	AllButNetwork                   // mounts, IPC, host name
-	AllNamespaces                   // and the network
+	mountsOnly    threadNamespaces = iota // the others are entered
+	allButNetwork                         // mounts, IPC, host name
+	allNamespaces                         // and the network
 )
 
-// Run runs f on an operating system thread of its own, with
+// onPrivateThread runs f on an operating system thread of its own, with
 // namespaces of its own for what ns says.
 // The thread ends with f, and the namespaces with the thread and what it
 // started: whatever f mounts is gone then, also when this process is killed
 // meanwhile.
-func Run(ns Namespaces, f func() error) error {
+func onPrivateThread(ns threadNamespaces, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -31,7 +29,7 @@ func Run(ns Namespaces, f func() error) error {
 			// The runtime cannot end the main thread: it would keep its namespaces as
 			// long as the process lives. While it is locked here, the next goroutine
 			// gets another one.
-			done <- Run(ns, f)
+			done <- onPrivateThread(ns, f)
 			runtime.UnlockOSThread()
 			return
 		}
@@ -45,14 +43,14 @@ func Run(ns Namespaces, f func() error) error {
 	return <-done
 }
 
-func unshare(ns Namespaces) error {
+func unshare(ns threadNamespaces) error {
 	// CLONE_FS: the threads of a process share root and working directory, which
 	// a thread with another mount namespace cannot.
 	flags := unix.CLONE_FS | unix.CLONE_NEWNS
-	if ns != MountsOnly {
+	if ns != mountsOnly {
 		flags |= unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	}
-	if ns == AllNamespaces {
+	if ns == allNamespaces {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {

@@ -1,6 +1,6 @@
 //go:build cgo && seccomp
 
-package confine
+package runc
 
 import (
 	"encoding/binary"

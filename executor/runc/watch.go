@@ -1,4 +1,4 @@
-package watch
+package runc
 
 import (
 	"os"
@@ -23,10 +23,10 @@ const (
 	rarely, often = 50, 5
 )
 
-// Watcher looks at a container's processes from time to time: it counts them, keeps
+// watcher looks at a container's processes from time to time: it counts them, keeps
 // the limits for which there is no cgroup, and remembers who is who, for the case
 // that the kernel kills one.
-type Watcher struct {
+type watcher struct {
 	root   int
 	limits dag.Limits // memory and pids that it keeps itself
 	// preparing is the executable of root while it is not the user's process yet:
@@ -37,14 +37,12 @@ type Watcher struct {
 	stop      chan struct{}
 	wg        sync.WaitGroup
 
-	// To be read after Finish.
+	// To be read after finish.
 	processes int
 	memory    int64 // the most that was seen
-	// Victim is the process that was killed for the limit of memory; nil: none was.
-	Victim *sandbox.Victim
-	// PidsHit: the container was killed for the limit of processes.
-	PidsHit bool
-	known   map[int]named
+	victim    *sandbox.Victim
+	pidsHit   bool
+	known     map[int]named
 }
 
 // named is who a process is.
@@ -53,12 +51,9 @@ type named struct {
 	name string
 }
 
-// Start begins to look at the container whose first process is root, for memory and
-// pids of the limits. preparing is the executable of that process while it is not the
-// user's yet, "" if it is or nobody counts. names: who is who is remembered. The caller
-// calls Finish.
-func Start(root int, preparing string, limits dag.Limits, names bool) *Watcher {
-	w := &Watcher{
+// watch begins to look at the container whose first process is root.
+func watch(root int, preparing string, limits dag.Limits, names bool) *watcher {
+	w := &watcher{
 		root: root, preparing: preparing, limits: limits, names: names || limits.Memory > 0, processes: 1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), known: map[int]named{},
 	}
@@ -66,13 +61,13 @@ func Start(root int, preparing string, limits dag.Limits, names bool) *Watcher {
 	return w
 }
 
-// Finish ends the looking.
-func (w *Watcher) Finish() {
+// finish ends the looking.
+func (w *watcher) finish() {
 	close(w.stop)
 	w.wg.Wait()
 }
 
-func (w *Watcher) loop() {
+func (w *watcher) loop() {
 	pause, longest, share := firstLook, lookEvery, time.Duration(rarely)
 	if w.limits.Memory > 0 || w.limits.Pids > 0 {
 		pause, longest, share = closeLook, 4*closeLook, often
@@ -102,8 +97,8 @@ func (w *Watcher) loop() {
 }
 
 // look takes stock once. It reports whether a limit that it keeps is near.
-func (w *Watcher) look(woken bool) (near bool) {
-	if w.preparing != "" && Executable(w.root) == w.preparing {
+func (w *watcher) look(woken bool) (near bool) {
+	if w.preparing != "" && executable(w.root) == w.preparing {
 		return true
 	}
 	w.preparing = ""
@@ -132,7 +127,7 @@ func (w *Watcher) look(woken bool) (near bool) {
 	if limit := w.limits.Pids; limit > 0 {
 		near = near || int64(threads) > limit/2
 		if int64(threads) > limit {
-			w.PidsHit = true
+			w.pidsHit = true
 			_ = unix.Kill(w.root, unix.SIGKILL) // and all others with it
 		}
 	}
@@ -140,17 +135,17 @@ func (w *Watcher) look(woken bool) (near bool) {
 }
 
 // killLargest does what the kernel does when a cgroup's memory is used up.
-func (w *Watcher) killLargest(pid int) {
-	if w.Victim == nil {
+func (w *watcher) killLargest(pid int) {
+	if w.victim == nil {
 		n, name := inner(pid)
-		w.Victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
+		w.victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
 }
 
-// WakeOn has the watcher look at once when there is something to read. It ends when
+// wakeOn has the watcher look at once when there is something to read. It ends when
 // the file is closed.
-func (w *Watcher) WakeOn(events *os.File) {
+func (w *watcher) wakeOn(events *os.File) {
 	w.wg.Go(func() {
 		buf := make([]byte, 4096)
 		for {
@@ -165,8 +160,8 @@ func (w *Watcher) WakeOn(events *os.File) {
 	})
 }
 
-// Inner returns the number in the container of a process that was seen.
-func (w *Watcher) Inner(pid int) (int, bool) {
+// inner returns the number in the container of a process that was seen.
+func (w *watcher) inner(pid int) (int, bool) {
 	who, ok := w.known[pid]
 	return who.pid, ok
 }

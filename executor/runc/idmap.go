@@ -1,4 +1,4 @@
-package userns
+package runc
 
 import (
 	"fmt"
@@ -12,30 +12,23 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// Dirs are directories that are mounted again with ids of the container.
-type Dirs struct {
-	ns    *Namespace
+// mappedDirs are directories that are mounted again with ids of the container.
+type mappedDirs struct {
+	ns    *userNamespace
 	below string // where they are mounted
-	store string
 	from  []string
 }
 
-// Dirs returns directories that are mounted below a folder. store is the folder of the
-// snapshots, "" if there is none.
-func (u *Namespace) Dirs(below, store string) *Dirs {
-	return &Dirs{ns: u, below: below, store: store}
-}
-
-// Mount changes a snapshot's paths into ones that have the container's ids. Without
-// a user namespace, where d is nil, it changes nothing.
-func (d *Dirs) Mount(m snapshot.Mount) (snapshot.Mount, error) {
-	if d == nil {
+// mount changes a snapshot's paths into ones that have the container's ids. Without
+// a user namespace it changes nothing.
+func (d *mappedDirs) mount(m snapshot.Mount, store string) (snapshot.Mount, error) {
+	if d.ns == nil {
 		return m, nil
 	}
 	var err error
 	lower := make([]string, len(m.Lower))
 	for i, l := range m.Lower {
-		if lower[i], err = d.path(l); err != nil {
+		if lower[i], err = d.path(l, store); err != nil {
 			return m, err
 		}
 	}
@@ -44,16 +37,16 @@ func (d *Dirs) Mount(m snapshot.Mount) (snapshot.Mount, error) {
 		return m, nil
 	}
 	// Both must be on one mount.
-	if m.Upper, err = d.path(m.Upper); err == nil && m.Work != "" {
-		m.Work, err = d.path(m.Work)
+	if m.Upper, err = d.path(m.Upper, store); err == nil && m.Work != "" {
+		m.Work, err = d.path(m.Work, store)
 	}
 	return m, err
 }
 
 // path returns where a directory is with the container's ids. One mount, of the
 // store's folder, serves all that is in it.
-func (d *Dirs) path(dir string) (string, error) {
-	root := d.store
+func (d *mappedDirs) path(dir, store string) (string, error) {
+	root := store
 	if root == "" || !inside(dir, root) {
 		root = filepath.Dir(dir)
 	}
@@ -62,7 +55,7 @@ func (d *Dirs) path(dir string) (string, error) {
 			return d.at(i) + strings.TrimPrefix(dir, from), nil
 		}
 	}
-	fd, err := d.ns.CloneMapped(root, false)
+	fd, err := d.ns.cloneMapped(root, false)
 	if err != nil {
 		return "", err
 	}
@@ -78,6 +71,6 @@ func (d *Dirs) path(dir string) (string, error) {
 	return target + strings.TrimPrefix(dir, root), nil
 }
 
-func (d *Dirs) at(i int) string { return filepath.Join(d.below, strconv.Itoa(i)) }
+func (d *mappedDirs) at(i int) string { return filepath.Join(d.below, strconv.Itoa(i)) }
 
 func inside(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }

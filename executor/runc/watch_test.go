@@ -1,9 +1,11 @@
-package watch
+package runc
 
 import (
 	"os"
 	"testing"
 	"time"
+
+	"layered.build/builder/fixtures"
 )
 
 // Who watches looks at once when the kernel tells of a lack of memory.
@@ -13,14 +15,14 @@ func TestWakeOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer kernel.Close()
-	w := &Watcher{wake: make(chan struct{}, 1)}
-	w.WakeOn(f)
+	w := &watcher{wake: make(chan struct{}, 1)}
+	w.wakeOn(f)
 	if _, err := kernel.WriteString("oom_kill 2"); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-w.wake:
-	case <-time.After(5 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Error("what the kernel tells goes unnoticed")
 	}
 	f.Close()

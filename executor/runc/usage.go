@@ -1,0 +1,90 @@
+package runc
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+)
+
+// used is what a container's first process has used already when it is about to
+// execute the user's program.
+type used struct {
+	cpu, user time.Duration
+	memory    int64
+}
+
+func usedSoFar(pid int) used {
+	// See clock_getcpuclockid(3): the clocks of another process.
+	return used{cpu: cpuClock(pid, 2), user: cpuClock(pid, 1), memory: peakOf(pid)}
+}
+
+func cpuClock(pid int, kind int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(^int32(pid)<<3|kind, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// peakOf is the most memory that a process has had, in bytes.
+func peakOf(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	if f := strings.Fields(rest); len(f) > 0 {
+		n, _ := strconv.ParseInt(f[0], 10, 64)
+		return n << 10
+	}
+	return 0
+}
+
+// usage is what the container used: what the kernel counted of its first process
+// and of those that it waited for, and what was seen.
+func (r *run) usage(state *os.ProcessState) sandbox.Usage {
+	cpu := state.UserTime() + state.SystemTime()
+	u := sandbox.Usage{
+		CPUNanos: int64(max(0, cpu-r.before.cpu)), SystemNanos: int64(max(0, state.SystemTime()-(r.before.cpu-r.before.user))),
+		PeakMemory: r.watch.memory, Processes: r.watch.processes,
+	}
+	u.SystemNanos = min(u.SystemNanos, u.CPUNanos)
+	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
+		// Of the largest process, the preparation of the container among them, which
+		// needs a little more until the program is executed.
+		if largest := ru.Maxrss << 10; largest > r.before.memory*5/4 || u.PeakMemory == 0 {
+			u.PeakMemory = max(u.PeakMemory, largest)
+		}
+		// Blocks of 512 bytes, whatever the file system's are.
+		u.ReadBytes, u.WriteBytes = ru.Inblock<<9, ru.Oublock<<9
+	}
+	if r.spec.Network != dag.NetHost {
+		u.Network = interfaceUsage()
+	}
+	return u
+}
+
+// interfaceUsage counts what went through the interface of the calling thread's
+// network namespace.
+func interfaceUsage() *sandbox.NetworkUsage {
+	u := &sandbox.NetworkUsage{}
+	b, err := os.ReadFile("/proc/thread-self/net/dev")
+	if err != nil {
+		return u
+	}
+	for line := range strings.Lines(string(b)) {
+		name, counters, _ := strings.Cut(line, ":")
+		if f := strings.Fields(counters); strings.TrimSpace(name) == linkName && len(f) > 8 {
+			u.RxBytes, _ = strconv.ParseInt(f[0], 10, 64)
+			u.TxBytes, _ = strconv.ParseInt(f[8], 10, 64)
+		}
+	}
+	return u
+}
