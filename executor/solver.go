@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -17,56 +18,51 @@ type Options struct {
 	Locker cache.Locker
 	// Worker does the steps. Required.
 	Worker Worker
-	// Observer receives the events of the build; nil: nobody does.
+	// Observer receives the events of all Solves; nil: nobody does.
 	Observer Observer
-	// Slots bound what is done at once, together with other builds; nil: this build
-	// has its own, one process for each CPU.
-	Slots *Slots
-	// Parallelism bounds how many processes (Exec steps) of this build run at once,
-	// within Slots; 0 is no further bound.
+	// Parallelism is how many processes (Exec steps) run at once; 0 means one
+	// for each CPU.
 	Parallelism int
 	// Verify runs steps although the cache knows their result, and warns if the
 	// content differs. The cached result is used all the same.
 	Verify bool
 }
 
-// Solver makes the results of the graphs of one build: what it has made or found is known
-// to it by the step's ID, so that no step is made twice, however many Solves ask for it. A
-// local source is named, not described, by its step, so that builds with contexts of their
-// own need Solvers of their own.
-//
-// It is safe for concurrent use: Solves share their work, and each is ended by its own
-// context only. Solvers share their work through the Locker and the Cache.
+// Solver makes the results of graphs of steps. It is safe for concurrent use:
+// Solves that have steps in common share their work through the Locker and the
+// Cache, and each is ended by its own context only.
 type Solver struct {
-	opts Options
-	own  chan struct{} // one token for each running process; nil: no bound of its own
+	opts  Options
+	procs chan struct{} // one token for each running Exec
+	files chan struct{} // one token for each running step of another kind
 
-	mu      sync.Mutex // guards what follows
-	results map[dag.ID][]Result
-	flights map[dag.ID]*flight
+	mu      sync.Mutex // guards results
+	results map[dag.ID]Result
 }
 
-// New returns a Solver for one build.
+// New returns a Solver.
 func New(opts Options) *Solver {
+	n := opts.Parallelism
+	if n <= 0 {
+		n = runtime.NumCPU()
+	}
 	if opts.Observer == nil {
 		opts.Observer = func(Event) {}
 	}
-	if opts.Slots == nil {
-		opts.Slots = NewSlots(opts.Parallelism)
+	return &Solver{
+		opts:    opts,
+		procs:   make(chan struct{}, n),
+		files:   make(chan struct{}, 2*runtime.NumCPU()),
+		results: map[dag.ID]Result{},
 	}
-	s := &Solver{opts: opts, results: map[dag.ID][]Result{}, flights: map[dag.ID]*flight{}}
-	if opts.Parallelism > 0 {
-		s.own = make(chan struct{}, opts.Parallelism)
-	}
-	return s
 }
 
 // Solve makes the results of the given edges, in their order. The zero Edge
 // (scratch) gives the zero Result. The first step that fails ends the others; the
 // error is then a *StepError. When ctx ends, the error is context.Cause(ctx).
 //
-// A step with Meta.NoCache runs once. The steps after it are looked up by the content that
-// it made this time, so they run only if it differs.
+// A step with Meta.NoCache always runs. The steps after it are looked up by the
+// content that it made this time, so they run only if it differs.
 //
 // Every step that the roots reach gets exactly one last event. A step whose result
 // nobody needs, for a later step is cached, ends as EventCached too.
@@ -74,23 +70,19 @@ func (s *Solver) Solve(ctx context.Context, roots []dag.Edge) ([]Result, error) 
 	return s.solve(ctx, roots)
 }
 
-// Result returns what a step made, or was found to have made, in a Solve before. It is
-// false for a step that no Solve needed to know.
-func (s *Solver) Result(e dag.Edge) (Result, bool) {
-	if e.IsScratch() {
-		return Result{}, true
-	}
-	res, ok := s.made(e.Step.ID())
-	if !ok || e.Output < 0 || e.Output >= len(res) {
-		return Result{}, false
-	}
-	return res[e.Output], true
-}
-
-func (s *Solver) setResults(step *dag.Step, res []Result) {
+// Result returns what a step made, or was found to have made, in a Solve before.
+// It is false for a step that no Solve needed to know.
+func (s *Solver) Result(step *dag.Step) (Result, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.results[step.ID()] = res
+	r, ok := s.results[step.ID()]
+	return r, ok
+}
+
+func (s *Solver) setResult(step *dag.Step, r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.results[step.ID()] = r
 }
 
 func (s *Solver) emit(e Event) {

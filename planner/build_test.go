@@ -14,6 +14,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
 )
@@ -192,7 +193,7 @@ func (b *barrier) ResolveImage(ctx context.Context, ref string, p ocispec.Platfo
 	b.mu.Unlock()
 	select {
 	case <-b.release:
-	case <-time.After(10 * time.Second):
+	case <-time.After(fixtures.Patience):
 		return nil, errors.New("the others are not asked for meanwhile")
 	}
 	return b.images.ResolveImage(ctx, ref, p)

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -298,7 +297,7 @@ type layerMaking struct {
 
 // makeLayer packs what m.walk emits and publishes it on top of parent.
 func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Layer, error) {
-	man, err := manifest.Create(filepath.Join(m.tmp, manifestFile))
+	man, err := newManifestWriter(filepath.Join(m.tmp, manifestFile))
 	if err != nil {
 		return Layer{}, err
 	}
@@ -308,10 +307,10 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	}
 	res, err := p.run(ctx, m.walk)
 	if err != nil {
-		man.Abort()
+		man.abort()
 		return Layer{}, err
 	}
-	content, err := man.Finish()
+	content, err := man.finish()
 	if err == nil {
 		err = m.settle()
 	}

@@ -4,8 +4,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-
-	"layered.build/builder/snapshot/manifest"
 )
 
 // finish makes whiteouts, completes directories and writes the manifest.
@@ -20,7 +18,7 @@ func (a *applier) finish() (*layerRecord, error) {
 	for p := range a.nodes {
 		paths = append(paths, p)
 	}
-	slices.SortFunc(paths, manifest.ComparePaths)
+	slices.SortFunc(paths, comparePaths)
 	for _, p := range slices.Backward(paths) {
 		if n := a.nodes[p]; n.entry.Type == TypeDir {
 			if err := a.m.setMeta(a.host(p), &n.entry); err != nil {
@@ -80,13 +78,13 @@ func (a *applier) hideBelow(rec *layerRecord) error {
 }
 
 func (a *applier) writeManifest(paths []string) error {
-	man, err := manifest.Create(filepath.Join(a.tmp, manifestFile))
+	man, err := newManifestWriter(filepath.Join(a.tmp, manifestFile))
 	if err != nil {
 		return err
 	}
 	add := func(e Entry) {
 		if err == nil {
-			err = man.Add(&manifest.Record{Entry: e})
+			err = man.add(&record{Entry: e})
 		}
 	}
 	if a.root != nil || a.opaque["."] {
@@ -108,9 +106,9 @@ func (a *applier) writeManifest(paths []string) error {
 		add(n.entry)
 	}
 	if err != nil {
-		man.Abort()
+		man.abort()
 		return err
 	}
-	_, err = man.Finish()
+	_, err = man.finish()
 	return err
 }

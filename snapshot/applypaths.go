@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"layered.build/builder/snapshot/manifest"
 )
 
 // lower returns the merged view of the layers below, waiting for them.
@@ -203,7 +201,7 @@ func (a *applier) drop(p string) error {
 	n := a.nodes[p]
 	if n.entry.Type == TypeDir {
 		for q := range a.nodes {
-			if manifest.IsBelow(q, p) {
+			if isBelow(q, p) {
 				if err := a.setAside(q); err != nil {
 					return err
 				}

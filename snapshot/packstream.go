@@ -135,3 +135,48 @@ func (c *chunker) run(ctx context.Context) {
 		c.err = errSize
 	}
 }
+
+func createFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create: %w", err)
+	}
+	return f, nil
+}
+
+// writeFile makes a regular file with content and metadata with few system calls.
+func (m *maker) writeFile(path string, e *Entry, data []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	err = writeAll(fd, data)
+	if err == nil && (e.UID != m.uid || e.GID != m.gid) {
+		err = m.fchown(fd, e)
+	}
+	if err == nil {
+		err = m.fchmod(fd, path, e)
+	}
+	err = errors.Join(err, unix.Close(fd))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := m.setXattrs(path, e); err != nil {
+		return err
+	}
+	return setTime(path, e.ModTime)
+}
+
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
