@@ -1,13 +1,12 @@
 package registry
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
@@ -60,25 +59,9 @@ func Assemble(in AssembleInput) (*Image, error) {
 		return nil, err
 	}
 	cfg.History = entries
-	cfg.RootFS = rootFS(in.Stack)
+	cfg.RootFS = image.RootFS(in.Stack)
 	cfg.Created = lastCreated(entries)
-	return newImage(cfg, in.Stack)
-}
-
-func newImage(cfg ImageConfig, stack snapshot.Stack) (*Image, error) {
-	raw, err := json.Marshal(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("encode image configuration: %w", err)
-	}
-	return &Image{ID: digest.FromBytes(raw), RawConfig: raw, Config: cfg, Stack: stack}, nil
-}
-
-func rootFS(stack snapshot.Stack) ocispec.RootFS {
-	fs := ocispec.RootFS{Type: "layers", DiffIDs: make([]digest.Digest, 0, len(stack))}
-	for _, l := range stack {
-		fs.DiffIDs = append(fs.DiffIDs, digest.Digest(l.DiffID))
-	}
-	return fs
+	return image.New(cfg, in.Stack)
 }
 
 // newHistory returns the history of the whole image: as many non-empty entries

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -199,7 +198,7 @@ func (t *tolerantTee) Write(p []byte) (int, error) {
 // Complete makes sure that all blobs of an image are in the store, and returns
 // its manifest: the one that it has, or a new one of OCI's types.
 func (c *Client) Complete(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
-	keep, err := keptLayers(img)
+	keep, err := img.KeptLayers()
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
@@ -223,19 +222,6 @@ func (c *Client) Complete(ctx context.Context, img *Image) (ocispec.Descriptor, 
 		return *img.Manifest, img.RawManifest, nil
 	}
 	return NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, false)
-}
-
-// keptLayers returns the blobs that an image's manifest names, nil if it has no
-// manifest.
-func keptLayers(img *Image) ([]ocispec.Descriptor, error) {
-	if img.Manifest == nil || img.RawManifest == nil {
-		return nil, nil
-	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(img.RawManifest, &m); err != nil || len(m.Layers) != len(img.Stack) || m.Config.Digest != img.ID {
-		return nil, fmt.Errorf("manifest %s: %w: it does not belong to image %s", img.Manifest.Digest, ErrInvalid, img.ID)
-	}
-	return append([]ocispec.Descriptor{}, m.Layers...), nil
 }
 
 // kept opens a blob of the store.

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 )
 
@@ -72,7 +73,7 @@ func choosePlatforms(ctx context.Context, src Source, raw []byte, desc ocispec.D
 	}
 	var kept []ocispec.Descriptor
 	for _, p := range wanted {
-		m, err := choose(raw, platforms.Only(platforms.Normalize(p)))
+		m, err := image.Choose(raw, platforms.Only(platforms.Normalize(p)))
 		if err != nil {
 			return nil, desc, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
@@ -136,7 +137,7 @@ func (c *Client) imageOf(desc ocispec.Descriptor, raw []byte) (*Image, error) {
 		return nil, err
 	}
 	img := &Image{ID: digest.FromBytes(config), RawConfig: config, Manifest: &desc, RawManifest: raw}
-	if img.Config, err = decodeConfig(config); err != nil {
+	if img.Config, err = image.DecodeConfig(config); err != nil {
 		return nil, err
 	}
 	if img.Config.OS == "unknown" || len(img.Config.RootFS.DiffIDs) != len(m.Layers) {

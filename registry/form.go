@@ -10,20 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
-
-// Form is what an image's manifest looks like.
-type Form struct {
-	Compression Compression
-	// DockerTypes makes Docker's media types instead of OCI's.
-	DockerTypes bool
-	// Foreign keeps base layers that must not be distributed where they are, and
-	// says so; otherwise they are treated like all others.
-	Foreign     bool
-	Annotations map[string]string
-}
 
 // Shape returns the image with a manifest of the form; what is pushed or saved of
 // it has that manifest. The blobs are in the store then.
@@ -39,7 +29,7 @@ func (c *Client) Shape(ctx context.Context, img *Image, form Form) (*Image, erro
 		return nil, err
 	}
 	config := ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}
-	desc, raw, err := newManifest(config, layers, form)
+	desc, raw, err := image.NewManifest(config, layers, form)
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +142,8 @@ func (c *Client) withDiffIDs(img *Image, layers []ocispec.Descriptor) (*Image, e
 		return img, nil
 	}
 	cfg := img.Config
-	cfg.RootFS = rootFS(stack)
-	out, err := newImage(cfg, stack)
+	cfg.RootFS = image.RootFS(stack)
+	out, err := image.New(cfg, stack)
 	if err == nil {
 		out.V1, out.Names = img.V1, img.Names
 	}

@@ -232,15 +232,6 @@ func (s *Images) locked(f func() error) error {
 	return f()
 }
 
-// decodeConfig reads an image configuration.
-func decodeConfig(raw []byte) (ImageConfig, error) {
-	var cfg ImageConfig
-	if err := json.Unmarshal(raw, &cfg); err != nil {
-		return cfg, fmt.Errorf("decode image configuration: %w: %w", ErrInvalid, err)
-	}
-	return cfg, nil
-}
-
 func readJSON(path string, v any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

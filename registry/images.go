@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
@@ -160,7 +161,7 @@ func (s *Images) ResolveLocal(ref string) (*Image, error) {
 	if verr != nil {
 		return nil, verr
 	}
-	img, err := newImage(rec.Image, rec.Stack)
+	img, err := image.New(rec.Image, rec.Stack)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +228,7 @@ func (s *Images) load(id digest.Digest, manifest *ocispec.Descriptor, names map[
 		return nil, fmt.Errorf("read the configuration of image %s: %w", id, err)
 	}
 	img := &Image{ID: id, RawConfig: raw, Stack: s.refresh(rec.Stack), V1: rec.V1, Names: namesOf(names, id)}
-	if img.Config, err = decodeConfig(raw); err != nil {
+	if img.Config, err = image.DecodeConfig(raw); err != nil {
 		return nil, err
 	}
 	if manifest == nil && first {

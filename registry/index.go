@@ -2,81 +2,15 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/containerd/platforms"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
-	"layered.build/builder/snapshot"
 )
-
-// Index is what one name means on several platforms.
-type Index struct {
-	Images []*Image
-	// Annotations are the index's own, MemberAnnotations those of the entries, in
-	// the order of Images (or nil).
-	Annotations       map[string]string
-	MemberAnnotations []map[string]string
-	// DockerTypes makes a manifest list, Docker's form of an index.
-	DockerTypes bool
-	// Descriptor and Raw are the index as a registry has it, nil if it is none's.
-	Descriptor *ocispec.Descriptor
-	Raw        []byte
-}
-
-// Stack returns the layers of all images.
-func (x *Index) Stack() snapshot.Stack {
-	var all snapshot.Stack
-	for _, img := range x.Images {
-		all = append(all, img.Stack...)
-	}
-	return all
-}
-
-// encode makes the index of manifests. One that is known, and has the same
-// manifests, is kept bit for bit.
-func (x *Index) encode(members []ocispec.Descriptor) (ocispec.Descriptor, []byte, error) {
-	if x.Descriptor != nil && sameMembers(x.Raw, members) {
-		return *x.Descriptor, x.Raw, nil
-	}
-	index := ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: slices.Clone(members), Annotations: x.Annotations,
-	}
-	if x.DockerTypes {
-		index.MediaType = string(types.DockerManifestList)
-	}
-	for i := range index.Manifests {
-		if i < len(x.MemberAnnotations) {
-			index.Manifests[i].Annotations = x.MemberAnnotations[i]
-		}
-	}
-	raw, err := json.MarshalIndent(index, "", "  ")
-	if err != nil {
-		return ocispec.Descriptor{}, nil, fmt.Errorf("encode index: %w", err)
-	}
-	return ocispec.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, raw, nil
-}
-
-func sameMembers(raw []byte, members []ocispec.Descriptor) bool {
-	var have ocispec.Index
-	if json.Unmarshal(raw, &have) != nil {
-		return false
-	}
-	return slices.EqualFunc(have.Manifests, members, func(a, b ocispec.Descriptor) bool { return a.Digest == b.Digest })
-}
-
-// member describes an image's manifest as an entry of an index.
-func member(img *Image, desc ocispec.Descriptor) ocispec.Descriptor {
-	p := img.Config.Platform
-	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Platform: &p}
-}
 
 // CompleteIndex makes sure that all blobs of all images are in the store, and
 // returns the index's descriptor and bytes, and the images' manifests.
@@ -92,9 +26,9 @@ func (c *Client) CompleteIndex(ctx context.Context, x *Index) (ocispec.Descripto
 				return ocispec.Descriptor{}, nil, nil, fmt.Errorf("complete image %s: %w", img.ID, err)
 			}
 		}
-		members = append(members, member(img, desc))
+		members = append(members, img.Member(desc))
 	}
-	desc, raw, err := x.encode(members)
+	desc, raw, err := x.Encode(members)
 	if err != nil {
 		return desc, nil, nil, err
 	}
@@ -152,9 +86,9 @@ func (p *pusher) pushIndex(ctx context.Context, x *Index) (ocispec.Descriptor, [
 		if err != nil {
 			return desc, nil, fmt.Errorf("%s: %w", platforms.FormatAll(img.Config.Platform), err)
 		}
-		members = append(members, member(img, desc))
+		members = append(members, img.Member(desc))
 	}
-	desc, raw, err := x.encode(members)
+	desc, raw, err := x.Encode(members)
 	if err != nil {
 		return desc, nil, err
 	}
@@ -189,7 +123,7 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 		return nil, fmt.Errorf("pull %s: %w: it is an image of one platform", r.Familiar(), ErrInvalid)
 	}
 	if len(wanted) == 0 {
-		if wanted, err = platformsOf(raw); err != nil {
+		if wanted, err = image.Platforms(raw); err != nil {
 			return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
 		}
 	}
@@ -203,26 +137,8 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 		x.Images = append(x.Images, img)
 		members = append(members, *img.Manifest)
 	}
-	if sameMembers(raw, members) {
+	if image.SameMembers(raw, members) {
 		x.Descriptor, x.Raw = &desc, raw
 	}
 	return x, c.images.PutIndex(ctx, x, r.String())
-}
-
-// platformsOf lists the platforms of an index.
-func platformsOf(raw []byte) ([]ocispec.Platform, error) {
-	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, fmt.Errorf("index: %w: %w", ErrInvalid, err)
-	}
-	var out []ocispec.Platform
-	for _, m := range index.Manifests {
-		if m.Platform != nil && m.Platform.OS != "unknown" && mediatype.IsManifest(m.MediaType) { // attestations are unknown's
-			out = append(out, *m.Platform)
-		}
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: the index names no platforms", ErrInvalid)
-	}
-	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
@@ -21,7 +22,7 @@ func onPlatform(t *testing.T, img *Image, p ocispec.Platform) *Image {
 	t.Helper()
 	cfg := img.Config
 	cfg.Platform, cfg.Author = p, "another"
-	out, err := newImage(cfg, img.Stack)
+	out, err := image.New(cfg, img.Stack)
 	if err != nil {
 		t.Fatal(err)
 	}

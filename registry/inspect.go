@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	image "github.com/moby/docker-image-spec/specs-go/v1"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/reference"
@@ -32,7 +32,7 @@ type Inspect struct {
 	Comment      string
 	Created      string
 	Author       string
-	Config       *image.DockerOCIImageConfig
+	Config       *dockerspec.DockerOCIImageConfig
 	Architecture string
 	Variant      string `json:",omitempty"`
 	Os           string

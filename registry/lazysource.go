@@ -38,19 +38,19 @@ func (c *Client) LazySource(ctx context.Context, x *Index) (*LazySource, error) 
 			return nil, fmt.Errorf("describe image %s: %w", img.ID, err)
 		}
 		s.root = desc
-		members = append(members, member(img, desc))
+		members = append(members, img.Member(desc))
 	}
 	if len(members) == 1 {
 		return s, nil
 	}
-	desc, raw, err := x.encode(members)
+	desc, raw, err := x.Encode(members)
 	s.root, s.small[desc.Digest] = desc, raw
 	return s, err
 }
 
 // add describes an image.
 func (s *LazySource) add(ctx context.Context, img *Image) (ocispec.Descriptor, error) {
-	layers, err := keptLayers(img)
+	layers, err := img.KeptLayers()
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

@@ -3,8 +3,11 @@ package registry
 import (
 	"context"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/reference"
 )
@@ -30,6 +33,22 @@ type Reference = reference.Reference
 // docker.io/library/alpine:latest. Errors match ErrInvalid.
 func ParseReference(s string) (Reference, error) { return reference.Parse(s) }
 
+// The nouns of package image.
+type (
+	// Image is one image of one platform: configuration and layers.
+	Image = image.Image
+	// ImageConfig is Docker's image configuration.
+	ImageConfig = image.Config
+	// Index is what one name means on several platforms.
+	Index = image.Index
+	// Form is what an image's manifest looks like.
+	Form = image.Form
+	// V1Image is Docker's classic image record.
+	V1Image = image.V1Image
+	// V1Record is a V1Image with what is needed to run it and to build on it.
+	V1Record = image.V1Record
+)
+
 // Compression is how layers are compressed; see compression.Config.
 type Compression = compression.Config
 
@@ -43,3 +62,14 @@ func WithProgress(ctx context.Context, p Progress) context.Context { return prog
 // ProgressOf returns what WithProgress put into a context, or a function that does
 // nothing.
 func ProgressOf(ctx context.Context) Progress { return progress.Of(ctx) }
+
+// NewManifest makes the manifest of an image from its parts.
+func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
+	return image.NewManifest(config, layers, Form{DockerTypes: dockerTypes})
+}
+
+// DescribeManifest completes the descriptor of a manifest or index. Errors match
+// ErrInvalid.
+func DescribeManifest(raw []byte, want ocispec.Descriptor) (ocispec.Descriptor, error) {
+	return image.Describe(raw, want.MediaType, want)
+}

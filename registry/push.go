@@ -3,20 +3,16 @@ package registry
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
@@ -138,7 +134,7 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 
 // contents sends all of an image but its manifest, which it returns.
 func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, []byte, error) {
-	keep, err := keptLayers(img)
+	keep, err := img.KeptLayers()
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
@@ -154,39 +150,6 @@ func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, 
 		return *img.Manifest, img.RawManifest, nil
 	}
 	return NewManifest(config, layers, p.opts.DockerTypes)
-}
-
-// NewManifest makes the manifest of an image from its parts.
-func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
-	return newManifest(config, layers, Form{DockerTypes: dockerTypes})
-}
-
-func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, form Form) (ocispec.Descriptor, []byte, error) {
-	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: config.Digest, Size: config.Size},
-		Layers:    []ocispec.Descriptor{}, Annotations: form.Annotations,
-	}
-	if form.DockerTypes {
-		m.MediaType, m.Config.MediaType = string(types.DockerManifestSchema2), string(types.DockerConfigJSON)
-	}
-	for _, l := range layers {
-		if !form.Foreign {
-			l = mediatype.Distributable(l)
-		}
-		l = mediatype.Convert(l, form.DockerTypes)
-		l.Annotations, l.Data = compression.TOC(l.Annotations), nil
-		if form.DockerTypes {
-			l.Annotations = nil
-		}
-		m.Layers = append(m.Layers, l)
-	}
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return ocispec.Descriptor{}, nil, fmt.Errorf("encode manifest: %w", err)
-	}
-	return ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, raw, nil
 }
 
 // layers sends the layers, several at once. If keep is not nil, it says which

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 )
 
@@ -69,7 +69,7 @@ func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*
 		if depth == maxDepth {
 			return nil, fmt.Errorf("%w: indexes are nested too deeply", ErrInvalid)
 		}
-		next, err := choose(raw, match)
+		next, err := image.Choose(raw, match)
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +93,7 @@ func (f *fetcher) config(ctx context.Context, out *Resolved) error {
 	if err != nil {
 		return err
 	}
-	if out.Config, err = decodeConfig(raw); err != nil {
+	if out.Config, err = image.DecodeConfig(raw); err != nil {
 		return err
 	}
 	if len(out.Config.RootFS.DiffIDs) != len(m.Layers) {
@@ -101,41 +101,6 @@ func (f *fetcher) config(ctx context.Context, out *Resolved) error {
 	}
 	out.RawConfig, out.Layers, out.Platform = raw, m.Layers, out.Config.Platform
 	return nil
-}
-
-// choose returns the best manifest of an index for a platform; of equals the
-// first. One without a platform is the last resort.
-func choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, error) {
-	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("index: %w: %w", ErrInvalid, err)
-	}
-	var best *ocispec.Descriptor
-	var have []string
-	for i := range index.Manifests {
-		m := &index.Manifests[i]
-		if !mediatype.IsIndex(m.MediaType) && !mediatype.IsManifest(m.MediaType) {
-			continue
-		}
-		switch {
-		case m.Platform == nil:
-			if best == nil {
-				best = m
-			}
-			continue
-		case m.Platform.OS != "unknown": // attestations
-			have = append(have, platforms.FormatAll(*m.Platform))
-		}
-		if match.Match(*m.Platform) && (best == nil || best.Platform == nil || match.Less(*m.Platform, *best.Platform)) {
-			best = m
-		}
-	}
-	if best == nil {
-		slices.Sort(have)
-		return ocispec.Descriptor{}, &Error{Kind: ErrNotFound, Op: "choose platform",
-			Err: fmt.Errorf("the image has only %s", strings.Join(slices.Compact(have), ", "))}
-	}
-	return *best, nil
 }
 
 // manifest gets a manifest or index by digest, from the store if it is there, or
@@ -147,7 +112,7 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 			return nil, want, err
 		}
 		if raw != nil {
-			desc, err := describe(raw, "", want)
+			desc, err := image.Describe(raw, "", want)
 			return raw, desc, err
 		}
 		tag = want.Digest.String()
@@ -167,7 +132,7 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 	if err != nil {
 		return nil, want, err
 	}
-	desc, err := describe(raw, mediaType, want)
+	desc, err := image.Describe(raw, mediaType, want)
 	if err != nil {
 		return nil, want, err
 	}
@@ -213,7 +178,7 @@ func getManifest(ctx context.Context, s *session, resp *http.Response, tag strin
 		want.Digest = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	}
 	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	return raw, mediaType, checkBytes(raw, want)
+	return raw, mediaType, image.Verify(raw, want)
 }
 
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
@@ -222,64 +187,6 @@ func readLimited(r io.Reader, limit int64) ([]byte, error) {
 		err = fmt.Errorf("%w: longer than %d bytes", ErrInvalid, limit)
 	}
 	return raw, err
-}
-
-// checkBytes compares bytes with what is known of them.
-func checkBytes(raw []byte, want ocispec.Descriptor) error {
-	if want.Size > 0 && want.Size != int64(len(raw)) {
-		return fmt.Errorf("%w: %d bytes instead of %d", ErrBadDigest, len(raw), want.Size)
-	}
-	if want.Digest == "" {
-		return nil
-	}
-	if err := want.Digest.Validate(); err != nil {
-		return fmt.Errorf("digest %q: %w: %w", want.Digest, ErrInvalid, err)
-	}
-	if got := want.Digest.Algorithm().FromBytes(raw); got != want.Digest {
-		return fmt.Errorf("%w: got %s", ErrBadDigest, got)
-	}
-	return nil
-}
-
-// DescribeManifest completes the descriptor of a manifest or index. Errors match
-// ErrInvalid.
-func DescribeManifest(raw []byte, want ocispec.Descriptor) (ocispec.Descriptor, error) {
-	return describe(raw, want.MediaType, want)
-}
-
-// describe makes the descriptor of a manifest. What the document says of its
-// type counts more than what the server does.
-func describe(raw []byte, served string, want ocispec.Descriptor) (ocispec.Descriptor, error) {
-	var doc struct {
-		SchemaVersion int
-		MediaType     string
-		Manifests     json.RawMessage
-	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return want, fmt.Errorf("manifest: %w: %w", ErrInvalid, err)
-	}
-	if doc.SchemaVersion == 1 {
-		return want, fmt.Errorf("manifest: %w: Docker's manifest schema 1 is not supported; push the image again with a newer docker", ErrInvalid)
-	}
-	want.MediaType = doc.MediaType
-	if want.MediaType == "" {
-		want.MediaType = served
-	}
-	if !mediatype.IsManifest(want.MediaType) && !mediatype.IsIndex(want.MediaType) {
-		switch {
-		case doc.MediaType != "":
-			return want, fmt.Errorf("manifest: %w: media type %q is not supported", ErrInvalid, doc.MediaType)
-		case doc.Manifests != nil:
-			want.MediaType = ocispec.MediaTypeImageIndex
-		default:
-			want.MediaType = ocispec.MediaTypeImageManifest
-		}
-	}
-	want.Size = int64(len(raw))
-	if want.Digest == "" {
-		want.Digest = digest.FromBytes(raw)
-	}
-	return want, nil
 }
 
 // local reads a small blob of the store, nil if it is not there. A damaged one is
@@ -316,7 +223,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 		if raw, err = readLimited(body, maxConfig); err != nil {
 			return err
 		}
-		return checkBytes(raw, desc)
+		return image.Verify(raw, desc)
 	})
 	if err != nil {
 		return nil, err
@@ -381,3 +288,24 @@ func (c *Client) at(ctx context.Context, ep endpoint, op, object string, do func
 	}
 	return err
 }
+
+// Resolved is one platform's image in a registry: all of its metadata, none of
+// its layers.
+type Resolved struct {
+	// Ref is the normalised reference (docker.io/library/alpine:3.20).
+	Ref string
+	// Descriptor names the manifest of the chosen platform.
+	Descriptor ocispec.Descriptor
+	// Index names the multi-platform index that it was chosen from, if any.
+	Index *ocispec.Descriptor
+	// Platform is what the image's configuration says.
+	Platform ocispec.Platform
+	// RawManifest and RawConfig are the bytes that the digests are of.
+	RawManifest, RawConfig []byte
+	Config                 ImageConfig
+	// Layers are the compressed layers, lowest first.
+	Layers []ocispec.Descriptor
+}
+
+// Digest returns the digest of the platform's manifest.
+func (r *Resolved) Digest() digest.Digest { return r.Descriptor.Digest }

@@ -41,7 +41,7 @@ func TestTableOfContents(t *testing.T) {
 			if err != nil || again.Manifest.Digest != img.Manifest.Digest {
 				t.Errorf("another time it is %+v, %v", again.Manifest, err)
 			}
-			kept, err := keptLayers(img)
+			kept, err := img.KeptLayers()
 			if err != nil {
 				t.Fatal(err)
 			}

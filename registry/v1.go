@@ -4,41 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
-	image "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
-
-// V1Image is Docker's classic image record: what one instruction left, and what
-// made it.
-type V1Image struct {
-	ID              string                      `json:"id"`
-	Parent          string                      `json:"parent,omitempty"`
-	Comment         string                      `json:"comment,omitempty"`
-	Created         *time.Time                  `json:"created"`
-	ContainerConfig image.DockerOCIImageConfig  `json:"container_config"`
-	DockerVersion   string                      `json:"docker_version,omitempty"`
-	Author          string                      `json:"author,omitempty"`
-	Config          *image.DockerOCIImageConfig `json:"config,omitempty"`
-	Architecture    string                      `json:"architecture,omitempty"`
-	Variant         string                      `json:"variant,omitempty"`
-	OS              string                      `json:"os,omitempty"`
-	// Size is the number of bytes of this instruction's layer.
-	Size int64 `json:"Size"`
-}
-
-// V1Record is a V1Image with what is needed to run it and to build on it.
-type V1Record struct {
-	V1Image
-	// Stack is the file system after the instruction.
-	Stack snapshot.Stack `json:"stack"`
-	// Image is the configuration after the instruction, with rootfs and the
-	// history so far.
-	Image ImageConfig `json:"image"`
-}
 
 // V1Records makes the records of all instructions, the oldest first. Their ids
 // are digests of the record, the layers and the parent, as docker's CreateID
@@ -58,7 +29,7 @@ func V1Records(in AssembleInput) ([]V1Record, error) {
 		rec.Created = hist[at-1].Created
 		rec.Parent = parent
 		rec.Image.History = hist[:at:at]
-		rec.Image.RootFS = rootFS(st.Stack)
+		rec.Image.RootFS = image.RootFS(st.Stack)
 		rec.Image.Created = rec.Created
 		if rec.ID, err = v1ID(rec.V1Image, st.Stack.ChainID()); err != nil {
 			return nil, err
