@@ -228,3 +228,12 @@ func mustPull(t *testing.T, c *Client, ref string) *Image {
 	}
 	return img
 }
+
+var day = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func testConfig() ImageConfig {
+	var c ImageConfig
+	c.OS, c.Architecture = "linux", "amd64"
+	c.Config.Env = []string{"PATH=/bin"}
+	return c
+}

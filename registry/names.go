@@ -5,6 +5,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/assemble"
 	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
@@ -51,6 +52,18 @@ type (
 
 // Compression is how layers are compressed; see compression.Config.
 type Compression = compression.Config
+
+// AssembleInput is what an image is made of.
+type AssembleInput = assemble.Input
+
+// AssembleStep is one instruction of an image.
+type AssembleStep = assemble.Step
+
+// Assemble makes the image; see assemble.Image.
+func Assemble(in AssembleInput) (*Image, error) { return assemble.Image(in) }
+
+// V1Records makes the records of all instructions, the oldest first.
+func V1Records(in AssembleInput) ([]V1Record, error) { return assemble.V1Records(in) }
 
 // Progress is told about transfers; see progress.Func.
 type Progress = progress.Func

@@ -1,4 +1,4 @@
-package registry
+package assemble
 
 import (
 	"encoding/json"
@@ -14,14 +14,14 @@ import (
 // V1Records makes the records of all instructions, the oldest first. Their ids
 // are digests of the record, the layers and the parent, as docker's CreateID
 // makes them; so the same build gives the same ids.
-func V1Records(in AssembleInput) ([]V1Record, error) {
+func V1Records(in Input) ([]image.V1Record, error) {
 	hist, err := newHistory(in)
 	if err != nil {
 		return nil, err
 	}
 	at := len(baseHistory(in.Base, in.BaseStack))
 	prev, parent := in.BaseStack, in.BaseV1
-	recs := make([]V1Record, 0, len(in.Steps))
+	recs := make([]image.V1Record, 0, len(in.Steps))
 	for _, st := range in.Steps {
 		added := st.Stack[len(prev):]
 		at += max(1, len(added))
@@ -40,10 +40,10 @@ func V1Records(in AssembleInput) ([]V1Record, error) {
 	return recs, nil
 }
 
-func newV1(st AssembleStep, added snapshot.Stack) V1Record {
+func newV1(st Step, added snapshot.Stack) image.V1Record {
 	cfg := st.Config.Config
-	rec := V1Record{
-		V1Image: V1Image{
+	rec := image.V1Record{
+		V1Image: image.V1Image{
 			Comment:         st.Comment,
 			ContainerConfig: cfg,
 			Author:          st.Config.Author,
@@ -67,7 +67,7 @@ func newV1(st AssembleStep, added snapshot.Stack) V1Record {
 
 // v1ID follows docker's image/v1.CreateID: a digest of the record without its
 // id, with the chain of layers and the parent.
-func v1ID(v V1Image, chain snapshot.ChainID) (string, error) {
+func v1ID(v image.V1Image, chain snapshot.ChainID) (string, error) {
 	v.ID = ""
 	raw, err := json.Marshal(v)
 	if err != nil {

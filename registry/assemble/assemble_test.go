@@ -1,4 +1,4 @@
-package registry
+package assemble
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
@@ -20,15 +22,15 @@ func testLayer(name string, at time.Time) snapshot.Layer {
 	return snapshot.Layer{ID: snapshot.LayerID(d.Encoded()), DiffID: snapshot.DiffID(d), Content: d, Size: int64(1000 + len(name)), Created: at}
 }
 
-func testConfig() ImageConfig {
-	var c ImageConfig
+func testConfig() image.Config {
+	var c image.Config
 	c.OS, c.Architecture = "linux", "amd64"
 	c.Config.Env = []string{"PATH=/bin"}
 	return c
 }
 
 // testInput is FROM base; ENV; RUN a; WORKDIR (existing directory); RUN b.
-func testInput() AssembleInput {
+func testInput() Input {
 	baseTime := day.Add(-time.Hour)
 	base := testConfig()
 	base.History = []ocispec.History{
@@ -39,9 +41,9 @@ func testInput() AssembleInput {
 	s1 := append(s0[:1:1], testLayer("a", day))
 	s2 := append(s1[:2:2], testLayer("b", day.Add(time.Minute)))
 	cfg := testConfig()
-	return AssembleInput{
+	return Input{
 		Base: &base, BaseStack: s0, Stack: s2, Config: cfg,
-		Steps: []AssembleStep{
+		Steps: []Step{
 			{CreatedBy: "ENV A=1", Comment: "c", EmptyLayer: true, Stack: s0, Config: cfg},
 			{CreatedBy: "RUN /bin/sh -c a # buildkit", Cmd: []string{"/bin/sh", "-c", "a"}, Stack: s1, Config: cfg},
 			{CreatedBy: "WORKDIR /tmp", Stack: s1, Config: cfg},
@@ -51,11 +53,11 @@ func testInput() AssembleInput {
 }
 
 func TestAssembleHistory(t *testing.T) {
-	img, err := Assemble(testInput())
+	img, err := Image(testInput())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got ImageConfig
+	var got image.Config
 	if err := json.Unmarshal(img.RawConfig, &got); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,7 @@ func TestAssembleHistory(t *testing.T) {
 	if !got.Created.Equal(day.Add(time.Minute)) {
 		t.Errorf("created = %v", got.Created)
 	}
-	again, err := Assemble(testInput())
+	again, err := Image(testInput())
 	if err != nil || !bytes.Equal(again.RawConfig, img.RawConfig) {
 		t.Errorf("the same input gave other bytes (%v)", err)
 	}
@@ -85,7 +87,7 @@ func TestAssembleEpoch(t *testing.T) {
 	in := testInput()
 	epoch := day.Add(-30 * time.Minute)
 	in.Epoch = &epoch
-	img, err := Assemble(in)
+	img, err := Image(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func TestAssembleBaseHistoryMismatch(t *testing.T) {
 		for range n {
 			in.Base.History = append(in.Base.History, ocispec.History{CreatedBy: "x"})
 		}
-		img, err := Assemble(in)
+		img, err := Image(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,17 +134,17 @@ func TestAssembleBaseHistoryMismatch(t *testing.T) {
 func TestAssembleRefuses(t *testing.T) {
 	in := testInput()
 	in.Steps = in.Steps[:3]
-	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+	if _, err := Image(in); !errors.Is(err, errdef.ErrInvalid) {
 		t.Errorf("unaccounted layer: %v", err)
 	}
 	in = testInput()
 	in.Config.OS = ""
-	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+	if _, err := Image(in); !errors.Is(err, errdef.ErrInvalid) {
 		t.Errorf("no os: %v", err)
 	}
 	in = testInput()
 	in.BaseStack = snapshot.Stack{testLayer("other", day)}
-	if _, err := Assemble(in); !errors.Is(err, ErrInvalid) {
+	if _, err := Image(in); !errors.Is(err, errdef.ErrInvalid) {
 		t.Errorf("foreign base: %v", err)
 	}
 }

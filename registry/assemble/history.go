@@ -1,4 +1,4 @@
-package registry
+package assemble
 
 import (
 	"fmt"
@@ -6,82 +6,29 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
-// AssembleInput is what an image is made of.
-type AssembleInput struct {
-	// Base is the base image's configuration with its history; nil for scratch.
-	Base *ImageConfig
-	// BaseStack are the base image's layers.
-	BaseStack snapshot.Stack
-	// BaseV1 is the id of the V1 record that the base image ended with, "" if it
-	// has none: the parent of the first record.
-	BaseV1 string
-	// Steps are the instructions after the base, in order.
-	Steps []AssembleStep
-	// Config is the final configuration; its rootfs, history and creation time
-	// are ignored.
-	Config ImageConfig
-	// Stack is the final file system; it begins with BaseStack.
-	Stack snapshot.Stack
-	// Epoch is SOURCE_DATE_EPOCH: new history entries and the image are not
-	// dated later.
-	Epoch *time.Time
-}
-
-// AssembleStep is one instruction of an image.
-type AssembleStep struct {
-	// CreatedBy and Comment go into the history.
-	CreatedBy, Comment string
-	// Cmd is what ran, for the container_config of the V1 record; nil for an
-	// instruction that ran nothing.
-	Cmd []string
-	// EmptyLayer says that the instruction only changes the configuration. One
-	// that left Stack as it was is marked empty in any case.
-	EmptyLayer bool
-	// Stack is the file system after the instruction.
-	Stack snapshot.Stack
-	// Config is the configuration after the instruction (for V1 records).
-	Config ImageConfig
-}
-
-// Assemble makes the image: configuration with rootfs and history. The same
-// input gives the same bytes. Errors match ErrInvalid.
-func Assemble(in AssembleInput) (*Image, error) {
-	cfg := in.Config
-	if cfg.OS == "" || cfg.Architecture == "" {
-		return nil, fmt.Errorf("assemble image: %w: the configuration lacks os or architecture", ErrInvalid)
-	}
-	entries, err := newHistory(in)
-	if err != nil {
-		return nil, err
-	}
-	cfg.History = entries
-	cfg.RootFS = image.RootFS(in.Stack)
-	cfg.Created = lastCreated(entries)
-	return image.New(cfg, in.Stack)
-}
-
 // newHistory returns the history of the whole image: as many non-empty entries
 // as there are layers, each with a time.
-func newHistory(in AssembleInput) ([]ocispec.History, error) {
+func newHistory(in Input) ([]ocispec.History, error) {
 	if !isPrefix(in.BaseStack, in.Stack) {
-		return nil, fmt.Errorf("assemble image: %w: its layers do not begin with the base image's", ErrInvalid)
+		return nil, fmt.Errorf("assemble image: %w: its layers do not begin with the base image's", errdef.ErrInvalid)
 	}
 	hist := baseHistory(in.Base, in.BaseStack)
 	base := len(hist)
 	prev := in.BaseStack
 	for _, st := range in.Steps {
 		if !isPrefix(prev, st.Stack) {
-			return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", ErrInvalid, st.CreatedBy)
+			return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
 		}
 		hist = append(hist, stepHistory(st, st.Stack[len(prev):])...)
 		prev = st.Stack
 	}
 	if len(prev) != len(in.Stack) || !isPrefix(prev, in.Stack) {
-		return nil, fmt.Errorf("assemble image: %w: %d layers, but the instructions account for %d", ErrInvalid, len(in.Stack), len(prev))
+		return nil, fmt.Errorf("assemble image: %w: %d layers, but the instructions account for %d", errdef.ErrInvalid, len(in.Stack), len(prev))
 	}
 	fillTimes(hist, in.Stack)
 	if in.Epoch != nil {
@@ -107,7 +54,7 @@ func isPrefix(a, b snapshot.Stack) bool {
 // baseHistory makes a base image's history account for exactly its layers:
 // images are found whose history is missing, or tells of more layers than there
 // are.
-func baseHistory(base *ImageConfig, stack snapshot.Stack) []ocispec.History {
+func baseHistory(base *image.Config, stack snapshot.Stack) []ocispec.History {
 	if base == nil {
 		return nil
 	}
@@ -128,7 +75,7 @@ func baseHistory(base *ImageConfig, stack snapshot.Stack) []ocispec.History {
 	return hist
 }
 
-func stepHistory(st AssembleStep, added snapshot.Stack) []ocispec.History {
+func stepHistory(st Step, added snapshot.Stack) []ocispec.History {
 	h := ocispec.History{CreatedBy: st.CreatedBy, Comment: st.Comment, Author: "", EmptyLayer: len(added) == 0}
 	entries := []ocispec.History{h}
 	for i := range added {
