@@ -101,7 +101,7 @@ func (c *Client) knownBlob(l snapshot.Layer) (ocispec.Descriptor, bool) {
 	if desc, ok := c.store.Blob(l); ok {
 		return desc, true
 	}
-	if o, err := c.images.origin(l.DiffID); err == nil && o != nil {
+	if o, err := c.images.Origin(l.DiffID); err == nil && o != nil {
 		return o.Blob, true
 	}
 	return ocispec.Descriptor{}, false
@@ -114,9 +114,9 @@ func (c *Client) ensureBlob(ctx context.Context, stack snapshot.Stack, desc ocis
 		return nil
 	}
 	l := stack[len(stack)-1]
-	o, err := c.images.origin(l.DiffID)
-	if from := o.form(desc.Digest); err == nil && from != nil {
-		if err = c.store.FetchBlob(ctx, c.lazy(l.DiffID, from.Blob, from.refs()...)); err == nil {
+	o, err := c.images.Origin(l.DiffID)
+	if from := o.Find(desc.Digest); err == nil && from != nil {
+		if err = c.store.FetchBlob(ctx, c.lazy(l.DiffID, from.Blob, from.References()...)); err == nil {
 			return nil
 		}
 	}

@@ -163,7 +163,7 @@ func (d *StoreDestination) Result(ctx context.Context, names ...string) (*Index,
 		if err := d.c.store.Materialize(ctx, img.Stack); err != nil {
 			return nil, err
 		}
-		img.Stack = d.c.images.refresh(img.Stack)
+		img.Stack = d.c.images.Refresh(img.Stack)
 	}
 	if d.index != nil {
 		sortAs(d.images, d.raw)

@@ -30,7 +30,7 @@ func (c *Client) Layers(ctx context.Context, r *Resolved) (snapshot.Stack, error
 	var stack snapshot.Stack
 	for i, desc := range r.Layers {
 		diff := snapshot.DiffID(r.Config.RootFS.DiffIDs[i])
-		if err := c.images.addOrigin(diff, desc, ref.Repository()); err != nil {
+		if err := c.images.AddOrigin(diff, desc, ref.Repository()); err != nil {
 			return nil, err
 		}
 		l, err := c.store.AddLazy(stack, c.lazy(diff, desc, ref))
@@ -65,14 +65,14 @@ func (c *Client) Attach(stack snapshot.Stack) error {
 }
 
 func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
-	o, err := c.images.origin(diff)
+	o, err := c.images.Origin(diff)
 	if err != nil {
 		return err
 	}
 	if o == nil {
 		return fmt.Errorf("layer %s: %w: its data are gone, and no registry is known to have it", diff, ErrNotFound)
 	}
-	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, o.refs()...)); err != nil {
+	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, o.References()...)); err != nil {
 		return fmt.Errorf("register layer %s: %w", diff, err)
 	}
 	return nil
@@ -107,7 +107,7 @@ func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Pl
 	desc := r.Descriptor
 	return &Image{
 		ID: digest.FromBytes(r.RawConfig), RawConfig: r.RawConfig, Config: r.Config,
-		Stack: c.images.refresh(stack), Manifest: &desc, RawManifest: r.RawManifest, Names: []string{r.Ref},
+		Stack: c.images.Refresh(stack), Manifest: &desc, RawManifest: r.RawManifest, Names: []string{r.Ref},
 	}, nil
 }
 

@@ -73,7 +73,7 @@ func (c *Client) PushIndex(ctx context.Context, ref string, x *Index, opts PushO
 	if err != nil {
 		return desc, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
 	}
-	return desc, c.images.pushedIndex(ctx, x, p.ref.String(), desc, raw)
+	return desc, c.images.NotePushIndex(ctx, x, p.ref.String(), desc, raw)
 }
 
 func (p *pusher) pushIndex(ctx context.Context, x *Index) (ocispec.Descriptor, []byte, error) {

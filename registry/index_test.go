@@ -6,11 +6,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/image"
@@ -39,41 +37,6 @@ func testIndex(t *testing.T, c *Client) *Index {
 	return &Index{Images: []*Image{
 		onPlatform(t, testImage(t, c, "one", 3000), amd64), onPlatform(t, testImage(t, c, "two", 4000, 5000), arm64),
 	}}
-}
-
-func TestIndexNames(t *testing.T) {
-	isolate(t)
-	c := newTestClient(t, quick)
-	s := c.images
-	x := testIndex(t, c)
-	if err := s.PutIndex(t.Context(), x, "multi"); err != nil {
-		t.Fatal(err)
-	}
-	for p, want := range map[*ocispec.Platform]digest.Digest{&amd64: x.Images[0].ID, &arm64: x.Images[1].ID} {
-		img, err := s.ResolvePlatform("multi", *p)
-		if err != nil || img.ID != want || !slices.Equal(img.Names, []string{"docker.io/library/multi:latest"}) {
-			t.Errorf("%s: %+v, %v", p.Architecture, img, err)
-		}
-	}
-	if _, err := s.ResolvePlatform("multi", armv7); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/amd64, linux/arm64") {
-		t.Errorf("a platform that it lacks: %v", err)
-	}
-	if err := s.Tag(t.Context(), "multi", "copy:1"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := s.ResolveIndex("copy:1")
-	if err != nil || len(got.Images) != 2 || got.Images[1].ID != x.Images[1].ID {
-		t.Fatalf("tagged: %+v, %v", got, err)
-	}
-	if r, err := s.Remove("multi", false); err != nil || len(r.Deleted) != 0 {
-		t.Errorf("the first name: %+v, %v", r, err)
-	}
-	if r, err := s.Remove("copy:1", false); err != nil || len(r.Deleted) != 2 {
-		t.Errorf("the last name: %+v, %v", r, err)
-	}
-	if _, err := s.ResolveLocal(x.Images[1].ID.String()); !errors.Is(err, ErrNotFound) {
-		t.Errorf("after the last name: %v", err)
-	}
 }
 
 func TestIndexPushPull(t *testing.T) {

@@ -125,9 +125,9 @@ func (s *LazySource) Origins(blob digest.Digest) []Reference {
 	if len(stack) == 0 {
 		return nil
 	}
-	o, err := s.c.images.origin(stack[len(stack)-1].DiffID)
-	if form := o.form(blob); err == nil && form != nil {
-		return form.refs()
+	o, err := s.c.images.Origin(stack[len(stack)-1].DiffID)
+	if form := o.Find(blob); err == nil && form != nil {
+		return form.References()
 	}
 	return nil
 }

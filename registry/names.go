@@ -9,8 +9,10 @@ import (
 	"layered.build/builder/registry/compression"
 	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
+	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/reference"
+	"layered.build/builder/snapshot"
 )
 
 // The kinds of failure, as package errdef explains them; match with errors.Is.
@@ -52,6 +54,21 @@ type (
 
 // Compression is how layers are compressed; see compression.Config.
 type Compression = compression.Config
+
+// The nouns of package imagestore.
+type (
+	// Images are the images of one store; see imagestore.Store.
+	Images = imagestore.Store
+	// Holding is what one image keeps alive.
+	Holding = imagestore.Holding
+	// Step is a V1 record: an image that one instruction made.
+	Step = imagestore.Step
+	// HistoryEntry is one line of docker history, the newest first.
+	HistoryEntry = imagestore.HistoryEntry
+)
+
+// OpenImages opens (or makes) the images of a store.
+func OpenImages(store *snapshot.Store) (*Images, error) { return imagestore.Open(store) }
 
 // AssembleInput is what an image is made of.
 type AssembleInput = assemble.Input

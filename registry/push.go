@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
@@ -42,7 +43,7 @@ func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOpti
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
 	}
-	return desc, c.images.pushed(ctx, img.ID, p.ref.String(), desc, raw)
+	return desc, c.images.NotePush(ctx, img.ID, p.ref.String(), desc, raw)
 }
 
 // PushLayers sends the layers of a stack ahead of a Push of an image that has
@@ -115,11 +116,11 @@ func (p *pusher) open(ctx context.Context, scopes []string) error {
 func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 	var repos []string
 	for _, l := range layers {
-		o, err := p.c.images.origin(l.DiffID)
+		o, err := p.c.images.Origin(l.DiffID)
 		if err != nil || o == nil {
 			continue
 		}
-		for _, r := range o.allRepositories() {
+		for _, r := range o.AllRepositories() {
 			ref, err := ParseReference(r)
 			if err != nil || ref.Domain != p.ref.Domain || ref.Path == p.ref.Path {
 				continue
@@ -129,7 +130,7 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 			}
 		}
 	}
-	return repos[:min(len(repos), maxRepositories)]
+	return repos[:min(len(repos), imagestore.MaxRepositories)]
 }
 
 // contents sends all of an image but its manifest, which it returns.
@@ -194,7 +195,7 @@ func (p *pusher) known(l snapshot.Layer, desc ocispec.Descriptor) error {
 	if mediatype.IsForeign(desc) || !p.c.usual(l, desc) {
 		return nil
 	}
-	return p.c.images.addOrigin(l.DiffID, desc, p.ref.Repository())
+	return p.c.images.AddOrigin(l.DiffID, desc, p.ref.Repository())
 }
 
 // send makes sure that the registry has the last layer of a stack.

@@ -1,4 +1,4 @@
-package registry
+package imagestore
 
 import (
 	"strings"
@@ -7,6 +7,7 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/reference"
 )
 
@@ -52,7 +53,7 @@ type InspectRootFS struct {
 const missing = "<missing>"
 
 // History returns the lines of docker history.
-func (s *Images) History(img *Image) ([]HistoryEntry, error) {
+func (s *Store) History(img *image.Image) ([]HistoryEntry, error) {
 	ids, err := s.historyIDs(img)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (s *Images) History(img *Image) ([]HistoryEntry, error) {
 }
 
 // historyIDs maps the number of history entries to the V1 record that has them.
-func (s *Images) historyIDs(img *Image) (map[int]string, error) {
+func (s *Store) historyIDs(img *image.Image) (map[int]string, error) {
 	chain, err := s.V1Chain(img.V1)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (s *Images) historyIDs(img *Image) (map[int]string, error) {
 }
 
 // Inspect returns what docker inspect prints.
-func (s *Images) Inspect(img *Image) (*Inspect, error) {
+func (s *Store) Inspect(img *image.Image) (*Inspect, error) {
 	c := img.Config
 	out := &Inspect{
 		ID: img.ID.String(), RepoTags: []string{}, RepoDigests: []string{},
@@ -128,7 +129,7 @@ func (s *Images) Inspect(img *Image) (*Inspect, error) {
 	return out, s.inspectNames(img, out)
 }
 
-func (s *Images) inspectNames(img *Image, out *Inspect) error {
+func (s *Store) inspectNames(img *image.Image, out *Inspect) error {
 	names, err := s.readNames()
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (s *Images) inspectNames(img *Image, out *Inspect) error {
 		if !strings.Contains(n, "@") {
 			out.RepoTags = append(out.RepoTags, reference.Familiar(n))
 		}
-		ref, err := ParseReference(n)
+		ref, err := reference.Parse(n)
 		if m := names[n].Manifest; err == nil && m != nil {
 			d := reference.Familiar(ref.Repository() + "@" + m.Digest.String())
 			if !seen[d] {

@@ -1,0 +1,112 @@
+package imagestore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/image"
+	"layered.build/builder/snapshot"
+)
+
+// PutV1 stores records of steps. Records that are there already are left alone:
+// their names are digests of what they say.
+func (s *Store) PutV1(recs ...image.V1Record) error {
+	var missing []image.V1Record
+	for _, rec := range recs {
+		if fi, err := os.Lstat(s.v1Path(rec.ID)); err != nil || fi.Size() == 0 {
+			missing = append(missing, rec)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return s.locked(func() error {
+		for _, rec := range missing {
+			if err := s.write(s.v1Path(rec.ID), rec, false); err != nil {
+				return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) v1Path(id string) string { return s.path(v1Dir, id+".json") }
+
+// V1 finds a V1 record by id or a prefix of one. Errors match errdef.ErrNotFound
+// or errdef.ErrAmbiguous.
+func (s *Store) V1(id string) (*image.V1Record, error) {
+	full, err := s.prefixed(v1Dir, id)
+	if err != nil {
+		return nil, err
+	}
+	var rec image.V1Record
+	if err := readJSON(s.v1Path(full), &rec); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errdef.ErrNotFound
+		}
+		return nil, fmt.Errorf("read v1 record %s: %w", full, err)
+	}
+	rec.Stack = s.Refresh(rec.Stack)
+	return &rec, nil
+}
+
+// V1Chain returns the records from a V1 id down to the first instruction, the
+// newest first. It ends early where a record is missing.
+func (s *Store) V1Chain(id string) ([]image.V1Record, error) {
+	var chain []image.V1Record
+	for id != "" {
+		rec, err := s.V1(id)
+		if errors.Is(err, errdef.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, *rec)
+		id = rec.Parent
+	}
+	return chain, nil
+}
+
+// Step is a V1 record: an image that one instruction made.
+type Step struct {
+	ID, Parent string
+	Stack      snapshot.Stack
+	// Err says that the record is damaged.
+	Err error
+}
+
+// Steps returns all V1 records.
+func (s *Store) Steps() ([]Step, error) {
+	ids, err := s.ids(v1Dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Step, 0, len(ids))
+	for _, id := range ids {
+		var rec struct {
+			Parent string         `json:"parent"`
+			Stack  snapshot.Stack `json:"stack"`
+		}
+		err := readJSON(s.v1Path(id), &rec)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		out = append(out, Step{ID: id, Parent: rec.Parent, Stack: rec.Stack, Err: err})
+	}
+	return out, nil
+}
+
+// RemoveStep deletes a V1 record.
+func (s *Store) RemoveStep(id string) error {
+	if len(id) != 64 {
+		return fmt.Errorf("step %q: %w", id, errdef.ErrInvalid)
+	}
+	if err := os.Remove(s.v1Path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove step %s: %w", id, err)
+	}
+	return nil
+}
