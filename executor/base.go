@@ -8,76 +8,96 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// base returns the node whose layers the node's own result begins with: the root
-// of a process, what a File changes, the lowest stack of a Merge. It is nil for
-// others and for scratch.
-func (n *node) base() *node {
-	switch op := n.step.Op.(type) {
-	case *dag.Exec:
-		for _, m := range op.Mounts {
-			if m.Dest == "/" && m.Input >= 0 && m.Input < len(n.inputs) {
-				return n.inputs[m.Input]
-			}
-		}
-	case *dag.File:
-		if op.Base && len(n.inputs) > 0 {
-			return n.inputs[0]
-		}
-	case *dag.Merge:
-		if len(n.inputs) > 0 {
-			return n.inputs[0]
-		}
-	}
-	return nil
+// source is an output of a node; the zero source is scratch.
+type source struct {
+	node   *node
+	output int
 }
 
-// fit turns a record into a result that stands on the layers of the node's base.
-// The record may name others with the same content (equal layers are only equal
-// without their times), and the base's own record may have been replaced: then its
-// upper layers are put on the base as it is. A record whose lower layers have
-// another content is none for this base.
-func (n *node) fit(rec *cache.Record) (Result, bool) {
-	if rec == nil {
-		return Result{}, false
+// stack is the file system of a source whose node is done.
+func (s source) stack() snapshot.Stack { return s.node.results[s.output].Stack }
+
+// base returns what the layers of one of the node's outputs begin with: the root of a
+// process or what is mounted, what a File changes, the lowest stack of a Merge. It is the
+// zero source for others and for scratch.
+func (n *node) base(output int) source {
+	input := -1
+	switch op := n.step.Op.(type) {
+	case *dag.Exec:
+		if m := op.OutputMount(output); m != nil {
+			input = m.Input
+		}
+	case *dag.File:
+		if op.Base {
+			input = 0
+		}
+	case *dag.Merge:
+		input = 0
 	}
-	stack := rec.Outputs[0]
-	below, ok := n.lower()
+	if input < 0 || input >= len(n.inputs) || n.inputs[input] == nil {
+		return source{}
+	}
+	return source{n.inputs[input], n.step.Inputs[input].Output}
+}
+
+// fit turns a record into results that stand on the layers of the node's bases. The
+// record may name others with the same content (equal layers are only equal without their
+// times), and the base's own record may have been replaced: then its upper layers are put
+// on the base as it is. A record whose lower layers have another content is none for this
+// base.
+func (n *node) fit(rec *cache.Record) ([]Result, bool) {
+	if rec == nil {
+		return nil, false
+	}
+	out := make([]Result, len(rec.Outputs))
+	for i, stack := range rec.Outputs {
+		var ok bool
+		if out[i].Stack, ok = n.fitOutput(i, stack); !ok {
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+func (n *node) fitOutput(output int, stack snapshot.Stack) (snapshot.Stack, bool) {
+	below, ok := n.lower(output)
 	if !ok {
-		return Result{Stack: stack}, true
+		return stack, true
 	}
 	if len(stack) < len(below) {
-		return Result{}, false
+		return nil, false
 	}
 	same := func(a, b snapshot.Layer) bool { return a.ID == b.ID }
 	if slices.EqualFunc(stack[:len(below)], below, same) {
-		return Result{Stack: stack}, true
+		return stack, true
 	}
 	if stack[:len(below)].Content() != below.Content() {
-		return Result{}, false
+		return nil, false
 	}
-	return Result{Stack: append(slices.Clone(below), stack[len(below):]...)}, true
+	return append(slices.Clone(below), stack[len(below):]...), true
 }
 
-// lower returns the layers of the node's base, as far as they are known.
-func (n *node) lower() (snapshot.Stack, bool) {
-	b := n.base()
+// lower returns the layers of an output's base, as far as they are known.
+func (n *node) lower(output int) (snapshot.Stack, bool) {
+	b := n.base(output)
 	switch {
-	case b == nil:
+	case b.node == nil:
 		return nil, false
-	case b.known():
-		return b.result.Stack, true
+	case b.node.known():
+		return b.stack(), true
+	case b.node.record != nil:
+		return b.node.cached[b.output].Stack, true
 	}
-	if b.record != nil {
-		return b.cached.Stack, true
-	}
-	return b.lower()
+	return b.node.lower(b.output)
 }
 
 // fitAll checks the records that were found against each other, bases first.
 func (r *run) fitAll() {
 	for _, n := range r.nodes {
-		b := n.base()
-		n.misfit = b != nil && b.misfit
+		for i := range n.step.Outputs() {
+			b := n.base(i).node
+			n.misfit = n.misfit || b != nil && b.misfit
+		}
 		if n.record == nil {
 			continue
 		}
@@ -96,18 +116,19 @@ func (r *run) fitAll() {
 // later step has them as its lower layers.
 func (r *run) deriveAll() {
 	for _, n := range slices.Backward(r.nodes) {
-		b := n.base()
-		if b == nil || b.known() || !n.known() {
+		b := n.base(0).node
+		if b == nil || b.known() || !n.known() || b.step.Outputs() > 1 {
 			continue
 		}
-		if own := n.ownLayers(); own >= 0 && own <= len(n.result.Stack) {
-			r.settle(b, Result{Stack: n.result.Stack[:len(n.result.Stack)-own]})
+		stack := n.results[0].Stack
+		if own := n.ownLayers(); own >= 0 && own <= len(stack) {
+			r.settle(b, []Result{{Stack: stack[:len(stack)-own]}})
 		}
 	}
 }
 
-// ownLayers is how many layers the node added to its base, -1 if that is not
-// known.
+// ownLayers is how many layers the node added to the base of its first output, -1 if that
+// is not known.
 func (n *node) ownLayers() int {
 	switch n.step.Op.(type) {
 	case *dag.Exec, *dag.File:

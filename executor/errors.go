@@ -45,8 +45,11 @@ func (e *TimeoutError) Error() string {
 }
 
 // ErrNotAllowed says that a step asks for a permission that nobody granted. The
-// error's text names it: "entitlement network.host is not allowed".
+// error's text names it (see NotAllowed).
 var ErrNotAllowed = errors.New("not allowed")
+
+// NotAllowed is the error of a step that needs a permission which nobody granted.
+func NotAllowed(p dag.Permission) error { return fmt.Errorf("entitlement %s is %w", p, ErrNotAllowed) }
 
 // MissingError says that a path that a step reads does not exist. It matches
 // fs.ErrNotExist.

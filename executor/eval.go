@@ -9,7 +9,6 @@ import (
 
 	"layered.build/builder/cache"
 	"layered.build/builder/planner/dag"
-	"layered.build/builder/snapshot"
 )
 
 // runAll makes the results that are needed. Nodes that hit are done at once, also
@@ -19,6 +18,8 @@ func (r *run) runAll(ctx context.Context) error {
 	for _, n := range r.nodes {
 		switch {
 		case n.isEager():
+		case n.again:
+			r.hit(n, n.cached, reasonMade)
 		case n.record != nil && (!n.needed || !r.opts.Verify):
 			r.hit(n, n.cached, "same definition")
 		case n.needed:
@@ -28,7 +29,7 @@ func (r *run) runAll(ctx context.Context) error {
 						return err
 					}
 				}
-				if err := r.eval(ctx, n); err != nil {
+				if err := r.once(ctx, n, func() error { return r.eval(ctx, n) }); err != nil {
 					return r.fail(ctx, n, err)
 				}
 				return nil
@@ -39,14 +40,14 @@ func (r *run) runAll(ctx context.Context) error {
 }
 
 // hit ends a node with a result of the cache.
-func (r *run) hit(n *node, res Result, reason string) {
+func (r *run) hit(n *node, res []Result, reason string) {
 	r.settle(n, res)
 	r.finish(n, Event{Type: EventCached, Reason: reason})
 }
 
-func (r *run) settle(n *node, res Result) {
-	n.result = res
-	r.setResult(n.step, res)
+func (r *run) settle(n *node, res []Result) {
+	n.results = res
+	r.setResults(n.step, res)
 	close(n.done)
 }
 
@@ -70,7 +71,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	}
 	defer unlock()
 	if !n.fresh {
-		rec, err := r.get(ctx, n.key)
+		rec, err := r.get(ctx, n, n.key)
 		if err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 			return nil
 		}
 	}
-	rec, err := r.get(ctx, key)
+	rec, err := r.get(ctx, n, key)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 		return r.execute(ctx, n, key, parts, "not in the cache")
 	}
 	rec.Definition, rec.Parts, rec.Step = n.key, n.parts, n.step.Meta.Name
-	rec.Outputs = []snapshot.Stack{res.Stack}
+	rec.Outputs = recordOf(n.key, res).Outputs
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (r *run) resultKey(ctx context.Context, n *node) (cache.Key, []cache.Part, 
 		case n.locals[i] != nil:
 			inputs[i] = *n.locals[i]
 		default:
-			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, in.result)
+			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, n.input(i))
 			if err != nil {
 				return "", nil, err
 			}
@@ -139,7 +140,7 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 		return err
 	}
 	if out.Passing {
-		r.settle(n, out.Result)
+		r.settle(n, out.Results)
 		r.finish(n, Event{Type: EventDone, Usage: out.Usage})
 		return nil
 	}
@@ -148,7 +149,7 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 		Step:       n.step.Meta.Name,
 		Created:    time.Now(),
 		Duration:   took,
-		Outputs:    []snapshot.Stack{out.Result.Stack},
+		Outputs:    recordOf(key, out.Results).Outputs,
 		Parts:      parts,
 	}
 	if err := r.opts.Cache.Put(ctx, key, rec); err != nil {
@@ -158,34 +159,35 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
 		return err
 	}
-	r.settle(n, out.Result)
+	r.settle(n, out.Results)
 	r.finish(n, Event{Type: EventDone, Usage: out.Usage})
 	return nil
 }
 
 // work has the worker run a node when there is room for it.
 func (r *run) work(ctx context.Context, n *node, reason string) (*Outcome, time.Duration, error) {
-	room := r.files
 	if _, ok := n.step.Op.(*dag.Exec); ok {
-		room = r.procs
-	}
-	select {
-	case room <- struct{}{}:
-	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
-	}
-	defer func() { <-room }()
-	job := &Job{Step: n.step, Mounted: n.mounted, Observer: r.stepObserver(n)}
-	for _, in := range n.inputs {
-		if in == nil {
-			job.Inputs = append(job.Inputs, Result{})
-			continue
+		free, err := token(ctx, r.own)
+		if err != nil {
+			return nil, 0, err
 		}
-		job.Inputs = append(job.Inputs, in.result)
+		defer free()
+	}
+	free, err := r.opts.Slots.take(ctx, n.step.Op)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer free()
+	job := &Job{Step: n.step, Mounted: n.mounted, Observer: r.stepObserver(n)}
+	for i := range n.inputs {
+		job.Inputs = append(job.Inputs, n.input(i))
 	}
 	r.observe(Event{Type: EventStarted, Step: n.step, Reason: reason})
 	begin := time.Now()
 	out, err := r.opts.Worker.Run(ctx, job)
+	if err == nil && len(out.Results) != n.step.Outputs() {
+		err = fmt.Errorf("%d results of a step with %d outputs", len(out.Results), n.step.Outputs())
+	}
 	return out, time.Since(begin), err
 }
 
@@ -196,12 +198,13 @@ func (r *run) verify(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	was := n.cached.Stack
-	if got := out.Result.Stack; got.Content() != was.Content() {
-		r.observe(Event{Type: EventWarning, Step: n.step, Data: fmt.Appendf(nil,
-			"the cached result has content %s, running the step again gave %s", was.Content(), got.Content())})
+	for i, was := range n.cached {
+		if got := out.Results[i].Stack; got.Content() != was.Stack.Content() {
+			r.observe(Event{Type: EventWarning, Step: n.step, Data: fmt.Appendf(nil,
+				"the cached result has content %s, running the step again gave %s", was.Stack.Content(), got.Content())})
+		}
 	}
-	r.settle(n, Result{Stack: was})
+	r.settle(n, n.cached)
 	r.finish(n, Event{Type: EventDone, Usage: out.Usage})
 	return nil
 }

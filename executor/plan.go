@@ -72,7 +72,7 @@ func (s *Solver) Plan(ctx context.Context, roots []dag.Edge) ([]StepPlan, error)
 // known without reading layers.
 func (r *run) lookupContent(ctx context.Context, n *node) error {
 	if n.record != nil {
-		n.result = n.cached
+		n.results = n.cached
 		close(n.done)
 		return nil
 	}
@@ -91,12 +91,12 @@ func (r *run) lookupContent(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	rec, err := r.get(ctx, key)
+	rec, err := r.get(ctx, n, key)
 	if err != nil {
 		return err
 	}
 	if res, ok := n.fit(rec); ok {
-		n.record, n.result = rec, res
+		n.record, n.results = rec, res
 		close(n.done)
 	}
 	return nil

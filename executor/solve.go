@@ -28,14 +28,15 @@ type node struct {
 	parts  []cache.Part   // of key
 	locals []*cache.Input // by input: what is read of a local source; else nil
 	record *cache.Record  // found under key; nil if none was
-	cached Result         // of record; see fit
+	cached []Result       // of record; see fit
+	again  bool           // record is what this build made before
 	misfit bool           // there was a record, but not for the base as it is now
 
 	needed  bool // its result is needed
 	mounted bool // a process that has to run mounts it
 
-	done   chan struct{} // closed when result is known
-	result Result
+	done    chan struct{} // closed when results are known
+	results []Result      // by output
 
 	mu    sync.Mutex // guards final
 	final bool       // the last event is out
@@ -67,18 +68,19 @@ type run struct {
 	*Solver
 	observe Observer
 	nodes   []*node // inputs first
-	roots   []*node // nil for scratch
+	edges   []dag.Edge
+	roots   []*node // of edges; nil for scratch
 }
 
 // newRun lays out the nodes. Steps that are equal are one node.
 func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
-	r := &run{Solver: s, observe: obs}
+	r := &run{Solver: s, observe: obs, edges: roots}
 	byID := map[dag.ID]*node{}
 	find := func(e dag.Edge) (*node, error) {
 		if e.IsScratch() {
 			return nil, nil
 		}
-		if e.Output != 0 {
+		if e.Output < 0 || e.Output >= e.Step.Outputs() {
 			return nil, fmt.Errorf("%s: output %d does not exist", e.Step.Meta.Name, e.Output)
 		}
 		return byID[e.Step.ID()], nil
@@ -136,7 +138,7 @@ func (s *Solver) solve(ctx context.Context, roots []dag.Edge) ([]Result, error) 
 	results := make([]Result, len(r.roots))
 	for i, n := range r.roots {
 		if n != nil {
-			results[i] = n.result
+			results[i] = n.results[r.edges[i].Output]
 		}
 	}
 	return results, nil
@@ -191,7 +193,7 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 		switch {
 		case in == nil:
 		case in.isLocal():
-			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, in.result)
+			d, details, err := r.opts.Worker.InputDigest(ctx, n.step, i, n.input(i))
 			if err != nil {
 				return err
 			}
@@ -201,29 +203,54 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 			inputs[i] = cache.Input{Definition: in.key, Output: n.step.Inputs[i].Output}
 		}
 	}
-	if remote := n.result.Remote; n.isRemote() && remote != nil {
+	if n.isRemote() && n.results[0].Remote != nil {
+		remote := n.results[0].Remote
 		inputs = append(inputs, cache.Input{Content: remote.Name, Details: remote.Details})
 	}
 	var err error
 	if n.key, n.parts, err = cache.DefinitionKey(n.step, inputs); err != nil {
 		return err
 	}
-	if n.fresh || n.isEager() {
+	if n.isEager() {
 		return nil
 	}
-	n.record, err = r.get(ctx, n.key)
+	if res, ok := r.made(n.step.ID()); ok {
+		n.record, n.again = recordOf(n.key, res), true
+		return nil
+	}
+	if n.fresh {
+		return nil
+	}
+	n.record, err = r.get(ctx, n, n.key)
 	return err
 }
 
+// input is the result that a node reads as one of its inputs, which are done.
+func (n *node) input(i int) Result {
+	if n.inputs[i] == nil {
+		return Result{}
+	}
+	return n.inputs[i].results[n.step.Inputs[i].Output]
+}
+
+// recordOf is a record of what this build made.
+func recordOf(key cache.Key, res []Result) *cache.Record {
+	rec := &cache.Record{Key: key}
+	for _, r := range res {
+		rec.Outputs = append(rec.Outputs, r.Stack)
+	}
+	return rec
+}
+
 // get looks a key up; a miss is nil.
-func (r *run) get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+func (r *run) get(ctx context.Context, n *node, key cache.Key) (*cache.Record, error) {
 	rec, err := r.opts.Cache.Get(ctx, key)
 	switch {
 	case errors.Is(err, cache.ErrMiss):
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case len(rec.Outputs) != 1: // made by a version that knew more outputs
+	case len(rec.Outputs) != n.step.Outputs(): // made by a version that knew others
 		return nil, nil
 	}
 	return rec, nil
@@ -231,16 +258,16 @@ func (r *run) get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 
 // open runs a source whose result is only a handle.
 func (r *run) open(ctx context.Context, n *node) error {
-	r.observe(Event{Type: EventStarted, Step: n.step})
-	out, err := r.opts.Worker.Run(ctx, &Job{Step: n.step, Observer: r.stepObserver(n)})
-	if err != nil {
-		return err
-	}
-	n.result = out.Result
-	r.setResult(n.step, n.result)
-	close(n.done)
-	r.finish(n, Event{Type: EventDone})
-	return nil
+	return r.once(ctx, n, func() error {
+		r.observe(Event{Type: EventStarted, Step: n.step})
+		out, err := r.opts.Worker.Run(ctx, &Job{Step: n.step, Observer: r.stepObserver(n)})
+		if err != nil {
+			return err
+		}
+		r.settle(n, out.Results)
+		r.finish(n, Event{Type: EventDone})
+		return nil
+	})
 }
 
 // mark finds out which results are needed, roots first: those of the roots, and
@@ -252,7 +279,7 @@ func (r *run) mark(verify bool) {
 		}
 	}
 	for _, n := range slices.Backward(r.nodes) {
-		if !n.needed || n.record != nil && !verify {
+		if !n.needed || n.record != nil && (!verify || n.again) {
 			continue
 		}
 		for i, in := range n.inputs {
@@ -308,13 +335,14 @@ func (r *run) fail(ctx context.Context, n *node, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	failed := StepError{Err: err}
 	var se *StepError
-	if !errors.As(err, &se) {
-		se = &StepError{Err: err}
+	if errors.As(err, &se) { // which another Solve may have, too
+		failed = *se
 	}
-	se.Step = n.step
-	r.finish(n, Event{Type: EventFailed, Err: se, Usage: se.Usage})
-	return se
+	failed.Step = n.step
+	r.finish(n, Event{Type: EventFailed, Err: &failed, Usage: failed.Usage})
+	return &failed
 }
 
 // stepObserver is the Observer for what a worker tells of a step.

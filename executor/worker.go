@@ -14,7 +14,8 @@ import (
 // Result is what a step made.
 type Result struct {
 	// Stack is the file system, for all steps but local sources. An Exec or a File
-	// adds exactly one layer to its base, an empty one if nothing changed.
+	// adds exactly one layer to its base (an Exec to that of each output), an empty one
+	// if nothing changed.
 	Stack snapshot.Stack
 	// Tree is set for sources that are no layers (a build context).
 	Tree snapshot.Tree
@@ -59,8 +60,9 @@ type Worker interface {
 
 // Outcome is what running a step gave.
 type Outcome struct {
-	Result Result
-	// Passing says that the result must not be recorded.
+	// Results are those of the step's outputs, all of them.
+	Results []Result
+	// Passing says that the results must not be recorded.
 	Passing bool
 	// Usage is set for a process.
 	Usage *Usage

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -297,7 +298,7 @@ type layerMaking struct {
 
 // makeLayer packs what m.walk emits and publishes it on top of parent.
 func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Layer, error) {
-	man, err := newManifestWriter(filepath.Join(m.tmp, manifestFile))
+	man, err := manifest.Create(filepath.Join(m.tmp, manifestFile))
 	if err != nil {
 		return Layer{}, err
 	}
@@ -307,10 +308,10 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	}
 	res, err := p.run(ctx, m.walk)
 	if err != nil {
-		man.abort()
+		man.Abort()
 		return Layer{}, err
 	}
-	content, err := man.finish()
+	content, err := man.Finish()
 	if err == nil {
 		err = m.settle()
 	}

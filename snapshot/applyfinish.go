@@ -4,6 +4,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // finish makes whiteouts, completes directories and writes the manifest.
@@ -18,7 +20,7 @@ func (a *applier) finish() (*layerRecord, error) {
 	for p := range a.nodes {
 		paths = append(paths, p)
 	}
-	slices.SortFunc(paths, comparePaths)
+	slices.SortFunc(paths, manifest.ComparePaths)
 	for _, p := range slices.Backward(paths) {
 		if n := a.nodes[p]; n.entry.Type == TypeDir {
 			if err := a.m.setMeta(a.host(p), &n.entry); err != nil {
@@ -78,13 +80,13 @@ func (a *applier) hideBelow(rec *layerRecord) error {
 }
 
 func (a *applier) writeManifest(paths []string) error {
-	man, err := newManifestWriter(filepath.Join(a.tmp, manifestFile))
+	man, err := manifest.Create(filepath.Join(a.tmp, manifestFile))
 	if err != nil {
 		return err
 	}
 	add := func(e Entry) {
 		if err == nil {
-			err = man.add(&record{Entry: e})
+			err = man.Add(&manifest.Record{Entry: e})
 		}
 	}
 	if a.root != nil || a.opaque["."] {
@@ -106,9 +108,9 @@ func (a *applier) writeManifest(paths []string) error {
 		add(n.entry)
 	}
 	if err != nil {
-		man.abort()
+		man.Abort()
 		return err
 	}
-	_, err = man.finish()
+	_, err = man.Finish()
 	return err
 }

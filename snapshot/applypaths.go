@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // lower returns the merged view of the layers below, waiting for them.
@@ -201,7 +203,7 @@ func (a *applier) drop(p string) error {
 	n := a.nodes[p]
 	if n.entry.Type == TypeDir {
 		for q := range a.nodes {
-			if isBelow(q, p) {
+			if manifest.IsBelow(q, p) {
 				if err := a.setAside(q); err != nil {
 					return err
 				}

@@ -12,28 +12,8 @@ import (
 	"time"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/manifest"
 )
-
-// realTime is the modification time that the entry has without any epoch, in
-// whole seconds.
-func (e *Entry) realTime() time.Time {
-	t := e.ModTime
-	if !e.RealTime.IsZero() {
-		t = e.RealTime
-	}
-	if t.IsZero() {
-		return time.Unix(0, 0)
-	}
-	return time.Unix(t.Unix(), 0)
-}
-
-// limit gives the entry the time that it has under an epoch, which may be nil.
-func (e *Entry) limit(real time.Time, epoch *time.Time) {
-	e.ModTime, e.RealTime = real, time.Time{}
-	if epoch != nil && real.Unix() > epoch.Unix() {
-		e.ModTime, e.RealTime = time.Unix(epoch.Unix(), 0), real
-	}
-}
 
 // layerTimes is what a record says of a layer's modification times.
 type layerTimes struct {
@@ -129,27 +109,27 @@ func (s *Store) fits(rec *layerRecord, epoch int64) (bool, error) {
 		return true, nil
 	}
 	if rec.Times == nil { // made before times were recorded
-		idx, err := openIndex(s.layerPath(rec.Layer.ID, manifestFile))
+		idx, err := manifest.Open(s.layerPath(rec.Layer.ID, manifestFile))
 		if err != nil {
 			return false, err
 		}
-		if rec.Times, err = idx.times(); err != nil {
+		if rec.Times, err = timesOf(idx); err != nil {
 			return false, err
 		}
 	}
 	return rec.Times.fits(epoch), nil
 }
 
-// times finds out what a record says where the layer is not limited.
-func (x *index) times() (*layerTimes, error) {
+// timesOf finds out what a record says where the layer is not limited.
+func timesOf(x *manifest.Index) (*layerTimes, error) {
 	t := &layerTimes{Newest: math.MinInt64}
-	for i := range x.len() {
-		r, err := x.record(i)
+	for i := range x.Len() {
+		r, err := x.Record(i)
 		if err != nil {
 			return nil, err
 		}
 		if r.Type != TypeWhiteout {
-			t.Newest = max(t.Newest, r.realTime().Unix())
+			t.Newest = max(t.Newest, r.TrueTime().Unix())
 		}
 	}
 	return t, nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // derivation makes a layer out of another one: with other times, or only on other
@@ -83,7 +85,7 @@ func (d *derivation) move(ctx context.Context, tmp string) (Layer, error) {
 // remake makes the tar, which tells the DiffID, and the manifest anew. Contents
 // are linked where the original has a directory and copied where it has a tar.
 func (d *derivation) remake(ctx context.Context, tmp string) (Layer, error) {
-	idx, err := openIndex(d.path(manifestFile))
+	idx, err := manifest.Open(d.path(manifestFile))
 	if err != nil {
 		return Layer{}, err
 	}
@@ -113,7 +115,7 @@ func (d *derivation) remake(ctx context.Context, tmp string) (Layer, error) {
 
 // tryLinkDir is linkDir that is false, and leaves nothing, where the file system
 // refuses links: one file has too many, or not everyone may link it.
-func (d *derivation) tryLinkDir(ctx context.Context, dst string, idx *index) (bool, error) {
+func (d *derivation) tryLinkDir(ctx context.Context, dst string, idx *manifest.Index) (bool, error) {
 	err := d.linkDir(ctx, d.path(dirForm), dst, ".", idx)
 	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
 		return false, removeAll(dst)
@@ -124,7 +126,7 @@ func (d *derivation) tryLinkDir(ctx context.Context, dst string, idx *index) (bo
 // linkDir makes a copy of a directory whose files are hard links. What is on disk
 // counts, not the manifest: below an opaque directory there is more. The times of
 // files are their inode's; those of directories are limited if idx is given.
-func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *index) error {
+func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *manifest.Index) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -155,17 +157,17 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *ind
 		}
 	}
 	if idx != nil {
-		if r, err := idx.find(rel); err == nil {
+		if r, err := idx.Find(rel); err == nil {
 			e.ModTime, e.RealTime = r.ModTime, r.RealTime
 		}
-		e.limit(e.realTime(), &d.epoch)
+		e.Limit(e.TrueTime(), &d.epoch)
 	}
 	return d.s.maker.setMeta(dst, &e)
 }
 
 // derivedItems are the entries of a layer with other times.
 type derivedItems struct {
-	idx   *index
+	idx   *manifest.Index
 	epoch time.Time
 	dir   string // where the contents are; "": in tar
 	tar   *os.File
@@ -176,13 +178,13 @@ func (t *derivedItems) walk(_ context.Context, emit func(packItem) error) error 
 	if err != nil {
 		return err
 	}
-	for i := range t.idx.len() {
-		r, err := t.idx.record(i)
+	for i := range t.idx.Len() {
+		r, err := t.idx.Record(i)
 		if err != nil {
 			return err
 		}
 		if r.Type != TypeWhiteout {
-			r.limit(r.realTime(), &t.epoch)
+			r.Limit(r.TrueTime(), &t.epoch)
 		}
 		it := packItem{rec: *r, want: r.Digest, linked: linked[r.Path]}
 		switch {
@@ -191,7 +193,7 @@ func (t *derivedItems) walk(_ context.Context, emit func(packItem) error) error 
 			it.host = filepath.Join(t.dir, r.Path)
 		case r.Size > 0:
 			it.open = func() (io.ReadCloser, error) {
-				return io.NopCloser(io.NewSectionReader(t.tar, r.offset, r.Size)), nil
+				return io.NopCloser(io.NewSectionReader(t.tar, r.Offset, r.Size)), nil
 			}
 		}
 		if err := emit(it); err != nil {
@@ -204,8 +206,8 @@ func (t *derivedItems) walk(_ context.Context, emit func(packItem) error) error 
 // linked returns the files that others are hard links to.
 func (t *derivedItems) linked() (map[string]bool, error) {
 	linked := map[string]bool{}
-	for i := range t.idx.len() {
-		r, err := t.idx.record(i)
+	for i := range t.idx.Len() {
+		r, err := t.idx.Record(i)
 		if err != nil {
 			return nil, err
 		}

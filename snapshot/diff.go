@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -142,7 +143,7 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 }
 
 func (d *differ) whiteout(f *frame, rel string) error {
-	return d.send(f, packItem{rec: record{Entry: Entry{Path: rel, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}}})
+	return d.send(f, packItem{rec: manifest.Record{Entry: Entry{Path: rel, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}}})
 }
 
 // send emits an item after the directories above it.
@@ -230,7 +231,7 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 
 func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, same bool) error {
 	shown := d.clamp(&e)
-	f.item = &packItem{rec: record{Entry: e}}
+	f.item = &packItem{rec: manifest.Record{Entry: e}}
 	if !same {
 		if err := d.flush(f); err != nil {
 			return err
@@ -274,7 +275,7 @@ func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error 
 // keep it, and reports whether the object on disk has to follow.
 func (d *differ) clamp(e *Entry) bool {
 	had := e.ModTime.Unix()
-	e.limit(e.realTime(), d.epoch)
+	e.Limit(e.TrueTime(), d.epoch)
 	return e.ModTime.Unix() != had
 }
 
@@ -354,4 +355,19 @@ func isOpaqueDir(path string) bool {
 		}
 	}
 	return false
+}
+
+// sideOwner gives a symlink or fifo the owner that is known of it.
+func (d *differ) sideOwner(host string, e *Entry) error {
+	if len(d.side) == 0 || e.Type != TypeSymlink && e.Type != TypeFifo {
+		return nil
+	}
+	i, err := owner.InodeOf(unix.AT_FDCWD, host)
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", host, err)
+	}
+	if rec, ok := d.side[i]; ok {
+		e.UID, e.GID = rec.UID, rec.GID
+	}
+	return nil
 }

@@ -228,3 +228,11 @@ func (s *Store) SetBlob(l Layer, desc ocispec.Descriptor) error {
 	}
 	return s.writeFile(s.layerPath(l.ID, blobFile), b)
 }
+
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // makeDir makes the directory form of a layer that has a tar form, which it then
@@ -19,7 +21,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 	if s.hasForm(id, dirForm) {
 		return nil
 	}
-	idx, err := openIndex(s.layerPath(id, manifestFile))
+	idx, err := manifest.Open(s.layerPath(id, manifestFile))
 	if err != nil {
 		return err
 	}
@@ -57,14 +59,14 @@ type unpacker struct {
 	dir string
 }
 
-func (u *unpacker) run(ctx context.Context, idx *index) error {
+func (u *unpacker) run(ctx context.Context, idx *manifest.Index) error {
 	g, ctx := errgroup.WithContext(ctx)
-	files := make(chan *record, 64)
-	var dirs, links []*record
+	files := make(chan *manifest.Record, 64)
+	var dirs, links []*manifest.Record
 	g.Go(func() error {
 		defer close(files)
-		for i := range idx.len() {
-			r, err := idx.record(i)
+		for i := range idx.Len() {
+			r, err := idx.Record(i)
 			if err != nil {
 				return err
 			}
@@ -115,7 +117,7 @@ func (u *unpacker) run(ctx context.Context, idx *index) error {
 	return nil
 }
 
-func (u *unpacker) object(r *record) error {
+func (u *unpacker) object(r *manifest.Record) error {
 	p := filepath.Join(u.dir, r.Path)
 	if err := u.m.create(p, &r.Entry); err != nil || r.Type == TypeDir {
 		return err
@@ -123,7 +125,7 @@ func (u *unpacker) object(r *record) error {
 	return u.m.setMeta(p, &r.Entry)
 }
 
-func (u *unpacker) file(r *record, buf *[]byte) error {
+func (u *unpacker) file(r *manifest.Record, buf *[]byte) error {
 	p := filepath.Join(u.dir, r.Path)
 	if r.Size > smallFile {
 		return u.large(p, r)
@@ -132,20 +134,20 @@ func (u *unpacker) file(r *record, buf *[]byte) error {
 		*buf = make([]byte, smallFile)
 	}
 	b := (*buf)[:r.Size]
-	if _, err := u.tar.ReadAt(b, r.offset); err != nil && r.Size > 0 {
+	if _, err := u.tar.ReadAt(b, r.Offset); err != nil && r.Size > 0 {
 		return noEOF(err)
 	}
 	return u.m.writeFile(p, &r.Entry, b)
 }
 
 // large copies inside the kernel.
-func (u *unpacker) large(p string, r *record) (err error) {
+func (u *unpacker) large(p string, r *manifest.Record) (err error) {
 	f, err := createFile(p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	off, left := r.offset, r.Size
+	off, left := r.Offset, r.Size
 	for left > 0 {
 		n, err := unix.CopyFileRange(int(u.tar.Fd()), &off, int(f.Fd()), nil, int(min(left, 1<<30)), 0)
 		if err != nil {

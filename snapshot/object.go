@@ -290,3 +290,14 @@ func inUserns() bool {
 	f := strings.Fields(string(b))
 	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
 }
+
+func newMaker() maker {
+	m := maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	if owner.Emulated() {
+		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
+	}
+	if m.inUserns || m.uid != 0 {
+		m.opaqueXattr = "user.overlay.opaque"
+	}
+	return m
+}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/archive"
+	"layered.build/builder/snapshot/manifest"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 
 // packItem is one entry on its way into a tar and a manifest.
 type packItem struct {
-	rec record
+	rec manifest.Record
 	// host is the file that holds the content; open is used where it is "".
 	host string
 	open func() (io.ReadCloser, error)
@@ -52,8 +53,8 @@ type packJob struct {
 // workers read and hash small files while one goroutine puts them in order.
 type packer struct {
 	maker *maker
-	out   io.Writer       // receives the tar; may be nil
-	man   *manifestWriter // may be nil: then files are not hashed either
+	out   io.Writer        // receives the tar; may be nil
+	man   *manifest.Writer // may be nil: then files are not hashed either
 	sink  *tarSink
 	tap   io.Writer // may be nil
 	look  Inspector // may be nil
@@ -211,34 +212,6 @@ func (j *packJob) read(buf []byte) (int, error) {
 	return n, errors.Join(err, r.Close())
 }
 
-// readHostFile reads up to len(buf) bytes of a file with few system calls: buf has one
-// byte more than the file is believed to have, so that nothing need be read to see that
-// it has not grown.
-func readHostFile(name string, buf []byte) (int, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	n := 0
-	for n < len(buf) {
-		k, err := unix.Read(fd, buf[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			break
-		}
-		if n += k; n == len(buf)-1 {
-			break
-		}
-	}
-	return n, nil
-}
-
 func (j *packItem) changed() error {
 	return fmt.Errorf("%s changed while it was read", j.rec.Path)
 }
@@ -256,7 +229,7 @@ func (j *packItem) check(sum [32]byte) error {
 
 // sequence writes the jobs' entries in order.
 func (p *packer) sequence(ctx context.Context, order <-chan *packJob, free chan<- *packJob) error {
-	links := map[string]record{} // first entries of hard links, for their digests
+	links := map[string]manifest.Record{} // first entries of hard links, for their digests
 	var err error
 	for j := range order {
 		<-j.ready
@@ -277,13 +250,13 @@ func (p *packer) sequence(ctx context.Context, order <-chan *packJob, free chan<
 	return nil
 }
 
-func (p *packer) entry(ctx context.Context, j *packJob, links map[string]record) error {
+func (p *packer) entry(ctx context.Context, j *packJob, links map[string]manifest.Record) error {
 	r := &j.rec
 	p.entries++
 	h := tarHeader(&r.Entry)
 	if r.Type == TypeWhiteout {
 		p.hasWhiteouts = true
-	} else if t := r.realTime().Unix(); p.entries == 1 || t > p.newest {
+	} else if t := r.TrueTime().Unix(); p.entries == 1 || t > p.newest {
 		p.newest = t
 	}
 	p.hdr = archive.AppendHeader(p.hdr[:0], &h)
@@ -296,7 +269,7 @@ func (p *packer) entry(ctx context.Context, j *packJob, links map[string]record)
 			return err
 		}
 	case r.Type == TypeFile:
-		r.offset = p.sink.pos
+		r.Offset = p.sink.pos
 		if r.Size > smallFile {
 			if err := p.stream(ctx, j); err != nil {
 				return err
@@ -312,15 +285,15 @@ func (p *packer) entry(ctx context.Context, j *packJob, links map[string]record)
 	if p.man == nil {
 		return nil
 	}
-	return p.man.add(r)
+	return p.man.Add(r)
 }
 
-func (p *packer) link(j *packJob, links map[string]record) error {
+func (p *packer) link(j *packJob, links map[string]manifest.Record) error {
 	first, ok := links[j.rec.Hardlink]
 	if !ok {
 		return fmt.Errorf("hard link %s: %q is no earlier file of the layer", j.rec.Path, j.rec.Hardlink)
 	}
-	j.rec.Digest, j.rec.Size, j.rec.offset = first.Digest, first.Size, first.offset
+	j.rec.Digest, j.rec.Size, j.rec.Offset = first.Digest, first.Size, first.Offset
 	if j.dest == "" {
 		return nil
 	}

@@ -3,10 +3,8 @@ package snapshot
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"hash"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -105,11 +103,3 @@ func (h *streamHash) add(b []byte) {
 }
 
 func (h *streamHash) digest() digest.Digest { return digest.NewDigest(digest.SHA256, h.h) }
-
-func writeJSON(path string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, b, 0o600)
-}

@@ -2,37 +2,12 @@ package snapshot
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/owner"
 )
-
-// ErrOwners says that a store's directories keep owners in another way than this
-// process can.
-var ErrOwners = errors.New("store keeps the owners of files in another way")
-
-// ownersFile is there in a store whose directories record owners.
-const ownersFile = "owners"
-
-// checkOwners refuses a store that a process of the other kind made: it would show
-// wrong owners.
-func (s *Store) checkOwners() error {
-	_, err := os.Lstat(s.path(ownersFile))
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("open store: %w", err)
-	case err == nil && !s.maker.recorded:
-		return fmt.Errorf("%w: %s records them, since it was made with a single id; name another folder with --root, use --isolation=single, or remove this one", ErrOwners, s.root)
-	case err != nil && s.maker.recorded:
-		return fmt.Errorf("%w: %s really has them, and this user has a single id; name another folder with --root, or remove this one", ErrOwners, s.root)
-	}
-	return nil
-}
 
 // lchown gives an object its owner. Where owners are recorded, those of symlinks
 // and fifos are in the layer's manifest and tar only: they cannot carry a record.
@@ -80,21 +55,6 @@ func (m *maker) entry(path string, st *unix.Stat_t) (Entry, bool, error) {
 	var err error
 	e.Xattrs, opaque, err = readXattrs(path)
 	return e, opaque, err
-}
-
-// sideOwner gives a symlink or fifo the owner that is known of it.
-func (d *differ) sideOwner(host string, e *Entry) error {
-	if len(d.side) == 0 || e.Type != TypeSymlink && e.Type != TypeFifo {
-		return nil
-	}
-	i, err := owner.InodeOf(unix.AT_FDCWD, host)
-	if err != nil {
-		return fmt.Errorf("stat %s: %w", host, err)
-	}
-	if rec, ok := d.side[i]; ok {
-		e.UID, e.GID = rec.UID, rec.GID
-	}
-	return nil
 }
 
 // applyRecord makes st say what is recorded at path. What has no record is root's.

@@ -3,10 +3,13 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // maxLinks is how many symlinks are followed on the way to one object, as in
@@ -104,4 +107,26 @@ func walk(t Tree, e *Entry, fn func(*Entry) error) error {
 		}
 	}
 	return nil
+}
+
+// Tree is a read-only file tree: the merged view of a layer stack, or a build
+// context. Paths are as in Entry.Path. No method follows symlinks, also not in
+// the middle of a path: use ResolvePath for that. Errors match fs.ErrNotExist.
+// A Tree is safe for concurrent use.
+type Tree interface {
+	// Lstat describes one object. Digest may be empty.
+	Lstat(path string) (*Entry, error)
+	// ReadDir lists a directory's children, sorted by name.
+	ReadDir(path string) ([]*Entry, error)
+	// Open opens a regular file; the caller closes it.
+	Open(path string) (io.ReadCloser, error)
+	// Digest returns the content digest of a regular file, from an index where
+	// one is known to be true, else by reading the file.
+	Digest(path string) (digest.Digest, error)
+}
+
+// HostPather is a Tree that can say where an object really lies on this machine
+// (for bind mounts, links and reflinks). The path must not be written to.
+type HostPather interface {
+	HostPath(path string) (string, bool)
 }

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"layered.build/builder/snapshot/files"
-	"layered.build/builder/snapshot/owner"
 )
 
 // storeVersion is the version of the layout on disk (docs/FORMAT.md, "Store").
@@ -123,17 +122,6 @@ func Open(root string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func newMaker() maker {
-	m := maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
-	if owner.Emulated() {
-		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
-	}
-	if m.inUserns || m.uid != 0 {
-		m.opaqueXattr = "user.overlay.opaque"
-	}
-	return m
 }
 
 // lockOwner takes the lock that says that this store is open. A process that

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // Layers lists the layers whose data is on disk, in no special order. It does not
@@ -83,12 +85,12 @@ func (s *Store) Check(ctx context.Context, id LayerID, quick bool) error {
 
 // checkManifest decodes every record.
 func (s *Store) checkManifest(id LayerID) error {
-	x, err := openIndex(s.layerPath(id, manifestFile))
+	x, err := manifest.Open(s.layerPath(id, manifestFile))
 	if err != nil {
 		return err
 	}
-	for i := range x.len() {
-		if _, err := x.record(i); err != nil {
+	for i := range x.Len() {
+		if _, err := x.Record(i); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // Tar returns the exact uncompressed tar of a layer; its digest is the DiffID,
@@ -43,7 +45,7 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	idx, err := openIndex(s.layerPath(id, manifestFile))
+	idx, err := manifest.Open(s.layerPath(id, manifestFile))
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +64,11 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 }
 
 // packDir makes the canonical tar of a directory that has a manifest.
-func (s *Store) packDir(ctx context.Context, idx *index, dir string, w io.Writer) (DiffID, error) {
+func (s *Store) packDir(ctx context.Context, idx *manifest.Index, dir string, w io.Writer) (DiffID, error) {
 	p := &packer{maker: &s.maker, out: w}
 	out, err := p.run(ctx, func(_ context.Context, emit func(packItem) error) error {
-		for i := range idx.len() {
-			r, err := idx.record(i)
+		for i := range idx.Len() {
+			r, err := idx.Record(i)
 			if err != nil {
 				return err
 			}

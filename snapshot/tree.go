@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // Tree returns the merged, read-only view of a stack, without mounting anything.
@@ -39,7 +41,7 @@ func (s *Store) stackTree(ctx context.Context, stack Stack) (*stackTree, error) 
 			continue
 		}
 		seen[l.ID] = true
-		idx, err := openIndex(s.layerPath(l.ID, manifestFile))
+		idx, err := manifest.Open(s.layerPath(l.ID, manifestFile))
 		if err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 		}
@@ -50,7 +52,7 @@ func (s *Store) stackTree(ctx context.Context, stack Stack) (*stackTree, error) 
 
 // treeLayer is one layer of a stackTree.
 type treeLayer struct {
-	idx      *index
+	idx      *manifest.Index
 	dir, tar string // the forms; at least one exists
 }
 
@@ -85,7 +87,7 @@ func (t *stackTree) dirLayers(dir string) ([]int, error) {
 		return nil, err
 	}
 	for _, i := range candidates {
-		r, err := t.layers[i].idx.find(dir)
+		r, err := t.layers[i].idx.Find(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			if dir == "." {
 				vis = append(vis, i)
@@ -121,7 +123,7 @@ func (t *stackTree) candidates(p string) ([]int, error) {
 	return all, nil
 }
 
-func (t *stackTree) lookup(op, p string) (*record, *treeLayer, error) {
+func (t *stackTree) lookup(op, p string) (*manifest.Record, *treeLayer, error) {
 	if !fs.ValidPath(p) {
 		return nil, nil, &fs.PathError{Op: op, Path: p, Err: fs.ErrInvalid}
 	}
@@ -131,7 +133,7 @@ func (t *stackTree) lookup(op, p string) (*record, *treeLayer, error) {
 	}
 	for _, i := range candidates {
 		l := &t.layers[i]
-		r, err := l.idx.find(p)
+		r, err := l.idx.Find(p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -144,7 +146,7 @@ func (t *stackTree) lookup(op, p string) (*record, *treeLayer, error) {
 		return r, l, nil
 	}
 	if p == "." {
-		return &record{Entry: Entry{Path: ".", Type: TypeDir, Mode: 0o755}}, nil, nil
+		return &manifest.Record{Entry: Entry{Path: ".", Type: TypeDir, Mode: 0o755}}, nil, nil
 	}
 	return nil, nil, notExist(op, p)
 }
@@ -173,7 +175,7 @@ func (t *stackTree) ReadDir(p string) ([]*Entry, error) {
 
 // placed is an object and the layer that it comes from.
 type placed struct {
-	*record
+	*manifest.Record
 	layer *treeLayer
 }
 
@@ -193,7 +195,7 @@ func (t *stackTree) list(p string) ([]placed, error) {
 	var list []placed
 	seen := map[string]bool{}
 	for _, i := range vis {
-		err := t.layers[i].idx.children(p, func(r *record) {
+		err := t.layers[i].idx.Children(p, func(r *manifest.Record) {
 			if len(vis) > 1 {
 				if seen[r.Path] {
 					return
@@ -212,7 +214,7 @@ func (t *stackTree) list(p string) ([]placed, error) {
 	return list, nil
 }
 
-func (t *stackTree) file(op, p string) (*record, *treeLayer, error) {
+func (t *stackTree) file(op, p string) (*manifest.Record, *treeLayer, error) {
 	r, l, err := t.lookup(op, p)
 	if err != nil {
 		return nil, nil, err
@@ -234,7 +236,7 @@ func (t *stackTree) Open(p string) (io.ReadCloser, error) {
 
 // open opens a file's content in the form that is there. Another process may
 // replace the tar by the directory meanwhile.
-func (l *treeLayer) open(r *record) (io.ReadCloser, error) {
+func (l *treeLayer) open(r *manifest.Record) (io.ReadCloser, error) {
 	f, offset, err := l.openFile(r)
 	if err != nil {
 		return nil, err
@@ -247,14 +249,14 @@ func (l *treeLayer) open(r *record) (io.ReadCloser, error) {
 
 // openFile opens the file that holds a file's content, from an offset on that is 0
 // only if it is a file of its own.
-func (l *treeLayer) openFile(r *record) (*os.File, int64, error) {
+func (l *treeLayer) openFile(r *manifest.Record) (*os.File, int64, error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return f, 0, err
 	}
 	tar, terr := os.Open(l.tar)
 	if terr == nil {
-		return tar, r.offset, nil
+		return tar, r.Offset, nil
 	}
 	f, err = os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	return f, 0, err
@@ -306,9 +308,9 @@ func (s *Store) Manifest(ctx context.Context, l Layer) (*Manifest, error) {
 	if err := s.ensure(ctx, Stack{l}, false); err != nil {
 		return nil, err
 	}
-	idx, err := openIndex(s.layerPath(l.ID, manifestFile))
+	idx, err := manifest.Open(s.layerPath(l.ID, manifestFile))
 	if err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 	}
-	return &Manifest{idx: idx}, nil
+	return manifest.NewReader(idx), nil
 }

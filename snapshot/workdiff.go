@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // commitCopy makes a layer of what differs in the working directory, as a tar, and
@@ -228,7 +230,7 @@ func (d *workDiffer) directory(ctx context.Context, f *frame, e Entry, is dirFac
 		return d.intact(ctx, f)
 	}
 	shown := d.clamp(&e)
-	f.item = &packItem{rec: record{Entry: e}}
+	f.item = &packItem{rec: manifest.Record{Entry: e}}
 	if !is.same {
 		if err := d.flush(f); err != nil {
 			return err
@@ -253,7 +255,7 @@ func (d *workDiffer) intact(ctx context.Context, f *frame) error {
 	f.load = func() (_ *packItem, err error) {
 		e, err = d.entry(f.rel)
 		shown = d.clamp(&e)
-		return &packItem{rec: record{Entry: e}}, err
+		return &packItem{rec: manifest.Record{Entry: e}}, err
 	}
 	if err := d.dir(ctx, f, true, true); err != nil {
 		return err

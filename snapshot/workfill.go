@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // filler makes objects of a stack in a workDir. Files are copied, never linked to
@@ -21,8 +23,8 @@ type filler struct {
 	w    *workDir
 	tree *stackTree
 	jobs chan placed
-	made []string  // all paths, parents first
-	dirs []*record // made or changed; completed last
+	made []string           // all paths, parents first
+	dirs []*manifest.Record // made or changed; completed last
 	// links are the further names of files, made when the first is there.
 	links []linkJob
 	first map[string]string // name of a file in its layer, to where it was made
@@ -130,7 +132,7 @@ func (f *filler) object(ctx context.Context, p placed) error {
 			return context.Cause(ctx)
 		}
 	case TypeDir:
-		f.dirs = append(f.dirs, p.record)
+		f.dirs = append(f.dirs, p.Record)
 		return f.w.m.create(f.w.host(p.Path), &p.Entry)
 	}
 	host := f.w.host(p.Path)
@@ -150,8 +152,8 @@ func (f *filler) above(ctx context.Context, layers Stack) error {
 	var paths []string
 	for i := range min(len(ids), len(f.tree.layers)) {
 		idx := f.tree.layers[i].idx
-		for j := range idx.len() {
-			r, err := idx.record(j)
+		for j := range idx.Len() {
+			r, err := idx.Record(j)
 			if err != nil {
 				return err
 			}
@@ -160,7 +162,7 @@ func (f *filler) above(ctx context.Context, layers Stack) error {
 			}
 		}
 	}
-	slices.SortFunc(paths, comparePaths)
+	slices.SortFunc(paths, manifest.ComparePaths)
 	for _, p := range slices.Compact(paths) {
 		if f.done[p] {
 			continue
@@ -217,7 +219,7 @@ func (f *filler) discard(rel string, isDir bool) error {
 		return unix.Unlink(f.w.host(rel))
 	}
 	for k := range f.w.known {
-		if isBelow(k, rel) {
+		if manifest.IsBelow(k, rel) {
 			delete(f.w.known, k)
 		}
 	}
@@ -236,7 +238,7 @@ func (c *copier) copy(p placed, dest string) error {
 	if p.Size <= smallFile {
 		return c.small(p, dest)
 	}
-	src, off, err := p.layer.openFile(p.record)
+	src, off, err := p.layer.openFile(p.Record)
 	if err != nil {
 		return err
 	}
@@ -259,7 +261,7 @@ func (c *copier) small(p placed, dest string) error {
 	n, err := readHostFile(filepath.Join(p.layer.dir, p.Path), c.buf[:p.Size+1])
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		var r io.ReadCloser
-		if r, err = p.layer.open(p.record); err == nil {
+		if r, err = p.layer.open(p.Record); err == nil {
 			n, err = io.ReadFull(r, c.buf[:p.Size])
 			err = errors.Join(err, r.Close())
 		}

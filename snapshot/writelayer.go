@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // WriteOptions refine WriteLayer.
@@ -121,7 +124,7 @@ func (c *changeSet) complete(ctx context.Context) error {
 }
 
 func (c *changeSet) sort() error {
-	byPath := func(a, b Change) int { return comparePaths(a.Entry.Path, b.Entry.Path) }
+	byPath := func(a, b Change) int { return manifest.ComparePaths(a.Entry.Path, b.Entry.Path) }
 	if !slices.IsSortedFunc(c.changes, byPath) {
 		slices.SortFunc(c.changes, byPath)
 	}
@@ -261,7 +264,7 @@ func (c *changeSet) orderLinks() error {
 func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error) error {
 	for i := range c.changes {
 		ch := &c.changes[i]
-		it := packItem{rec: record{Entry: ch.Entry}, host: ch.HostPath, open: ch.Open, want: ch.Entry.Digest, linked: c.linked[ch.Entry.Path]}
+		it := packItem{rec: manifest.Record{Entry: ch.Entry}, host: ch.HostPath, open: ch.Open, want: ch.Entry.Digest, linked: c.linked[ch.Entry.Path]}
 		if err := normalize(&it.rec.Entry, epoch); err != nil {
 			return err
 		}
@@ -278,7 +281,7 @@ func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error
 // normalize leaves in an entry only what its type has, so that equal objects have
 // equal records.
 func normalize(e *Entry, epoch *time.Time) error {
-	e.limit(e.realTime(), epoch)
+	e.Limit(e.TrueTime(), epoch)
 	e.Mode &= 0o7777
 	e.Digest = ""
 	if e.Type != TypeFile {
@@ -309,4 +312,15 @@ func normalize(e *Entry, epoch *time.Time) error {
 		return fmt.Errorf("%s: unknown type %q", e.Path, e.Type)
 	}
 	return nil
+}
+
+// Change is one entry of a layer that is being made.
+type Change struct {
+	Entry Entry
+	// Open yields the content of a regular file (nil for an empty one, or where
+	// HostPath is set).
+	Open func() (io.ReadCloser, error)
+	// HostPath is a file of this machine that holds exactly the content of the
+	// regular file; it lets the store link, reflink or copy it without a detour.
+	HostPath string
 }

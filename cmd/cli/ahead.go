@@ -133,7 +133,7 @@ func (a *ahead) tap(step *dag.Step, below snapshot.Stack) snapshot.Tap {
 
 func (a *ahead) run() {
 	for step := range a.queue {
-		res, ok := a.job.solver.Result(step)
+		res, ok := a.job.solver.Result(dag.Edge{Step: step})
 		if !ok || a.ctx.Err() != nil {
 			continue
 		}

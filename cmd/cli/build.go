@@ -299,24 +299,17 @@ func (j *job) makePlan(ctx context.Context) error {
 
 // newSolver wires the executor.
 func (j *job) newSolver() {
-	w := local.New(local.Options{
-		Store:           j.engine.store,
-		Sandbox:         j.engine.sandbox,
+	w := local.New(local.Machine{Store: j.engine.store, Sandbox: j.engine.sandbox, Devices: j.devices}, local.Build{
 		Contexts:        j.dirs,
-		Remote:          j.remote,
 		Images:          j.images,
+		Remote:          j.remote,
 		Secrets:         j.secrets,
-		Sent:            j.secrets.Used,
-		SecretLeak:      j.flags.allowed("secret.leak"),
 		Agents:          j.agents,
-		Devices:         j.devices,
-		Epoch:           j.plan.Epoch,
-		Insecure:        j.flags.allowed("security.insecure"),
-		HostNetwork:     j.flags.allowed("network.host"),
 		SeccompProfiles: j.flags.lang.run.profiles(),
-		JoinNetwork:     j.flags.allowed("network.ns"),
+		Epoch:           j.plan.Epoch,
 		Tap:             func(step *dag.Step, below snapshot.Stack) snapshot.Tap { return j.ahead.tap(step, below) },
-	})
+		Sent:            j.secrets.Used,
+	}, j.flags.grants())
 	j.solver = executor.New(executor.Options{
 		Cache: j.engine.cache, Locker: j.engine.cache, Worker: w, Observer: j.observe,
 		Parallelism: j.flags.jobs, Verify: j.flags.verify,

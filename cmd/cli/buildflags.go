@@ -64,7 +64,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	sliceVar(fs, &f.platforms, "platform", "", "platforms of the image (linux/arm64, local, …); a list or repeated")
 	arrayVar(fs, &f.addHosts, "add-host", "", "line of /etc/hosts, NAME:IP")
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none, host or ns:PATH (a network namespace)")
-	sliceVar(fs, &f.allow, "allow", "", "grant "+strings.Join(permissions(), ", "))
+	sliceVar(fs, &f.allow, "allow", "", "grant "+permissions())
 	arrayVar(fs, &f.secrets, "secret", "", "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
@@ -169,20 +169,31 @@ func parseNetwork(s string) (dag.Network, error) {
 	return net, nil
 }
 
-func (f *buildFlags) allowed(what string) bool {
+func (f *buildFlags) allowed(what dag.Permission) bool { return f.grants().Has(what) }
+
+// grants are what --allow grants.
+func (f *buildFlags) grants() dag.Grants {
+	var list []dag.Permission
 	for _, a := range f.allow {
-		if a == what {
-			return true
-		}
+		list = append(list, dag.Permission(a))
 	}
-	return false
+	return dag.Grant(list...)
+}
+
+// permissions are what --allow can grant.
+func permissions() string {
+	var names []string
+	for _, p := range dag.Permissions() {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 // check refuses what cannot be done before anything is done.
 func (f *buildFlags) check() error {
 	for _, a := range f.allow {
-		if !slices.Contains(permissions(), a) {
-			return mistake.Unsupported("--allow "+a, "these can be allowed: "+strings.Join(permissions(), ", "))
+		if !slices.Contains(dag.Permissions(), dag.Permission(a)) {
+			return mistake.Unsupported("--allow "+a, "these can be allowed: "+permissions())
 		}
 	}
 	if f.jobs < 0 {

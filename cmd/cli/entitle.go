@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/cdi"
@@ -13,55 +12,19 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// permissions are what --allow can grant.
-func permissions() []string {
-	return []string{"network.host", "network.ns", "security.insecure", "security.capabilities", "security.seccomp", "security.apparmor", "security.paths", "host.volume", "device", "secret.leak"}
-}
-
-// needs says which permissions a process needs.
-func (j *job) needs(op *dag.Exec) []string {
-	_, joins := op.Network.Namespace()
-	confine := op.Confine
-	if confine == nil {
-		confine = &dag.Confinement{}
-	}
-	var out []string
-	for _, n := range []struct {
-		permission string
-		needed     bool
-	}{
-		{"security.insecure", op.Security == dag.SecurityInsecure},
-		{"network.host", op.Network == dag.NetHost},
-		{"network.ns", joins},
-		{"security.capabilities", len(op.CapAdd) > 0},
-		{"security.seccomp", confine.Seccomp != ""},
-		{"security.apparmor", confine.AppArmor != ""},
-		{"security.paths", len(confine.Unmask) > 0},
-		{"host.volume", len(op.Volumes) > 0},
-		{"device", len(op.HostDevices) > 0 || slices.ContainsFunc(op.Devices, j.counts)},
-	} {
-		if n.needed {
-			out = append(out, n.permission)
-		}
-	}
-	return out
-}
-
 // checkAllowed refuses what a step may only do with --allow, before anything runs.
 func (j *job) checkAllowed() error {
 	if err := j.findDevices(); err != nil {
 		return err
 	}
+	grants := j.flags.grants()
 	for _, s := range j.plan.Graph.Steps {
 		op, ok := s.Op.(*dag.Exec)
 		if !ok {
 			continue
 		}
-		for _, need := range j.needs(op) {
-			if j.flags.allowed(need) {
-				continue
-			}
-			e := j.mistake(s, "entitlement "+need+" is not allowed", "grant it with --allow "+need)
+		if need, lacks := grants.Lacks(op, j.registered); lacks {
+			e := j.mistake(s, "entitlement "+string(need)+" is not allowed", "grant it with --allow "+string(need))
 			e.Err, e.Part = executor.ErrNotAllowed, askedBy[need]
 			return e
 		}
@@ -73,8 +36,8 @@ func (j *job) checkAllowed() error {
 }
 
 // askedBy is how a Dockerfile asks for an entitlement.
-var askedBy = map[string]string{
-	"network.host": "--network=host", "security.insecure": "--security=insecure", "device": "--device",
+var askedBy = map[dag.Permission]string{
+	dag.PermissionNetworkHost: "--network=host", dag.PermissionInsecure: "--security=insecure", dag.PermissionDevice: "--device",
 }
 
 // mistake is an error at a step.
@@ -86,8 +49,8 @@ func (j *job) mistake(s *dag.Step, msg, hint string) *parser.Error {
 	return e
 }
 
-// counts reports whether a device is there, or required: another one is ignored.
-func (j *job) counts(d dag.Device) bool { return d.Required || len(j.devices.Find(d.Name)) > 0 }
+// registered reports whether this machine has a device of a name.
+func (j *job) registered(device string) bool { return len(j.devices.Find(device)) > 0 }
 
 // findDevices reads what devices this machine has, if a step asks for one.
 func (j *job) findDevices() (err error) {

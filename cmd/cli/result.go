@@ -76,7 +76,7 @@ func (j *job) assembleInput(img *planner.Image) (in registry.AssembleInput, comp
 	var heights []int
 	for _, inst := range img.Instructions {
 		if inst.Step != nil {
-			res, ok := j.solver.Result(inst.Step)
+			res, ok := j.solver.Result(dag.Edge{Step: inst.Step})
 			if !ok {
 				break
 			}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"layered.build/builder/executor/runc"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
@@ -91,7 +91,7 @@ func seccompOption(value string) (name string, profile []byte, err error) {
 		return "", nil, mistake.New("--security-opt seccomp: %s is larger than %d bytes", value, maxProfile)
 	}
 	if err == nil {
-		err = runc.CheckSeccomp(profile)
+		err = confine.CheckSeccomp(profile)
 	}
 	if err != nil {
 		return "", nil, mistake.New("--security-opt seccomp=%s: %w", value, err)
@@ -106,7 +106,7 @@ func apparmorOption(value string) (string, error) {
 	if value == "unconfined" {
 		return value, nil
 	}
-	enabled, loaded := runc.AppArmor("/sys", value)
+	enabled, loaded := confine.AppArmor("/sys", value)
 	switch {
 	case !enabled:
 		return "", mistake.New("--security-opt apparmor=%s: this machine has no AppArmor", value).WithHint("without the option it is used where it is there")

@@ -132,7 +132,7 @@ func edit(t *testing.T, base *draft, sources []snapshot.Tree, actions ...dag.Act
 	if base != nil {
 		below = base
 	}
-	e := &editor{w: New(Options{Epoch: &epoch}), job: &executor.Job{Inputs: inputs}, draft: newDraft(below)}
+	e := &editor{w: New(Machine{}, Build{Epoch: &epoch}, dag.Grants{}), job: &executor.Job{Inputs: inputs}, draft: newDraft(below)}
 	defer e.close()
 	for _, a := range actions {
 		if err := e.do(t.Context(), a); err != nil {
@@ -467,7 +467,7 @@ func TestUnpack(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := cp(tc.dest, tc.source)
 			c.Unpack, c.Owner = true, tc.owner
-			e := &editor{w: New(Options{}), job: &executor.Job{Inputs: []executor.Result{{}, {Tree: src}}}, draft: newDraft(memTree(t, baseFiles))}
+			e := &editor{w: New(Machine{}, Build{}, dag.Grants{}), job: &executor.Job{Inputs: []executor.Result{{}, {Tree: src}}}, draft: newDraft(memTree(t, baseFiles))}
 			var err error
 			if e.spool, err = newSpool(t.TempDir()); err != nil {
 				t.Fatal(err)

@@ -28,8 +28,8 @@ func (w *Worker) addDevices(op *dag.Exec, spec *sandbox.Spec) error {
 	var done []string
 	for _, d := range op.Devices {
 		var found []cdi.Device
-		if w.o.Devices != nil {
-			found = w.o.Devices.Find(d.Name)
+		if w.machine.Devices != nil {
+			found = w.machine.Devices.Find(d.Name)
 		}
 		if len(found) == 0 && d.Required {
 			return fmt.Errorf("required device %q is not registered (in %s)", d.Name, strings.Join(cdi.Dirs(), ", "))

@@ -30,7 +30,7 @@ func BenchmarkContextKey50k(b *testing.B) {
 	}
 	time.Sleep(50 * time.Millisecond) // longer than a clock tick: see source.Tree
 	copyAll := step("copy", &dag.File{Base: true, Actions: []dag.Action{{Copy: cp("/app/", ".")}}}, nil, contextStep())
-	w := New(Options{})
+	w := New(Machine{}, Build{}, dag.Grants{})
 	for b.Loop() {
 		tree, err := source.Open(dir, nil, state)
 		if err != nil {

@@ -25,11 +25,11 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 
 // exec runs a process on a writable snapshot and makes a layer of what it changed.
 func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *executor.Outcome, err error) {
-	if err := w.refuse(op); err != nil {
+	if err := w.refuse(job.Step, op); err != nil {
 		return nil, err
 	}
 	root, readOnly := rootInput(job, op)
-	active, err := w.o.Store.Prepare(ctx, root.Stack)
+	active, err := w.machine.Store.Prepare(ctx, root.Stack)
 	if err != nil {
 		return nil, err
 	}
@@ -43,39 +43,52 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 		return nil, err
 	}
 	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
-	usage, err := w.runProcess(ctx, job, op, spec, guard)
+	mounts := &mounter{w: w, job: job, guard: guard}
+	defer func() { err = errors.Join(err, mounts.discard()) }()
+	usage, err := w.runProcess(ctx, mounts, op, spec)
 	if err != nil {
 		return nil, err
 	}
 	look := guard.inspector()
-	l, err := active.Commit(ctx, snapshot.CommitOptions{Epoch: w.o.Epoch, Inspect: look, Tap: w.tap(job, root.Stack, look)})
-	if err != nil {
-		return nil, leakOnly(err)
+	commit := func(a *snapshot.Active, below snapshot.Stack, tap snapshot.Tap) (executor.Result, error) {
+		l, err := a.Commit(ctx, snapshot.CommitOptions{Epoch: w.build.Epoch, Inspect: look, Tap: tap})
+		return executor.Result{Stack: append(slices.Clone(below), l)}, leakOnly(err)
+	}
+	results := make([]executor.Result, job.Step.Outputs())
+	if results[0], err = commit(active, root.Stack, w.tap(job, root.Stack, look)); err != nil {
+		return nil, err
+	}
+	for n, out := range mounts.outputs {
+		if results[n] = out.result; out.active == nil {
+			continue
+		}
+		if results[n], err = commit(out.active, out.result.Stack, nil); err != nil {
+			return nil, err
+		}
 	}
 	if leak := guard.found(); leak != nil {
 		warn(job, leak.Error()+": it is allowed, but not cached")
 	}
-	return &executor.Outcome{
-		Passing: guard.found() != nil,
-		Result:  executor.Result{Stack: append(slices.Clone(root.Stack), l)},
-		Usage:   usage,
-	}, nil
+	return &executor.Outcome{Passing: guard.found() != nil, Results: results, Usage: usage}, nil
 }
 
 // refuse names what this worker does not do, or is not allowed to.
-func (w *Worker) refuse(op *dag.Exec) error {
-	_, joins := op.Network.Namespace()
-	switch {
-	case w.o.Sandbox == nil:
+func (w *Worker) refuse(step *dag.Step, op *dag.Exec) error {
+	if w.machine.Sandbox == nil {
 		return errors.New("no sandbox is available to run processes")
-	case op.Security == dag.SecurityInsecure && !w.o.Insecure:
-		return fmt.Errorf("entitlement security.insecure is %w", executor.ErrNotAllowed)
-	case op.Network == dag.NetHost && !w.o.HostNetwork:
-		return fmt.Errorf("entitlement network.host is %w", executor.ErrNotAllowed)
-	case joins && !w.o.JoinNetwork:
-		return fmt.Errorf("entitlement network.ns is %w", executor.ErrNotAllowed)
 	}
-	return nil
+	if p, lacks := w.grants.Lacks(op, w.registered); lacks {
+		return executor.NotAllowed(p)
+	}
+	if len(op.NetworkAllow) > 0 && op.Network != dag.NetDefault {
+		return fmt.Errorf("the allowed hosts of network %q cannot be limited: it is not the step's own", op.Network)
+	}
+	return step.Meta.Limits.Validate()
+}
+
+// registered reports whether this machine has a device of a name.
+func (w *Worker) registered(device string) bool {
+	return w.machine.Devices != nil && len(w.machine.Devices.Find(device)) > 0
 }
 
 // rootInput returns the root file system, which is the input mounted at "/".
@@ -107,7 +120,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 	}
 	var profile []byte
 	if c := op.Confine; c != nil && c.Seccomp != "" && c.Seccomp != dag.SeccompUnconfined {
-		if profile = w.o.SeccompProfiles[digest.Digest(c.Seccomp)]; profile == nil {
+		if profile = w.build.SeccompProfiles[digest.Digest(c.Seccomp)]; profile == nil {
 			return nil, fmt.Errorf("the seccomp profile %s is not here", c.Seccomp)
 		}
 	}
@@ -150,8 +163,8 @@ func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, h
 // secret fetches a secret. One that is not there is only an error if required.
 func (w *Worker) secret(ctx context.Context, id string, required bool) (value []byte, ok bool, err error) {
 	err = fs.ErrNotExist
-	if w.o.Secrets != nil {
-		value, err = w.o.Secrets.Secret(ctx, id)
+	if w.build.Secrets != nil {
+		value, err = w.build.Secrets.Secret(ctx, id)
 	}
 	switch {
 	case err == nil:
@@ -165,8 +178,8 @@ func (w *Worker) secret(ctx context.Context, id string, required bool) (value []
 }
 
 // runProcess mounts what the process sees, runs it, and judges how it ended.
-func (w *Worker) runProcess(ctx context.Context, job *executor.Job, op *dag.Exec, spec *sandbox.Spec, g *guard) (_ *executor.Usage, err error) {
-	mounts := &mounter{w: w, job: job, guard: g}
+func (w *Worker) runProcess(ctx context.Context, mounts *mounter, op *dag.Exec, spec *sandbox.Spec) (_ *executor.Usage, err error) {
+	job, g := mounts.job, mounts.guard
 	defer func() { err = errors.Join(err, mounts.close()) }()
 	if err := mounts.add(ctx, op, spec); err != nil {
 		return nil, err

@@ -42,8 +42,8 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 	}
 	guard := w.fetchGuard(job)
 	look := guard.inspector()
-	l, err := w.o.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{
-		Dir: job.Mounted, Epoch: w.o.Epoch, Inspect: look, Tap: w.tap(job, base, look),
+	l, err := w.machine.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{
+		Dir: job.Mounted, Epoch: w.build.Epoch, Inspect: look, Tap: w.tap(job, base, look),
 	})
 	if err != nil {
 		return executor.Result{}, leakOnly(err)

@@ -19,7 +19,7 @@ func (w *Worker) timed(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, e
 		ctx, cancel = context.WithTimeoutCause(ctx, d, &executor.TimeoutError{After: d, What: commandText(spec.Args)})
 		defer cancel()
 	}
-	return w.o.Sandbox.Run(ctx, spec)
+	return w.machine.Sandbox.Run(ctx, spec)
 }
 
 func commandText(args []string) string { return fmt.Sprintf("process %q", strings.Join(args, " ")) }

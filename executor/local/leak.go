@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/secretscan"
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
@@ -28,15 +29,15 @@ type guard struct {
 }
 
 func (w *Worker) newGuard() *guard {
-	return &guard{allowed: w.o.SecretLeak, handed: map[string][]byte{}}
+	return &guard{allowed: w.grants.Has(dag.PermissionSecretLeak), handed: map[string][]byte{}}
 }
 
 // fetchGuard is the guard of a step without a process: if it reads what was fetched
 // from elsewhere, the secrets that were used for that.
 func (w *Worker) fetchGuard(job *executor.Job) *guard {
 	g := w.newGuard()
-	if w.o.Sent != nil && slices.ContainsFunc(job.Inputs, func(in executor.Result) bool { return in.Remote != nil }) {
-		g.handed = w.o.Sent()
+	if w.build.Sent != nil && slices.ContainsFunc(job.Inputs, func(in executor.Result) bool { return in.Remote != nil }) {
+		g.handed = w.build.Sent()
 	}
 	return g
 }

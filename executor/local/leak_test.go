@@ -57,7 +57,7 @@ func TestLeaks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			s.worker.o.Secrets = secrets{"key": leaked}
+			s.worker.build.Secrets = secrets{"key": leaked}
 			runs := 0
 			s.sandbox.run = map[string]func(context.Context, *sandbox.Spec) (sandbox.Exit, error){
 				"leak": func(_ context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
@@ -67,7 +67,7 @@ func TestLeaks(t *testing.T) {
 			}
 			st := runStep("leak", scratchStep(), dag.Mount{Type: dag.MountSecret, Input: -1, ID: "key", Dest: "/key"})
 			for range 2 {
-				_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: st}})
+				_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: st}})
 				if c.want == "" {
 					if err != nil {
 						t.Fatal(err)
@@ -116,7 +116,7 @@ func nowhere(t *testing.T, root string) {
 // written, and the step fails.
 func TestLeakInLog(t *testing.T) {
 	s := newSite(t)
-	s.worker.o.Secrets = secrets{"key": leaked}
+	s.worker.build.Secrets = secrets{"key": leaked}
 	code := 0
 	s.sandbox.run = map[string]func(context.Context, *sandbox.Spec) (sandbox.Exit, error){
 		"leak": func(_ context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
@@ -133,7 +133,7 @@ func TestLeakInLog(t *testing.T) {
 	op := &dag.Exec{Args: []string{"leak"}, Cwd: "/", Mounts: []dag.Mount{{Type: dag.MountBind, Dest: "/"}}, SecretEnv: []dag.SecretEnv{{ID: "key", Name: "KEY"}}}
 	for _, want := range []string{"secret key was written to the log (offset 2)", `process "leak" did not complete successfully: exit code: 1`} {
 		st := step("leak", op, scratchStep())
-		_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: st}})
+		_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: st}})
 		var se *executor.StepError
 		if !errors.As(err, &se) || err.Error() != want {
 			t.Fatalf("got %v, want %s", err, want)
@@ -154,13 +154,13 @@ func TestLeakInLog(t *testing.T) {
 func TestLeakInFetched(t *testing.T) {
 	s := newSite(t)
 	ledger := executor.NewLedger(secrets{"GIT_AUTH_TOKEN": leaked, "other": "another-secret"})
-	s.worker.o.Sent = ledger.Used
+	s.worker.build.Sent = ledger.Used
 	s.write(t, "config", "url = https://x:"+leaked+"@git.example/\n")
 	s.write(t, "other", "another-secret")
 	if _, err := ledger.Secret(t.Context(), "GIT_AUTH_TOKEN"); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := s.worker.o.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context"})
+	tree, err := s.worker.build.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context"})
 	if err != nil {
 		t.Fatal(err)
 	}

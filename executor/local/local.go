@@ -18,36 +18,32 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// Options configure a Worker.
-type Options struct {
+// Machine is what all builds on this machine share.
+type Machine struct {
 	// Store keeps the layers. Required. Cache mounts, logs and what processes need
 	// while they run lie in the folders mounts, logs and run beside its own.
 	Store *snapshot.Store
 	// Sandbox runs processes; without one an Exec fails.
 	Sandbox sandbox.Sandbox
-	// Contexts, Images, Remote and Secrets are where sources come from; nil has none.
-	Contexts executor.ContextSource
-	Images   executor.ImageSource
-	Secrets  executor.Secrets
-	Remote   executor.RemoteSource
-	// Agents are the ssh agents that processes may be given.
-	Agents executor.SSHAgents
 	// Devices are those that processes may ask for by name; nil has none.
 	Devices *cdi.Registry
+}
+
+// Build is what a build brings along: where its sources come from, nil for none, and how
+// its layers are made.
+type Build struct {
+	Contexts executor.ContextSource
+	Images   executor.ImageSource
+	Remote   executor.RemoteSource
+	Secrets  executor.Secrets
+	// Agents are the ssh agents that processes may be given.
+	Agents executor.SSHAgents
+	// SeccompProfiles are those that processes may name, by digest.
+	SeccompProfiles map[digest.Digest][]byte
 	// Epoch, if set, is the latest modification time of what new layers hold. It is
 	// part of no key: what the cache has may have been made under another one, see
 	// snapshot.Store.Clamp.
 	Epoch *time.Time
-	// Insecure allows processes that ask for SecurityInsecure.
-	Insecure bool
-	// HostNetwork allows processes that ask for NetHost, JoinNetwork those that ask
-	// for an existing namespace.
-	HostNetwork, JoinNetwork bool
-	// SeccompProfiles are those that processes may name, by digest.
-	SeccompProfiles map[digest.Digest][]byte
-	// SecretLeak allows steps to leave secrets in their layer and log. Such a
-	// result is not recorded. In logs secrets are hidden all the same.
-	SecretLeak bool
 	// Tap, if set, returns what receives the tar of the layer that a step makes on
 	// below, nil for nothing. It is not asked where the layer is searched for secrets:
 	// what receives a tar may send it away before the search ends.
@@ -56,11 +52,20 @@ type Options struct {
 	Sent func() map[string][]byte
 }
 
-// Worker runs steps on this machine. It is safe for concurrent use.
-type Worker struct{ o Options }
+// Worker runs the steps of one build on this machine. It is safe for concurrent use.
+type Worker struct {
+	machine Machine
+	build   Build
+	// grants are what its steps may do; whatever graph they are of, nothing else is done
+	// for them. With dag.PermissionSecretLeak they may leave secrets in their layer and
+	// log; such a result is not recorded, and in logs secrets are hidden all the same.
+	grants dag.Grants
+}
 
-// New returns a Worker.
-func New(o Options) *Worker { return &Worker{o: o} }
+// New returns a Worker for a build that was granted some permissions.
+func New(m Machine, b Build, grants dag.Grants) *Worker {
+	return &Worker{machine: m, build: b, grants: grants}
+}
 
 // Run implements executor.Worker.
 func (w *Worker) Run(ctx context.Context, job *executor.Job) (*executor.Outcome, error) {
@@ -83,30 +88,30 @@ func (w *Worker) Run(ctx context.Context, job *executor.Job) (*executor.Outcome,
 	if err != nil {
 		return nil, err
 	}
-	return &executor.Outcome{Result: res}, nil
+	return &executor.Outcome{Results: []executor.Result{res}}, nil
 }
 
 // tap is what receives the tar of a step's layer; nil is nothing.
 func (w *Worker) tap(job *executor.Job, below snapshot.Stack, look snapshot.Inspector) snapshot.Tap {
-	if w.o.Tap == nil || look != nil {
+	if w.build.Tap == nil || look != nil {
 		return nil
 	}
-	return w.o.Tap(job.Step, below)
+	return w.build.Tap(job.Step, below)
 }
 
 // source opens a source; nothing is fetched yet.
 func (w *Worker) source(ctx context.Context, job *executor.Job, op *dag.Source) (executor.Result, error) {
 	switch {
-	case op.Local != nil && w.o.Contexts != nil:
-		tree, err := w.o.Contexts.Tree(ctx, op.Local)
+	case op.Local != nil && w.build.Contexts != nil:
+		tree, err := w.build.Contexts.Tree(ctx, op.Local)
 		return executor.Result{Tree: tree}, err
-	case op.Image != nil && w.o.Images != nil:
-		stack, err := w.o.Images.Layers(ctx, op.Image, platforms.Format(job.Step.Platform))
+	case op.Image != nil && w.build.Images != nil:
+		stack, err := w.build.Images.Layers(ctx, op.Image, platforms.Format(job.Step.Platform))
 		return executor.Result{Stack: stack}, err
 	case op.Local != nil:
 		return executor.Result{}, errors.New("no build context is given")
-	case (op.Git != nil || op.HTTP != nil) && w.o.Remote != nil:
-		remote, err := w.o.Remote.Open(ctx, op)
+	case (op.Git != nil || op.HTTP != nil) && w.build.Remote != nil:
+		remote, err := w.build.Remote.Open(ctx, op)
 		return executor.Result{Remote: remote}, err
 	case op.OCILayout != nil:
 		return executor.Result{}, errors.New("oci-layout sources are not supported yet")
@@ -159,18 +164,18 @@ func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, e
 	if len(in.Stack) == 0 {
 		return emptyTree{}, nil
 	}
-	return w.o.Store.Tree(ctx, in.Stack)
+	return w.machine.Store.Tree(ctx, in.Stack)
 }
 
 // folder returns one of the worker's own folders in the store.
-func (w *Worker) folder(name string) string { return filepath.Join(w.o.Store.Root(), name) }
+func (w *Worker) folder(name string) string { return filepath.Join(w.machine.Store.Root(), name) }
 
 // now is the time of what a step makes by itself. It is never before the epoch, so
 // that under the epoch it is the epoch.
 func (w *Worker) now() time.Time {
 	now := time.Now()
-	if w.o.Epoch != nil && w.o.Epoch.After(now) {
-		return *w.o.Epoch
+	if w.build.Epoch != nil && w.build.Epoch.After(now) {
+		return *w.build.Epoch
 	}
 	return now
 }

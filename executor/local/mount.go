@@ -29,10 +29,29 @@ type mounter struct {
 	secrets *files.Scratch    // in memory
 	sockets *files.Scratch    // of ssh agents
 	caches  map[string]string // directories that are held, by what names them
+	outputs map[int]output
 	undo    []func() error
 }
 
-// close gives back all that the mounts needed.
+// output is a mount that becomes one of the step's results: what active holds above
+// result, or just that.
+type output struct {
+	active *snapshot.Active
+	result executor.Result
+}
+
+// discard gives back what is left of outputs.
+func (m *mounter) discard() error {
+	var errs []error
+	for _, o := range m.outputs {
+		if o.active != nil {
+			errs = append(errs, o.active.Discard())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close gives back all that the mounts needed, but not the outputs.
 func (m *mounter) close() error {
 	var errs []error
 	for i := len(m.undo) - 1; i >= 0; i-- {
@@ -98,9 +117,16 @@ func (m *mounter) input(mount dag.Mount) executor.Result {
 	return m.job.Inputs[mount.Input]
 }
 
-// bind mounts files of an input. What is written to it is lost afterwards.
+// bind mounts files of an input. What is written to it is an output of the step, or lost
+// afterwards.
 func (m *mounter) bind(ctx context.Context, mount dag.Mount) (sandbox.Mount, error) {
 	in := m.input(mount)
+	if mount.Output > 0 {
+		if in.Tree != nil || in.Remote != nil {
+			return sandbox.Mount{}, errors.New("files of a source that has no layers cannot become an output")
+		}
+		m.keep(mount.Output, output{result: in})
+	}
 	tree, err := m.w.tree(ctx, in)
 	if err != nil {
 		return sandbox.Mount{}, err
@@ -116,20 +142,31 @@ func (m *mounter) bind(ctx context.Context, mount dag.Mount) (sandbox.Mount, err
 	if _, err := tree.Lstat(real); err != nil {
 		return sandbox.Mount{}, missing(tree, name, real, err)
 	}
-	if in.Tree != nil || in.Remote != nil || len(in.Stack) == 0 {
+	if in.Tree != nil || in.Remote != nil || len(in.Stack) == 0 && (mount.Output == 0 || mount.ReadOnly) {
 		p, err := m.materialize(ctx, tree, real)
 		return sandbox.Mount{HostPath: p, ReadOnly: mount.ReadOnly}, err
 	}
 	if mount.ReadOnly {
-		view, err := m.w.o.Store.View(ctx, in.Stack)
+		view, err := m.w.machine.Store.View(ctx, in.Stack)
 		return sandbox.Mount{Snapshot: view, Selector: real, ReadOnly: true}, err
 	}
-	active, err := m.w.o.Store.Prepare(ctx, in.Stack)
+	active, err := m.w.machine.Store.Prepare(ctx, in.Stack)
 	if err != nil {
 		return sandbox.Mount{}, err
 	}
-	m.undo = append(m.undo, active.Discard)
+	if mount.Output > 0 {
+		m.keep(mount.Output, output{active: active, result: in})
+	} else {
+		m.undo = append(m.undo, active.Discard)
+	}
 	return sandbox.Mount{Snapshot: active.Mount(), Selector: real}, nil
+}
+
+func (m *mounter) keep(n int, o output) {
+	if m.outputs == nil {
+		m.outputs = map[int]output{}
+	}
+	m.outputs[n] = o
 }
 
 // materialize copies files of a build context into a directory that is removed

@@ -16,7 +16,7 @@ func TestNearestName(t *testing.T) {
 	for _, f := range []string{"main.go", "src/app.py", "src/lib/util.py", "README.md", "deep/a/b/only.txt"} {
 		s.write(t, f, "x")
 	}
-	tree, err := s.worker.o.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context", Excludes: []string{"README.md"}})
+	tree, err := s.worker.build.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context", Excludes: []string{"README.md"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestDanglingSource(t *testing.T) {
 	if err := os.Symlink("/gone/away", filepath.Join(s.context, "link")); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := s.worker.o.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context"})
+	tree, err := s.worker.build.Contexts.Tree(t.Context(), &dag.LocalSource{Name: "context"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (m *mounter) ssh(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool
 	if err != nil {
 		return sandbox.Mount{}, false, errors.Join(err, l.Close())
 	}
-	m.undo = append(m.undo, forward(l, func() (io.ReadWriteCloser, error) { return m.w.o.Agents.Dial(ctx, mount.ID) }))
+	m.undo = append(m.undo, forward(l, func() (io.ReadWriteCloser, error) { return m.w.build.Agents.Dial(ctx, mount.ID) }))
 	return sandbox.Mount{HostPath: path}, true, nil
 }
 
@@ -54,9 +54,9 @@ func (m *mounter) ssh(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool
 // the step's mount and not of some program in it.
 func (m *mounter) hasAgent(ctx context.Context, mount dag.Mount) (bool, error) {
 	err := fs.ErrNotExist
-	if m.w.o.Agents != nil {
+	if m.w.build.Agents != nil {
 		var c io.ReadWriteCloser
-		if c, err = m.w.o.Agents.Dial(ctx, mount.ID); err == nil {
+		if c, err = m.w.build.Agents.Dial(ctx, mount.ID); err == nil {
 			return true, c.Close()
 		}
 	}

@@ -54,7 +54,7 @@ func TestAgentMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.worker.o.Agents = sshagent.Agents{"k": a}
+	s.worker.build.Agents = sshagent.Agents{"k": a}
 	uid, gid, mode := 7, 8, 0o640
 	run := runStep("use", scratchStep())
 	op := run.Op.(*dag.Exec)
@@ -135,7 +135,7 @@ func TestAgentForwarding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.worker.o.Agents = sshagent.Agents{"default": fwd}
+	s.worker.build.Agents = sshagent.Agents{"default": fwd}
 	run := runStep("use", scratchStep())
 	mode := 0o640
 	run.Op.(*dag.Exec).Mounts = append(run.Op.(*dag.Exec).Mounts,
@@ -157,7 +157,7 @@ func TestMissingAgent(t *testing.T) {
 	run := runStep("x", scratchStep())
 	op := run.Op.(*dag.Exec)
 	op.Mounts = append(op.Mounts, dag.Mount{Type: dag.MountSSH, Input: -1, ID: "k", Dest: "/s", Required: true})
-	_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: run}})
+	_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: run}})
 	var missing *executor.MissingAgentError
 	if !errors.As(err, &missing) || missing.ID != "k" || !strings.Contains(err.Error(), "ssh agent k: not found") {
 		t.Errorf("got %v", err)

@@ -67,7 +67,7 @@ type site struct {
 	store         *snapshot.Store
 	sandbox       *fakeSandbox
 	worker        *Worker
-	solver        *executor.Solver
+	options       executor.Options
 	events        map[string]executor.Event // last one by step
 	log           map[string]string
 }
@@ -94,10 +94,10 @@ func (s *site) reopen(t *testing.T) {
 	}
 	contexts := &source.Contexts{Dirs: map[string]string{"context": s.context}, StateDir: filepath.Join(s.root, "contexts")}
 	t.Cleanup(func() { contexts.Close() })
-	s.worker = New(Options{Store: s.store, Sandbox: s.sandbox, Contexts: contexts, Secrets: secrets{"token": "hunter2"}})
+	s.worker = New(Machine{Store: s.store, Sandbox: s.sandbox}, Build{Contexts: contexts, Secrets: secrets{"token": "hunter2"}}, dag.Grants{})
 	var mu sync.Mutex
 	s.events, s.log = map[string]executor.Event{}, map[string]string{}
-	s.solver = executor.New(executor.Options{Cache: records, Locker: records, Worker: s.worker, Observer: func(e executor.Event) {
+	s.options = executor.Options{Cache: records, Locker: records, Worker: s.worker, Observer: func(e executor.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		if e.Type == executor.EventLog {
@@ -105,8 +105,10 @@ func (s *site) reopen(t *testing.T) {
 			return
 		}
 		s.events[e.Step.Meta.Name] = e
-	}})
+	}}
 }
+
+func (s *site) newBuild() *executor.Solver { return executor.New(s.options) }
 
 func (s *site) write(t *testing.T, name, content string) {
 	t.Helper()
@@ -121,7 +123,7 @@ func (s *site) write(t *testing.T, name, content string) {
 
 func (s *site) solve(t *testing.T, step *dag.Step) executor.Result {
 	t.Helper()
-	res, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: step}})
+	res, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: step}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +246,7 @@ func TestWildcardKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reopen(t)
-	plan, err := s.solver.Plan(t.Context(), []dag.Edge{{Step: build()}})
+	plan, err := s.newBuild().Plan(t.Context(), []dag.Edge{{Step: build()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +265,7 @@ func TestMissingSource(t *testing.T) {
 	ctx := step("context", &dag.Source{Local: &dag.LocalSource{Name: "context", Excludes: []string{"*.txt"}}})
 	for name, pattern := range map[string]string{"nope": "", "secret.txt": "*.txt"} {
 		c := step("copy", &dag.File{Base: true, Actions: []dag.Action{{Copy: cp("/x", name)}}}, scratchStep(), ctx)
-		_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: c}})
+		_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: c}})
 		var se *executor.StepError
 		var m *executor.MissingError
 		if !errors.As(err, &se) || se.Step != c || !errors.As(err, &m) || m.Path != name || m.Pattern != pattern {
@@ -338,7 +340,7 @@ func TestProcess(t *testing.T) {
 
 	failing := runStep("fail", scratchStep())
 	failing.Meta.Limits.Memory, failing.Meta.Limits.Pids = 64<<20, 9
-	_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: failing}})
+	_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: failing}})
 	var se *executor.StepError
 	if !errors.As(err, &se) {
 		t.Fatal(err)
@@ -469,7 +471,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		run := runStep("x", scratchStep())
 		tc.change(run.Op.(*dag.Exec))
-		_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: run}})
+		_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: run}})
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}
@@ -534,13 +536,14 @@ func TestRegisteredDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	if s.worker.o.Devices, err = cdi.Load(dir); err != nil {
+	if s.worker.machine.Devices, err = cdi.Load(dir); err != nil {
 		t.Fatal(err)
 	}
+	s.worker.grants = dag.Grant(dag.PermissionDevice)
 	solve := func(name string, required bool) error {
 		run := runStep("x"+name, scratchStep())
 		run.Op.(*dag.Exec).Devices = []dag.Device{{Name: name, Required: required}}
-		_, err := s.solver.Solve(t.Context(), []dag.Edge{{Step: run}})
+		_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: run}})
 		return err
 	}
 	if err := solve("v.com/none", true); err == nil || !strings.Contains(err.Error(), `required device "v.com/none" is not registered`) {

@@ -6,10 +6,9 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
-	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -29,7 +28,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		Process: &specs.Process{
 			Cwd:          cwd(spec),
 			Args:         spec.Args,
-			Capabilities: capabilities(spec),
+			Capabilities: confine.Capabilities(spec),
 		},
 		Mounts: containerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
 		Linux: &specs.Linux{
@@ -38,7 +37,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		},
 	}
 	if !insecure {
-		rs.Linux.MaskedPaths, rs.Linux.ReadonlyPaths = s.hidden(spec.Confine)
+		rs.Linux.MaskedPaths, rs.Linux.ReadonlyPaths = s.policy.Hidden(spec.Confine)
 		rs.Process.NoNewPrivileges = spec.Confine != nil && spec.Confine.NoNewPrivileges
 	}
 	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
@@ -52,7 +51,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 		return nil, fmt.Errorf("configure container: %w", err)
 	}
 	if !insecure {
-		cfg.AppArmorProfile = s.apparmor(spec.Confine)
+		cfg.AppArmorProfile = s.policy.AppArmor(spec.Confine)
 		cgroup.DropTUN(cfg.Cgroups.Resources, spec.Devices)
 	}
 	if cfg.Rlimits, err = rlimits(spec.Ulimits); err != nil {
@@ -90,37 +89,4 @@ func shmSize(spec *sandbox.Spec) int64 {
 		return spec.ShmSize
 	}
 	return defaultShmSize
-}
-
-// rlimits clamps to the hard limits of this process where it has no
-// CAP_SYS_RESOURCE, since raising them would fail.
-func rlimits(ulimits []dag.Ulimit) ([]configs.Rlimit, error) {
-	var out []configs.Rlimit
-	for _, u := range ulimits {
-		id, ok := sandbox.Rlimits()[u.Name]
-		if !ok {
-			return nil, fmt.Errorf("unknown ulimit %q", u.Name)
-		}
-		hard, _ := clampUlimit(u)
-		out = append(out, configs.Rlimit{Type: id, Soft: min(uint64(u.Soft), hard), Hard: hard})
-	}
-	return out, nil
-}
-
-// mayRaiseLimits asks for the capability in the machine's user namespace, as the
-// kernel does.
-func mayRaiseLimits() bool {
-	return hasCapability(unix.CAP_SYS_RESOURCE) && !rootless.InUserNamespace()
-}
-
-// clampUlimit returns the hard limit that can be set, and whether it is less than
-// what is asked for. -1 is RLIM_INFINITY.
-func clampUlimit(u dag.Ulimit) (hard uint64, clamped bool) {
-	hard = uint64(u.Hard)
-	var cur unix.Rlimit
-	id, ok := sandbox.Rlimits()[u.Name]
-	if !ok || unix.Getrlimit(id, &cur) != nil || hard <= cur.Max || mayRaiseLimits() {
-		return hard, false
-	}
-	return cur.Max, true
 }

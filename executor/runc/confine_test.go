@@ -3,41 +3,23 @@ package runc
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 	"layered.build/builder/planner/dag"
 )
 
-func TestHiddenPaths(t *testing.T) {
-	s := &Sandbox{masked: []string{"/proc/kcore", "/proc/keys", "/sys/firmware"}}
-	for _, test := range []struct {
-		c                *dag.Confinement
-		masked, readonly string
-	}{
-		{nil, "/proc/kcore /proc/keys /sys/firmware", strings.Join(readonlyPaths(), " ")},
-		{&dag.Confinement{Unmask: []string{"ALL"}}, "", ""},
-		{&dag.Confinement{Unmask: []string{"/proc/k*"}}, "/sys/firmware", strings.Join(readonlyPaths(), " ")},
-		{&dag.Confinement{Unmask: []string{"/proc"}, Mask: []string{"/etc/x"}}, "/sys/firmware /etc/x", ""},
-	} {
-		masked, readonly := s.hidden(test.c)
-		if strings.Join(masked, " ") != test.masked || strings.Join(readonly, " ") != test.readonly {
-			t.Errorf("%+v: %v, %v", test.c, masked, readonly)
-		}
-	}
-	if len(s.masked) != 3 || s.masked[0] != "/proc/kcore" {
-		t.Errorf("the default was changed: %v", s.masked)
-	}
-}
-
-func TestAppArmorProfile(t *testing.T) {
+// The AppArmor profile gets into the container's configuration.
+func TestAppArmorConfigured(t *testing.T) {
 	sys := t.TempDir()
-	write := func(name, text string) {
+	for name, text := range map[string]string{
+		"module/apparmor/parameters/enabled": "Y\n", "kernel/security/apparmor/profiles": "docker-default (enforce)\n",
+	} {
 		path := filepath.Join(sys, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -46,22 +28,7 @@ func TestAppArmorProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if enabled, _ := AppArmor(sys); enabled || defaultAppArmor(sys) != "" {
-		t.Error("AppArmor where there is none")
-	}
-	write("module/apparmor/parameters/enabled", "N\n")
-	if enabled, _ := AppArmor(sys); enabled {
-		t.Error("AppArmor where it is disabled")
-	}
-	write("module/apparmor/parameters/enabled", "Y\n")
-	if enabled, _ := AppArmor(sys); !enabled || defaultAppArmor(sys) != "" {
-		t.Error("a profile that is not loaded")
-	}
-	write("kernel/security/apparmor/profiles", "/usr/bin/man (enforce)\ndocker-default (enforce)\nmine (complain)\n")
-	if _, loaded := AppArmor(sys, "mine", "other"); !slices.Equal(loaded, []string{"mine"}) {
-		t.Errorf("loaded: %v", loaded)
-	}
-	s := &Sandbox{defaultAppArmor: defaultAppArmor(sys)}
+	s := &Sandbox{policy: confine.NewPolicy(sys), cgroups: &cgroup.Set{}}
 	for _, test := range []struct {
 		c    *dag.Confinement
 		want string
@@ -71,10 +38,6 @@ func TestAppArmorProfile(t *testing.T) {
 		{&dag.Confinement{AppArmor: "unconfined"}, ""},
 		{&dag.Confinement{AppArmor: "mine"}, "mine"},
 	} {
-		if got := s.apparmor(test.c); got != test.want {
-			t.Errorf("%+v: %q", test.c, got)
-		}
-		s.cgroups = &cgroup.Set{}
 		cfg, err := s.newConfig(&sandbox.Spec{Args: []string{"x"}, Confine: test.c}, "/")
 		if err != nil || cfg.AppArmorProfile != test.want {
 			t.Errorf("%+v: configured %q, %v", test.c, cfg.AppArmorProfile, err)
@@ -104,7 +67,7 @@ func TestConfine(t *testing.T) {
 	if got := e.Must(t, spec); got != want {
 		t.Errorf("masks: %q", got)
 	}
-	if err := CheckSeccomp([]byte("{")); err == nil {
+	if err := confine.CheckSeccomp([]byte("{")); err == nil {
 		t.Error("a broken profile is taken")
 	}
 }

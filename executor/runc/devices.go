@@ -32,3 +32,19 @@ func checkDevices(devices []sandbox.Device) error {
 	}
 	return nil
 }
+
+// insecureDevices are the nodes that BuildKit's security.insecure adds.
+func insecureDevices() []specs.LinuxDevice {
+	devices := []specs.LinuxDevice{
+		{Path: "/dev/kmsg", Type: "c", Major: 1, Minor: 11},
+		{Path: "/dev/cuse", Type: "c", Major: 10, Minor: 203},
+		{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229},
+		{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232},
+		{Path: "/dev/net/tun", Type: "c", Major: 10, Minor: 200},
+		{Path: "/dev/loop-control", Type: "c", Major: 10, Minor: 237},
+	}
+	for i := range int64(8) {
+		devices = append(devices, specs.LinuxDevice{Path: fmt.Sprintf("/dev/loop%d", i), Type: "b", Major: 7, Minor: i})
+	}
+	return devices
+}

@@ -23,7 +23,7 @@ import (
 // emulate puts the filter on whose calls are emulated, and begins to answer them. The
 // container's first process waits meanwhile.
 func (r *run) emulate(p *libcontainer.Process) error {
-	listener, err := r.loader.listen(emulate.Filter())
+	listener, err := r.loader.Listen(emulate.Filter())
 	if err != nil {
 		return err
 	}

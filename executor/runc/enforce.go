@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -22,9 +23,9 @@ func (s *Sandbox) limited(spec *sandbox.Spec) (*sandbox.Spec, dag.Limits) {
 // limit puts the limits in force. By then the container is about to execute the
 // user's process: what its preparation needs (threads above all) does not count.
 func (r *run) limit(pid int) error {
-	r.before = usedSoFar(pid)
+	r.before = watch.UsedSoFar(pid)
 	if r.rest.Memory > 0 || r.rest.Pids > 0 {
-		r.preparing = executable(pid)
+		r.preparing = watch.Executable(pid)
 	}
 	if err := r.cgroup.Enforce(); err != nil {
 		return err
@@ -92,7 +93,7 @@ func (r *run) startWatch(pid int) {
 		r.cgroup.Found(st.CgroupPaths[""])
 	}
 	limited := r.cgroup.MayLackMemory(r.spec.Limits)
-	r.watch = watch(pid, r.preparing, r.rest, limited)
+	r.watch = watch.Start(pid, r.preparing, r.rest, limited)
 	if !limited {
 		return
 	}
@@ -101,14 +102,14 @@ func (r *run) startWatch(pid int) {
 		return // the number of a process that is killed may stay unknown
 	}
 	r.events = events
-	r.watch.wakeOn(events)
+	r.watch.WakeOn(events)
 }
 
 func (r *run) endWatch() {
 	if r.events != nil {
 		r.events.Close()
 	}
-	r.watch.finish()
+	r.watch.Finish()
 }
 
 // LimitNotes says which limits cannot be kept here as they are asked for, and what

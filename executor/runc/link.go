@@ -6,9 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/sandbox"
 )
 
 // loopbackOnly is the whole network of a process without one.
@@ -151,4 +155,22 @@ func address(p netip.Prefix) *netlink.Addr {
 		a.Flags = unix.IFA_F_NODAD
 	}
 	return a
+}
+
+// interfaceUsage counts what went through the interface of the calling thread's
+// network namespace.
+func interfaceUsage() *sandbox.NetworkUsage {
+	u := &sandbox.NetworkUsage{}
+	b, err := os.ReadFile("/proc/thread-self/net/dev")
+	if err != nil {
+		return u
+	}
+	for line := range strings.Lines(string(b)) {
+		name, counters, _ := strings.Cut(line, ":")
+		if f := strings.Fields(counters); strings.TrimSpace(name) == linkName && len(f) > 8 {
+			u.RxBytes, _ = strconv.ParseInt(f[0], 10, 64)
+			u.TxBytes, _ = strconv.ParseInt(f[8], 10, 64)
+		}
+	}
+	return u
 }

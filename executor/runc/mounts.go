@@ -67,7 +67,7 @@ func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	from, err := r.mapped.mount(m.Snapshot, r.s.opts.Store)
+	from, err := r.mapped.Mount(m.Snapshot)
 	if err == nil {
 		err = from.Attach(dir)
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/runc/netstack"
+	"layered.build/builder/executor/runc/thread"
 )
 
 const outwardEnv = "BUILDER_TEST_OUTWARD"
@@ -638,7 +639,7 @@ func TestInsideNamespace(t *testing.T) {
 	machine(t)
 	port := greet(t, "127.0.0.1")
 	path := fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
-	err := onPrivateThread(allButNetwork, func() error {
+	err := thread.Run(thread.AllButNetwork, func() error {
 		if err := joinNetwork(path); err != nil {
 			return err
 		}

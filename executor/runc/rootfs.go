@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/sandbox"
 )
 
@@ -30,7 +31,7 @@ type rootfs struct {
 	// userns: no device nodes can be made.
 	userns bool
 	// users is the container's own user namespace, nil if it has none.
-	users *userNamespace
+	users *userns.Namespace
 	// singleID: the only group that exists is root's.
 	singleID bool
 }
@@ -118,7 +119,7 @@ func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
-	fd, err := r.users.cloneMapped(src, true)
+	fd, err := r.users.CloneMapped(src, true)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
@@ -140,14 +141,6 @@ func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
 		return fmt.Errorf("mount %s: %w", dest, err)
 	}
 	return nil
-}
-
-// outer is an id of the container as this process must give it.
-func (r *rootfs) outer(id uint32) int {
-	if r.users != nil {
-		id += r.users.base
-	}
-	return int(id)
 }
 
 func bindAt(src, path string, attrs uint64) error {
@@ -225,7 +218,7 @@ func (r *rootfs) base(shm int64, devices []specs.LinuxDevice, writableSys bool) 
 	}
 	pts := "newinstance,ptmxmode=0666,mode=0620"
 	if !r.singleID {
-		pts += fmt.Sprintf(",gid=%d", r.outer(5)) // tty
+		pts += fmt.Sprintf(",gid=%d", r.users.Outer(5)) // tty
 	}
 	if err := r.fs("/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, pts); err != nil {
 		return err
@@ -302,7 +295,7 @@ func (r *rootfs) makeDevice(path string, d specs.LinuxDevice) error {
 	if d.FileMode == nil {
 		return nil
 	}
-	return errors.Join(os.Chown(path, r.outer(*d.UID), r.outer(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
+	return errors.Join(os.Chown(path, r.users.Outer(*d.UID), r.users.Outer(*d.GID)), unix.Chmod(path, uint32(*d.FileMode)))
 }
 
 // bindDevice shows this machine's node, where none can be made: its owner and mode

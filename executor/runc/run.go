@@ -18,6 +18,9 @@ import (
 
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/userns"
+	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -38,15 +41,15 @@ type run struct {
 	root      *rootfs
 	net       *network
 	cgroup    *cgroup.Group
-	watch     *watcher
-	before    used
+	watch     *watch.Watcher
+	before    watch.Used
 	events    *os.File // lack of memory; may be nil
-	loader    *loader
+	loader    *confine.Loader
 	emulation *emulate.Supervisor // nil unless the sandbox emulates
 	container *libcontainer.Container
-	ownUsers  bool           // the run gets a user namespace of its own
-	users     *userNamespace // then
-	mapped    mappedDirs
+	ownUsers  bool              // the run gets a user namespace of its own
+	users     *userns.Namespace // then
+	mapped    *userns.Dirs
 	closers   []*os.File
 }
 
@@ -87,27 +90,18 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 // the container's root.
 func (r *run) enterOwned() error {
 	var err error
-	if r.users, err = enterOwned(firstID); err != nil {
+	if r.users, err = userns.Enter(firstID); err != nil {
 		return err
 	}
-	r.closers = append(r.closers, r.users.file)
-	r.users.configure(r.cfg)
-	r.mapped = mappedDirs{ns: r.users, below: r.path("ids")}
-	return r.users.actAsRoot()
-}
-
-// outer is an id of the container as this thread must give it.
-func (r *run) outer(id uint32) int {
-	if r.users != nil {
-		id += r.users.base
-	}
-	return int(id)
+	r.users.Configure(r.cfg)
+	r.mapped = r.users.Dirs(r.path("ids"), r.s.opts.Store)
+	return r.users.ActAsRoot()
 }
 
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
 	dir := r.path("root")
-	root, err := r.mapped.mount(r.spec.Root, r.s.opts.Store)
+	root, err := r.mapped.Mount(r.spec.Root)
 	if err == nil {
 		err = root.Attach(dir)
 	}
@@ -184,10 +178,10 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 // launch starts the container up to where it would execute the user's process.
 func (r *run) launch(streams *streams) (_ *libcontainer.Process, err error) {
 	defer streams.started()
-	if r.loader, err = newLoader(); err != nil {
+	if r.loader, err = confine.NewLoader(); err != nil {
 		return nil, err
 	}
-	defer r.loader.child.Close()
+	defer r.loader.Child.Close()
 	if err := r.cgroup.Join(); err != nil {
 		return nil, errors.Join(err, r.cgroup.Quit())
 	}
@@ -217,7 +211,7 @@ func (r *run) process(streams *streams) *libcontainer.Process {
 		env = r.withHome(env)
 	}
 	p := &libcontainer.Process{
-		ExtraFiles: []*os.File{r.loader.child},
+		ExtraFiles: []*os.File{r.loader.Child},
 		Args:       r.spec.Args, Env: env, Cwd: cwd(r.spec),
 		UID: int(u.UID), GID: int(u.GID), Init: true,
 		LogLevel: "2", // errors; the first stages would tell every step otherwise
@@ -238,14 +232,12 @@ func (r *run) release(p *libcontainer.Process) error {
 			return err
 		}
 	}
-	if r.spec.Security != dag.SecurityInsecure && !unconfined(r.spec) {
-		prog, err := r.seccomp()
-		if err != nil {
-			return err
-		}
-		if err := r.loader.load(prog); err != nil {
-			return err
-		}
+	prog, err := r.s.policy.Filter(r.spec)
+	if err == nil && prog != nil {
+		err = r.loader.Load(prog)
+	}
+	if err != nil {
+		return err
 	}
 	fifo, err := os.OpenFile(r.path("state", "c", "exec.fifo"), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -254,14 +246,6 @@ func (r *run) release(p *libcontainer.Process) error {
 	// The end stays open, so that the process's write finds a reader.
 	r.closers = append(r.closers, fifo)
 	return nil
-}
-
-// seccomp is the program for this run.
-func (r *run) seccomp() ([]byte, error) {
-	if len(r.spec.CapAdd)+len(r.spec.CapDrop) > 0 || r.spec.SeccompProfile != nil {
-		return seccompFor(r.spec)
-	}
-	return r.s.seccomp()
 }
 
 // makeCwd makes the working directory if it is missing, owned by the user that
@@ -282,7 +266,7 @@ func (r *run) makeCwd() error {
 	if r.s.emulated {
 		return mkdirAllRecorded(path, u)
 	}
-	if err := user.MkdirAllAndChown(path, 0o755, r.outer(u.UID), r.outer(u.GID), user.WithOnlyNew); err != nil {
+	if err := user.MkdirAllAndChown(path, 0o755, r.users.Outer(u.UID), r.users.Outer(u.GID), user.WithOnlyNew); err != nil {
 		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
 	}
 	return nil
@@ -342,18 +326,21 @@ func userMistake(err error) (string, int) {
 
 // exit says how the process ended.
 func (r *run) exit(state *os.ProcessState) sandbox.Exit {
-	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.usage(state)}
+	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.watch.Usage(r.before, state)}
+	if r.spec.Network != dag.NetHost {
+		e.Network = interfaceUsage()
+	}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Code = 128 + int(ws.Signal())
 	}
 	r.cgroup.Account(&e)
 	switch {
-	case r.watch.victim != nil:
-		e.OOM, e.Victim = true, r.watch.victim
+	case r.watch.Victim != nil:
+		e.OOM, e.Victim = true, r.watch.Victim
 	case e.OOM:
-		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.inner)
+		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.Inner)
 	}
-	if r.watch.pidsHit {
+	if r.watch.PidsHit {
 		e.PidsHit++
 	}
 	return e
@@ -366,10 +353,13 @@ func (r *run) close() error {
 		errs = append(errs, r.container.Destroy())
 	}
 	if r.loader != nil {
-		r.loader.close()
+		r.loader.Close()
 	}
 	for _, f := range r.closers {
 		errs = append(errs, f.Close())
+	}
+	if r.users != nil {
+		errs = append(errs, r.users.Close())
 	}
 	if r.net != nil {
 		errs = append(errs, r.net.close(&r.s.closing))

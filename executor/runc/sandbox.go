@@ -14,6 +14,9 @@ import (
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
+	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/thread"
+	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -40,16 +43,12 @@ type Options struct {
 // use.
 type Sandbox struct {
 	opts    Options
-	seccomp func() ([]byte, error) // compiled on first use
-	masked  []string
+	policy  *confine.Policy
 	cgroups *cgroup.Set
 	noIDMap atomic.Bool    // ids of a file system could not be mapped
 	closing sync.WaitGroup // what is closed behind the runs
 	userns  bool           // in a user namespace that is not the machine's first
 	hasIPv6 func() bool    // asked once
-	// defaultAppArmor is the profile of processes that ask for none, "" without
-	// AppArmor.
-	defaultAppArmor string
 	// emulated: owners and credentials cannot be changed, and are emulated.
 	emulated bool
 }
@@ -86,8 +85,8 @@ func New(opts Options) (*Sandbox, error) {
 		return nil, err
 	}
 	return &Sandbox{
-		opts: opts, seccomp: sync.OnceValues(defaultSeccomp), masked: maskedPaths(), cgroups: cg,
-		hasIPv6: sync.OnceValue(hasIPv6), defaultAppArmor: defaultAppArmor("/sys"), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
+		opts: opts, policy: confine.NewPolicy("/sys"), cgroups: cg,
+		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }
 
@@ -118,7 +117,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	}
 	if s.ownUsers(spec) {
 		exit, err := s.run(ctx, spec, true)
-		if !errors.Is(err, errNoIDMap) {
+		if !errors.Is(err, userns.ErrNoIDMap) {
 			return exit, err
 		}
 		s.noIDMap.Store(true) // nothing was started yet
@@ -138,12 +137,12 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir, ownUsers: ownUsers}
 	r.spec, r.rest = s.limited(spec)
 	spec = r.spec
-	namespaces := allButNetwork
+	namespaces := thread.AllButNetwork
 	switch {
 	case ownUsers:
-		namespaces, r.dir = mountsOnly, usersDir
+		namespaces, r.dir = thread.MountsOnly, usersDir
 	case ownNet(spec.Network):
-		namespaces = allNamespaces
+		namespaces = thread.AllNamespaces
 	}
 	var err error
 	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
@@ -153,10 +152,10 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 		return sandbox.Exit{}, err
 	}
 	var compiling sync.WaitGroup // beside the start of the first container
-	compiling.Go(func() { _, _ = s.seccomp() })
+	compiling.Go(s.policy.Compile)
 	defer compiling.Wait()
 	var exit sandbox.Exit
-	err = onPrivateThread(namespaces, func() error {
+	err = thread.Run(namespaces, func() error {
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())

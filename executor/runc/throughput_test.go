@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/runc/netstack"
+	"layered.build/builder/executor/runc/thread"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 )
@@ -121,7 +122,7 @@ func inNetwork(tb testing.TB, allow []string, nameservers []netip.AddrPort, f fu
 	var n *network
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	err = onPrivateThread(allNamespaces, func() error {
+	err = thread.Run(thread.AllNamespaces, func() error {
 		var err error
 		if n, err = startNetwork(cfg); err != nil {
 			return err

@@ -68,7 +68,8 @@ type OCILayoutSource struct {
 }
 
 // Exec runs a process on its root file system, which is the input of the mount
-// whose Dest is "/" (or scratch). Its output 0 is the root file system after it.
+// whose Dest is "/" (or scratch). Its output 0 is the root file system after it; mounts
+// may be further ones.
 type Exec struct {
 	Args      []string
 	Env       []string `json:",omitempty"` // "KEY=value", in order
@@ -213,6 +214,9 @@ type Mount struct {
 	Selector string `json:",omitempty"`
 	Dest     string
 	ReadOnly bool `json:",omitempty"`
+	// Output, if not 0, makes an output of the step of what is written to a bind mount;
+	// otherwise it is lost. (Output 0 is the root's.)
+	Output int `json:",omitempty"`
 
 	ID       string `json:",omitempty"` // cache, secret, ssh
 	Sharing  string `json:",omitempty"` // cache: shared, private, locked

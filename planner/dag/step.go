@@ -2,6 +2,7 @@ package dag
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,28 @@ type Edge struct {
 	Output int
 }
 
+// Outputs is how many results the step has.
+func (s *Step) Outputs() int {
+	n := 1
+	if op, ok := s.Op.(*Exec); ok {
+		for _, m := range op.Mounts {
+			n = max(n, m.Output+1)
+		}
+	}
+	return n
+}
+
+// OutputMount is the mount of an Exec that makes an output, nil if none does: output 0
+// may be that of a root that begins as scratch.
+func (e *Exec) OutputMount(output int) *Mount {
+	for i, m := range e.Mounts {
+		if output == 0 && m.Dest == "/" || output > 0 && m.Output == output {
+			return &e.Mounts[i]
+		}
+	}
+	return nil
+}
+
 // IsScratch reports whether the edge is the empty file system.
 func (e Edge) IsScratch() bool { return e.Step == nil }
 
@@ -62,7 +85,7 @@ type Meta struct {
 	// ProxyEnv is added to the environment of an Exec, outside its identity
 	// ("KEY=value"; the predefined proxy build arguments).
 	ProxyEnv []string
-	// MountStage is the name by which inputs may be shown ("--from=build").
+	// InputNames are the names by which inputs may be shown ("--from=build"), by index.
 	InputNames []string
 }
 
@@ -87,6 +110,14 @@ type Limits struct {
 	IO *IOLimits
 	// Timeout is how long the process may take.
 	Timeout time.Duration
+}
+
+// Validate refuses a cgroup that is not below the root of the hierarchies.
+func (l Limits) Validate() error {
+	if strings.Contains(l.Parent, ":") || slices.Contains(strings.Split(l.Parent, "/"), "..") {
+		return fmt.Errorf("cgroup parent %s: want a path below /sys/fs/cgroup", l.Parent)
+	}
+	return nil
 }
 
 // String lists the limits that are set.

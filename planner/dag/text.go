@@ -153,6 +153,9 @@ func (t *text) mount(m Mount) {
 	if m.ReadOnly {
 		b.WriteString(" ro")
 	}
+	if m.Output != 0 {
+		fmt.Fprintf(&b, " output=%d", m.Output)
+	}
 	if m.ID != "" {
 		b.WriteString(" id=" + visible(m.ID))
 	}

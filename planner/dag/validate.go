@@ -21,6 +21,9 @@ func (s *Step) Validate() error {
 	}
 	switch op := s.Op.(type) {
 	case *Exec:
+		if err := s.validateOutputs(op); err != nil {
+			return err
+		}
 		return s.validateMounts(op)
 	case *File:
 		return s.validateActions(op)
@@ -57,6 +60,29 @@ func (s *Step) validateMounts(op *Exec) error {
 		if err := s.hasInput(m.Input); err != nil {
 			return fmt.Errorf("mount at %s: %w", m.Dest, err)
 		}
+	}
+	return nil
+}
+
+// maxOutputs bounds the outputs of a step.
+const maxOutputs = 1024
+
+// validateOutputs checks that every output is that of one mount.
+func (s *Step) validateOutputs(op *Exec) error {
+	made := map[int]bool{}
+	for _, m := range op.Mounts {
+		switch {
+		case m.Output == 0:
+			continue
+		case m.Output < 0 || m.Output > maxOutputs || made[m.Output]:
+			return fmt.Errorf("mount at %s: output %d is not one of its own", m.Dest, m.Output)
+		case m.Type != MountBind || m.Dest == "/":
+			return fmt.Errorf("mount at %s: only bind mounts beside the root have an output", m.Dest)
+		}
+		made[m.Output] = true
+	}
+	if n := s.Outputs(); n != len(made)+1 {
+		return fmt.Errorf("%d mounts have outputs up to %d", len(made), n-1)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package snapshot
+package manifest
 
 import (
 	"encoding/binary"
@@ -25,17 +25,17 @@ const (
 	hasRealTime
 )
 
-// record is an entry as a manifest keeps it.
-type record struct {
+// Record is an entry as a manifest keeps it.
+type Record struct {
 	Entry
-	// offset is where a file's content begins in the layer's canonical tar; 0 if
+	// Offset is where a file's content begins in the layer's canonical tar; 0 if
 	// the layer has none.
-	offset int64
+	Offset int64
 }
 
 // appendRecord appends the encoding of r (docs/FORMAT.md, "Manifest"). The form
 // that the content digest covers has no times and no offsets.
-func appendRecord(b []byte, r *record, forContent bool) []byte {
+func appendRecord(b []byte, r *Record, forContent bool) []byte {
 	b = appendText(b, r.Path)
 	b = append(b, byte(r.Type), recordFlags(r, forContent))
 	b = binary.AppendUvarint(b, uint64(r.Mode))
@@ -64,8 +64,8 @@ func appendRecord(b []byte, r *record, forContent bool) []byte {
 		b = binary.AppendVarint(b, r.DevMajor)
 		b = binary.AppendVarint(b, r.DevMinor)
 	}
-	if r.offset != 0 && !forContent {
-		b = binary.AppendUvarint(b, uint64(r.offset))
+	if r.Offset != 0 && !forContent {
+		b = binary.AppendUvarint(b, uint64(r.Offset))
 	}
 	if !r.RealTime.IsZero() && !forContent {
 		b = binary.AppendVarint(b, r.RealTime.Unix())
@@ -73,7 +73,7 @@ func appendRecord(b []byte, r *record, forContent bool) []byte {
 	return b
 }
 
-func recordFlags(r *record, forContent bool) byte {
+func recordFlags(r *Record, forContent bool) byte {
 	var flags byte
 	set := func(cond bool, f byte) {
 		if cond {
@@ -86,7 +86,7 @@ func recordFlags(r *record, forContent bool) byte {
 	set(len(r.Xattrs) > 0, hasXattrs)
 	set(r.DevMajor != 0 || r.DevMinor != 0, hasDevice)
 	set(r.Opaque, isOpaque)
-	set(r.offset != 0 && !forContent, hasOffset)
+	set(r.Offset != 0 && !forContent, hasOffset)
 	set(!r.RealTime.IsZero() && !forContent, hasRealTime)
 	return flags
 }
@@ -155,11 +155,11 @@ func (d *decoder) octet() byte {
 	return v[0]
 }
 
-func decodeRecord(b []byte) (*record, error) {
+func decodeRecord(b []byte) (*Record, error) {
 	d := &decoder{b: b}
-	r := &record{}
+	r := &Record{}
 	r.Path = string(d.text())
-	r.Type = EntryType(d.octet())
+	r.Type = Type(d.octet())
 	flags := d.octet()
 	r.Mode, r.UID, r.GID = uint32(d.uvarint()), uint32(d.uvarint()), uint32(d.uvarint())
 	r.Size = int64(d.uvarint())
@@ -182,7 +182,7 @@ func decodeRecord(b []byte) (*record, error) {
 	}
 	r.Opaque = flags&isOpaque != 0
 	if flags&hasOffset != 0 {
-		r.offset = int64(d.uvarint())
+		r.Offset = int64(d.uvarint())
 	}
 	if flags&hasRealTime != 0 {
 		r.RealTime = time.Unix(d.varint(), 0)
@@ -207,9 +207,9 @@ func (d *decoder) xattrs() map[string]string {
 	return m
 }
 
-// comparePaths orders paths so that a directory comes before what is in it, and
+// ComparePaths orders paths so that a directory comes before what is in it, and
 // that before the directory's later siblings: as if "/" were the smallest byte.
-func comparePaths(a, b string) int {
+func ComparePaths(a, b string) int {
 	if a == "." || b == "." {
 		switch {
 		case a == b:

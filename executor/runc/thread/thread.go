@@ -1,4 +1,6 @@
-package runc
+// Package thread runs functions on operating system threads that have namespaces of
+// their own, which end with them.
+package thread
 
 import (
 	"fmt"
@@ -7,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threadNamespaces are those that a private thread makes for itself.
-type threadNamespaces int
+// Namespaces are those that a private thread makes for itself.
+type Namespaces int
 
 const (
-	mountsOnly    threadNamespaces = iota // the others are entered
-	allButNetwork                         // mounts, IPC, host name
-	allNamespaces                         // and the network
+	MountsOnly    Namespaces = iota // the others are entered
+	AllButNetwork                   // mounts, IPC, host name
+	AllNamespaces                   // and the network
 )
 
-// onPrivateThread runs f on an operating system thread of its own, with
+// Run runs f on an operating system thread of its own, with
 // namespaces of its own for what ns says.
 // The thread ends with f, and the namespaces with the thread and what it
 // started: whatever f mounts is gone then, also when this process is killed
 // meanwhile.
-func onPrivateThread(ns threadNamespaces, f func() error) error {
+func Run(ns Namespaces, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -29,7 +31,7 @@ func onPrivateThread(ns threadNamespaces, f func() error) error {
 			// The runtime cannot end the main thread: it would keep its namespaces as
 			// long as the process lives. While it is locked here, the next goroutine
 			// gets another one.
-			done <- onPrivateThread(ns, f)
+			done <- Run(ns, f)
 			runtime.UnlockOSThread()
 			return
 		}
@@ -43,14 +45,14 @@ func onPrivateThread(ns threadNamespaces, f func() error) error {
 	return <-done
 }
 
-func unshare(ns threadNamespaces) error {
+func unshare(ns Namespaces) error {
 	// CLONE_FS: the threads of a process share root and working directory, which
 	// a thread with another mount namespace cannot.
 	flags := unix.CLONE_FS | unix.CLONE_NEWNS
-	if ns != mountsOnly {
+	if ns != MountsOnly {
 		flags |= unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	}
-	if ns == allNamespaces {
+	if ns == AllNamespaces {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {

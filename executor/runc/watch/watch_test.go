@@ -1,4 +1,4 @@
-package runc
+package watch
 
 import (
 	"os"
@@ -15,8 +15,8 @@ func TestWakeOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer kernel.Close()
-	w := &watcher{wake: make(chan struct{}, 1)}
-	w.wakeOn(f)
+	w := &Watcher{wake: make(chan struct{}, 1)}
+	w.WakeOn(f)
 	if _, err := kernel.WriteString("oom_kill 2"); err != nil {
 		t.Fatal(err)
 	}

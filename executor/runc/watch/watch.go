@@ -1,4 +1,4 @@
-package runc
+package watch
 
 import (
 	"os"
@@ -23,10 +23,10 @@ const (
 	rarely, often = 50, 5
 )
 
-// watcher looks at a container's processes from time to time: it counts them, keeps
+// Watcher looks at a container's processes from time to time: it counts them, keeps
 // the limits for which there is no cgroup, and remembers who is who, for the case
 // that the kernel kills one.
-type watcher struct {
+type Watcher struct {
 	root   int
 	limits dag.Limits // memory and pids that it keeps itself
 	// preparing is the executable of root while it is not the user's process yet:
@@ -37,12 +37,14 @@ type watcher struct {
 	stop      chan struct{}
 	wg        sync.WaitGroup
 
-	// To be read after finish.
+	// To be read after Finish.
 	processes int
 	memory    int64 // the most that was seen
-	victim    *sandbox.Victim
-	pidsHit   bool
-	known     map[int]named
+	// Victim is the process that was killed for the limit of memory; nil: none was.
+	Victim *sandbox.Victim
+	// PidsHit: the container was killed for the limit of processes.
+	PidsHit bool
+	known   map[int]named
 }
 
 // named is who a process is.
@@ -51,9 +53,12 @@ type named struct {
 	name string
 }
 
-// watch begins to look at the container whose first process is root.
-func watch(root int, preparing string, limits dag.Limits, names bool) *watcher {
-	w := &watcher{
+// Start begins to look at the container whose first process is root, for memory and
+// pids of the limits. preparing is the executable of that process while it is not the
+// user's yet, "" if it is or nobody counts. names: who is who is remembered. The caller
+// calls Finish.
+func Start(root int, preparing string, limits dag.Limits, names bool) *Watcher {
+	w := &Watcher{
 		root: root, preparing: preparing, limits: limits, names: names || limits.Memory > 0, processes: 1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), known: map[int]named{},
 	}
@@ -61,13 +66,13 @@ func watch(root int, preparing string, limits dag.Limits, names bool) *watcher {
 	return w
 }
 
-// finish ends the looking.
-func (w *watcher) finish() {
+// Finish ends the looking.
+func (w *Watcher) Finish() {
 	close(w.stop)
 	w.wg.Wait()
 }
 
-func (w *watcher) loop() {
+func (w *Watcher) loop() {
 	pause, longest, share := firstLook, lookEvery, time.Duration(rarely)
 	if w.limits.Memory > 0 || w.limits.Pids > 0 {
 		pause, longest, share = closeLook, 4*closeLook, often
@@ -97,8 +102,8 @@ func (w *watcher) loop() {
 }
 
 // look takes stock once. It reports whether a limit that it keeps is near.
-func (w *watcher) look(woken bool) (near bool) {
-	if w.preparing != "" && executable(w.root) == w.preparing {
+func (w *Watcher) look(woken bool) (near bool) {
+	if w.preparing != "" && Executable(w.root) == w.preparing {
 		return true
 	}
 	w.preparing = ""
@@ -127,7 +132,7 @@ func (w *watcher) look(woken bool) (near bool) {
 	if limit := w.limits.Pids; limit > 0 {
 		near = near || int64(threads) > limit/2
 		if int64(threads) > limit {
-			w.pidsHit = true
+			w.PidsHit = true
 			_ = unix.Kill(w.root, unix.SIGKILL) // and all others with it
 		}
 	}
@@ -135,17 +140,17 @@ func (w *watcher) look(woken bool) (near bool) {
 }
 
 // killLargest does what the kernel does when a cgroup's memory is used up.
-func (w *watcher) killLargest(pid int) {
-	if w.victim == nil {
+func (w *Watcher) killLargest(pid int) {
+	if w.Victim == nil {
 		n, name := inner(pid)
-		w.victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
+		w.Victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
 }
 
-// wakeOn has the watcher look at once when there is something to read. It ends when
+// WakeOn has the watcher look at once when there is something to read. It ends when
 // the file is closed.
-func (w *watcher) wakeOn(events *os.File) {
+func (w *Watcher) WakeOn(events *os.File) {
 	w.wg.Go(func() {
 		buf := make([]byte, 4096)
 		for {
@@ -160,8 +165,8 @@ func (w *watcher) wakeOn(events *os.File) {
 	})
 }
 
-// inner returns the number in the container of a process that was seen.
-func (w *watcher) inner(pid int) (int, bool) {
+// Inner returns the number in the container of a process that was seen.
+func (w *Watcher) Inner(pid int) (int, bool) {
 	who, ok := w.known[pid]
 	return who.pid, ok
 }

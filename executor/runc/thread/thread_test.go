@@ -1,4 +1,4 @@
-package runc
+package thread
 
 import (
 	"os"
@@ -22,7 +22,7 @@ func TestMainThreadKeepsNamespaces(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				err := onPrivateThread(allButNetwork, func() error {
+				err := Run(AllButNetwork, func() error {
 					if unix.Gettid() == unix.Getpid() {
 						t.Error("on the main thread")
 					}

@@ -1,4 +1,4 @@
-package runc
+package watch
 
 import (
 	"fmt"
@@ -46,8 +46,8 @@ func processTree(root int, most int64) []process {
 	return out
 }
 
-// executable names the file that a process executes, "" if it cannot be known.
-func executable(pid int) string {
+// Executable names the file that a process executes, "" if it cannot be known.
+func Executable(pid int) string {
 	var st unix.Stat_t
 	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &st) != nil {
 		return ""

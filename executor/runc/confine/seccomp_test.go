@@ -1,6 +1,6 @@
 //go:build cgo && seccomp && amd64
 
-package runc
+package confine
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package runc
+package userns
 
 /*
 #define _GNU_SOURCE
@@ -55,16 +55,16 @@ import (
 // idCount is how many ids a container has.
 const idCount = 65536
 
-// userNamespace is one run's, and owns its network, IPC and host name. The thread
+// Namespace is one run's, and owns its network, IPC and host name. The thread
 // that prepares the run stays in the machine's first user namespace.
-type userNamespace struct {
+type Namespace struct {
 	file *os.File
 	base uint32 // uid and gid 0 of the container, outside
 }
 
-// enterOwned makes a user namespace and lets the calling private thread enter
-// namespaces that it owns.
-func enterOwned(base uint32) (_ *userNamespace, err error) {
+// Enter makes a user namespace, whose id 0 is base outside, and lets the calling
+// private thread enter namespaces that it owns. The caller closes it.
+func Enter(base uint32) (_ *Namespace, err error) {
 	var stack *C.char
 	pid, cerr := C.start_idle(unix.CLONE_NEWUSER|unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS, &stack)
 	if pid < 0 {
@@ -103,11 +103,23 @@ func enterOwned(base uint32) (_ *userNamespace, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open namespace: %w", err)
 	}
-	return &userNamespace{file: file, base: base}, nil
+	return &Namespace{file: file, base: base}, nil
 }
 
-// configure has libcontainer enter the user namespace.
-func (u *userNamespace) configure(cfg *configs.Config) {
+// Close closes the handle on it.
+func (u *Namespace) Close() error { return u.file.Close() }
+
+// Outer is an id of the container as who is outside must give it: the same without a
+// user namespace, which may be nil.
+func (u *Namespace) Outer(id uint32) int {
+	if u != nil {
+		id += u.base
+	}
+	return int(id)
+}
+
+// Configure has libcontainer enter the user namespace.
+func (u *Namespace) Configure(cfg *configs.Config) {
 	cfg.Namespaces.Add(configs.NEWUSER, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), u.file.Fd()))
 	ids := []configs.IDMap{{ContainerID: 0, HostID: int64(u.base), Size: idCount}}
 	cfg.UIDMappings, cfg.GIDMappings = ids, ids
@@ -115,9 +127,9 @@ func (u *userNamespace) configure(cfg *configs.Config) {
 
 const noSetuidFixup = 1 << 2 // SECBIT_NO_SETUID_FIXUP
 
-// actAsRoot makes the calling thread create files as the container's root, with
+// ActAsRoot makes the calling thread create files as the container's root, with
 // all capabilities that it has.
-func (u *userNamespace) actAsRoot() error {
+func (u *Namespace) ActAsRoot() error {
 	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
 	if err == nil {
 		err = unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits|noSetuidFixup), 0, 0, 0)
@@ -131,12 +143,12 @@ func (u *userNamespace) actAsRoot() error {
 	return errors.Join(err, gerr, unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits), 0, 0, 0))
 }
 
-// errNoIDMap says that a file system's ids cannot be mapped.
-var errNoIDMap = errors.New("ids of this file system cannot be mapped")
+// ErrNoIDMap says that a file system's ids cannot be mapped.
+var ErrNoIDMap = errors.New("ids of this file system cannot be mapped")
 
-// cloneMapped returns a detached clone of a mount, from path on, that shows what
+// CloneMapped returns a detached clone of a mount, from path on, that shows what
 // the disk says as ids of the container.
-func (u *userNamespace) cloneMapped(path string, recursive bool) (int, error) {
+func (u *Namespace) CloneMapped(path string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	attrFlags := uint(unix.AT_EMPTY_PATH)
 	if recursive {
@@ -150,7 +162,7 @@ func (u *userNamespace) cloneMapped(path string, recursive bool) (int, error) {
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(u.file.Fd())}
 	if err := unix.MountSetattr(fd, "", attrFlags, &attr); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("%w: %w", errNoIDMap, &os.PathError{Op: "map ids of mount", Path: path, Err: err})
+		return -1, fmt.Errorf("%w: %w", ErrNoIDMap, &os.PathError{Op: "map ids of mount", Path: path, Err: err})
 	}
 	return fd, nil
 }

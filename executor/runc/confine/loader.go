@@ -1,4 +1,4 @@
-package runc
+package confine
 
 import (
 	"encoding/binary"
@@ -11,12 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loader gives a prepared container its seccomp programs. At that moment the
+// Loader gives a prepared container its seccomp programs. At that moment the
 // container's main thread has nothing left to do but to execute the user's
 // program; it waits to open a fifo.
-type loader struct{ parent, child *os.File }
+type Loader struct {
+	parent *os.File
+	// Child is the end for the container's first process (see Receive).
+	Child *os.File
+}
 
-func newLoader() (*loader, error) {
+// NewLoader makes a loader. The caller closes it.
+func NewLoader() (*Loader, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make seccomp socket: %w", err)
@@ -24,20 +29,20 @@ func newLoader() (*loader, error) {
 	if err := unix.SetNonblock(fds[0], true); err != nil { // so that deadlines work
 		return nil, fmt.Errorf("make seccomp socket: %w", err)
 	}
-	return &loader{
+	return &Loader{
 		parent: os.NewFile(uintptr(fds[0]), "seccomp-parent"),
-		child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
+		Child:  os.NewFile(uintptr(fds[1]), "seccomp-child"),
 	}, nil
 }
 
-// load returns when the program is in force.
-func (l *loader) load(prog []byte) error {
+// Load returns when the program is in force.
+func (l *Loader) Load(prog []byte) error {
 	_, err := l.put(prog, 0)
 	return err
 }
 
-// listen loads a program whose notifications come from the file that it returns.
-func (l *loader) listen(prog []byte) (*os.File, error) {
+// Listen loads a program whose notifications come from the file that it returns.
+func (l *Loader) Listen(prog []byte) (*os.File, error) {
 	f, err := l.put(prog, 1)
 	if err == nil && f == nil {
 		err = errors.New("load seccomp program: no listener")
@@ -45,7 +50,7 @@ func (l *loader) listen(prog []byte) (*os.File, error) {
 	return f, err
 }
 
-func (l *loader) put(prog []byte, notify uint32) (*os.File, error) {
+func (l *Loader) put(prog []byte, notify uint32) (*os.File, error) {
 	_ = l.parent.SetDeadline(time.Now().Add(time.Minute))
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(len(prog)))
 	msg = binary.NativeEndian.AppendUint32(msg, notify)
@@ -67,7 +72,7 @@ func (l *loader) put(prog []byte, notify uint32) (*os.File, error) {
 	return received(oob[:oobSize])
 }
 
-func (l *loader) receive(buf, oob []byte) (n, oobn int, err error) {
+func (l *Loader) receive(buf, oob []byte) (n, oobn int, err error) {
 	rc, err := l.parent.SyscallConn()
 	if err != nil {
 		return 0, 0, err
@@ -92,7 +97,8 @@ func received(oob []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "seccomp-listener"), nil
 }
 
-func (l *loader) close() {
+// Close closes both ends.
+func (l *Loader) Close() {
 	l.parent.Close()
-	l.child.Close()
+	l.Child.Close()
 }

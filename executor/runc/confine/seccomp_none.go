@@ -1,6 +1,6 @@
 //go:build !cgo || !seccomp
 
-package runc
+package confine
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package runc
+package userns
 
 import (
 	"fmt"
@@ -12,23 +12,30 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// mappedDirs are directories that are mounted again with ids of the container.
-type mappedDirs struct {
-	ns    *userNamespace
+// Dirs are directories that are mounted again with ids of the container.
+type Dirs struct {
+	ns    *Namespace
 	below string // where they are mounted
+	store string
 	from  []string
 }
 
-// mount changes a snapshot's paths into ones that have the container's ids. Without
-// a user namespace it changes nothing.
-func (d *mappedDirs) mount(m snapshot.Mount, store string) (snapshot.Mount, error) {
-	if d.ns == nil {
+// Dirs returns directories that are mounted below a folder. store is the folder of the
+// snapshots, "" if there is none.
+func (u *Namespace) Dirs(below, store string) *Dirs {
+	return &Dirs{ns: u, below: below, store: store}
+}
+
+// Mount changes a snapshot's paths into ones that have the container's ids. Without
+// a user namespace, where d is nil, it changes nothing.
+func (d *Dirs) Mount(m snapshot.Mount) (snapshot.Mount, error) {
+	if d == nil {
 		return m, nil
 	}
 	var err error
 	lower := make([]string, len(m.Lower))
 	for i, l := range m.Lower {
-		if lower[i], err = d.path(l, store); err != nil {
+		if lower[i], err = d.path(l); err != nil {
 			return m, err
 		}
 	}
@@ -37,16 +44,16 @@ func (d *mappedDirs) mount(m snapshot.Mount, store string) (snapshot.Mount, erro
 		return m, nil
 	}
 	// Both must be on one mount.
-	if m.Upper, err = d.path(m.Upper, store); err == nil && m.Work != "" {
-		m.Work, err = d.path(m.Work, store)
+	if m.Upper, err = d.path(m.Upper); err == nil && m.Work != "" {
+		m.Work, err = d.path(m.Work)
 	}
 	return m, err
 }
 
 // path returns where a directory is with the container's ids. One mount, of the
 // store's folder, serves all that is in it.
-func (d *mappedDirs) path(dir, store string) (string, error) {
-	root := store
+func (d *Dirs) path(dir string) (string, error) {
+	root := d.store
 	if root == "" || !inside(dir, root) {
 		root = filepath.Dir(dir)
 	}
@@ -55,7 +62,7 @@ func (d *mappedDirs) path(dir, store string) (string, error) {
 			return d.at(i) + strings.TrimPrefix(dir, from), nil
 		}
 	}
-	fd, err := d.ns.cloneMapped(root, false)
+	fd, err := d.ns.CloneMapped(root, false)
 	if err != nil {
 		return "", err
 	}
@@ -71,6 +78,6 @@ func (d *mappedDirs) path(dir, store string) (string, error) {
 	return target + strings.TrimPrefix(dir, root), nil
 }
 
-func (d *mappedDirs) at(i int) string { return filepath.Join(d.below, strconv.Itoa(i)) }
+func (d *Dirs) at(i int) string { return filepath.Join(d.below, strconv.Itoa(i)) }
 
 func inside(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }

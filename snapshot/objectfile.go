@@ -1,0 +1,82 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func createFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create: %w", err)
+	}
+	return f, nil
+}
+
+// writeFile makes a regular file with content and metadata with few system calls.
+func (m *maker) writeFile(path string, e *Entry, data []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	err = writeAll(fd, data)
+	if err == nil && (e.UID != m.uid || e.GID != m.gid) {
+		err = m.fchown(fd, e)
+	}
+	if err == nil {
+		err = m.fchmod(fd, path, e)
+	}
+	err = errors.Join(err, unix.Close(fd))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := m.setXattrs(path, e); err != nil {
+		return err
+	}
+	return setTime(path, e.ModTime)
+}
+
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// readHostFile reads up to len(buf) bytes of a file with few system calls: buf has one
+// byte more than the file is believed to have, so that nothing need be read to see that
+// it has not grown.
+func readHostFile(name string, buf []byte) (int, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	n := 0
+	for n < len(buf) {
+		k, err := unix.Read(fd, buf[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			break
+		}
+		if n += k; n == len(buf)-1 {
+			break
+		}
+	}
+	return n, nil
+}
