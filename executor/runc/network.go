@@ -46,23 +46,38 @@ type network struct {
 // ownNet says whether a run gets a network namespace of its own.
 func ownNet(n dag.Network) bool { return n == dag.NetDefault || n == dag.NetNone }
 
-// setupNetwork configures the network namespace that the thread is in.
-func (r *run) setupNetwork() error {
-	if path, ok := r.spec.Network.Namespace(); ok {
-		return joinNetwork(path)
+// networkOptions say which network a container has.
+type networkOptions struct {
+	Network dag.Network
+	// ResolvConf is this machine's resolv.conf, whose servers are asked if DNS, which
+	// may be nil, names none.
+	ResolvConf string
+	DNS        *dag.DNS
+	// IPv6: the machine has it (see hasIPv6).
+	IPv6 bool
+	// Allow are the only destinations, in the form of package netrule; none allows all.
+	Allow []string
+	// Denied is told of every destination that is refused; it may be nil.
+	Denied func(executor.Contact)
+}
+
+// setupNetwork configures the network namespace that the calling thread is in. The
+// network is nil if nothing serves it; else the caller closes it.
+func setupNetwork(o networkOptions) (*network, error) {
+	if path, ok := o.Network.Namespace(); ok {
+		return nil, joinNetwork(path)
 	}
-	if r.spec.Network == dag.NetHost {
-		return nil
+	if o.Network == dag.NetHost {
+		return nil, nil
 	}
-	if r.spec.Network == dag.NetNone {
-		return loopbackOnly()
+	if o.Network == dag.NetNone {
+		return nil, loopbackOnly()
 	}
-	cfg, err := r.gateway()
+	cfg, err := o.gateway()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.net, err = startNetwork(cfg)
-	return err
+	return startNetwork(cfg)
 }
 
 // startNetwork gives the thread's namespace its interface and serves it.
@@ -84,24 +99,24 @@ func startNetwork(cfg netstack.Config) (*network, error) {
 }
 
 // gateway describes the other end of the container's network.
-func (r *run) gateway() (netstack.Config, error) {
+func (o networkOptions) gateway() (netstack.Config, error) {
 	cfg := netstack.Config{
 		Gateway:     netip.PrefixFrom(gatewayAddr(), 30),
 		MAC:         [6]byte{0x02, 0x42, 0x64, 0x7f, 0xff, 0xfd},
 		MTU:         linkMTU,
-		Nameservers: servers(r.s.opts.ResolvConf, r.spec.DNS),
+		Nameservers: servers(o.ResolvConf, o.DNS),
 	}
-	if r.ipv6 {
+	if o.IPv6 {
 		cfg.Gateway6 = gateway6Net()
 	}
-	for _, a := range r.spec.NetworkAllow {
+	for _, a := range o.Allow {
 		rule, err := netrule.Parse(a)
 		if err != nil {
 			return cfg, fmt.Errorf("allowed network: %w", err)
 		}
 		cfg.Allow = append(cfg.Allow, rule)
 	}
-	if tell := r.spec.Denied; tell != nil {
+	if tell := o.Denied; tell != nil {
 		cfg.Denied = func(c netstack.Contact) { tell(executor.Contact(c)) }
 	}
 	return cfg, nil

@@ -67,7 +67,12 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 	if err := unix.Sethostname([]byte(hostname(r.spec))); err != nil {
 		return sandbox.Exit{}, fmt.Errorf("set host name %q: %w", hostname(r.spec), err)
 	}
-	if err := r.setupNetwork(); err != nil {
+	var err error
+	r.net, err = setupNetwork(networkOptions{
+		Network: r.spec.Network, ResolvConf: r.s.opts.ResolvConf, DNS: r.spec.DNS, IPv6: r.ipv6,
+		Allow: r.spec.NetworkAllow, Denied: r.spec.Denied,
+	})
+	if err != nil {
 		return sandbox.Exit{}, err
 	}
 	if err := r.prepareRoot(); err != nil {
@@ -78,7 +83,6 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 			return sandbox.Exit{}, err
 		}
 	}
-	var err error
 	r.container, err = libcontainer.Create(r.path("state"), "c", r.cfg)
 	if err != nil {
 		return sandbox.Exit{}, fmt.Errorf("create container: %w", err)

@@ -17,7 +17,6 @@ import (
 
 	"layered.build/builder/executor/runc/netstack"
 	"layered.build/builder/executor/runc/thread"
-	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
 )
 
@@ -112,9 +111,7 @@ func transfer(server string, up bool) error {
 // hosts and name servers, and returns what it talked to.
 func inNetwork(tb testing.TB, allow []string, nameservers []netip.AddrPort, f func() error) []netstack.Contact {
 	tb.Helper()
-	s := &Sandbox{opts: Options{ResolvConf: "/dev/null"}}
-	r := &run{s: s, ipv6: hasIPv6(), spec: &sandbox.Spec{NetworkAllow: allow}}
-	cfg, err := r.gateway()
+	cfg, err := networkOptions{ResolvConf: "/dev/null", IPv6: hasIPv6(), Allow: allow}.gateway()
 	if err != nil {
 		tb.Fatal(err)
 	}
