@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"os"
 
+	"layered.build/builder/executor/runc/network"
 	"layered.build/builder/executor/sandbox"
 )
 
 // mountEtc writes /etc/hosts and /etc/resolv.conf for this run and mounts them,
 // read-only as BuildKit does.
 func (r *run) mountEtc() error {
-	conf, err := resolvConf(r.s.opts.ResolvConf, r.spec.Network, r.spec.DNS)
+	conf, err := network.ResolvConf(r.s.opts.ResolvConf, r.spec.Network, r.spec.DNS)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/network"
 	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
@@ -39,7 +40,7 @@ type run struct {
 
 	cfg       *configs.Config
 	root      *rootfs
-	net       *network
+	net       *network.Network
 	cgroup    *cgroup.Group
 	watch     *watch.Watcher
 	before    watch.Used
@@ -68,7 +69,7 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 		return sandbox.Exit{}, fmt.Errorf("set host name %q: %w", hostname(r.spec), err)
 	}
 	var err error
-	r.net, err = setupNetwork(networkOptions{
+	r.net, err = network.Setup(network.Options{
 		Network: r.spec.Network, ResolvConf: r.s.opts.ResolvConf, DNS: r.spec.DNS, IPv6: r.ipv6,
 		Allow: r.spec.NetworkAllow, Denied: r.spec.Denied,
 	})
@@ -332,7 +333,7 @@ func userMistake(err error) (string, int) {
 func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.watch.Usage(r.before, state)}
 	if r.spec.Network != dag.NetHost {
-		e.Network = interfaceUsage()
+		e.Network = network.Usage()
 	}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Code = 128 + int(ws.Signal())
@@ -366,7 +367,7 @@ func (r *run) close() error {
 		errs = append(errs, r.users.Close())
 	}
 	if r.net != nil {
-		errs = append(errs, r.net.close(&r.s.closing))
+		errs = append(errs, r.net.Close(&r.s.closing))
 	}
 	if r.root != nil {
 		errs = append(errs, r.root.clean())

@@ -30,12 +30,6 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	if os.Getenv(noTUNEnv) != "" {
-		if err := hideTUN(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
 	os.Exit(m.Run())
 }
 

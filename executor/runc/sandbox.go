@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/network"
 	"layered.build/builder/executor/runc/thread"
 	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/sandbox"
@@ -86,7 +87,7 @@ func New(opts Options) (*Sandbox, error) {
 	}
 	return &Sandbox{
 		opts: opts, policy: confine.NewPolicy("/sys"), cgroups: cg,
-		hasIPv6: sync.OnceValue(hasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
+		hasIPv6: sync.OnceValue(network.HasIPv6), userns: rootless.InUserNamespace(), emulated: owner.Emulated(),
 	}, nil
 }
 
@@ -130,18 +131,18 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 // root or its network.
 func (s *Sandbox) ownUsers(spec *sandbox.Spec) bool {
 	return s.opts.UserNamespaces && !s.userns && !s.noIDMap.Load() &&
-		spec.Security != dag.SecurityInsecure && ownNet(spec.Network)
+		spec.Security != dag.SecurityInsecure && network.Own(spec.Network)
 }
 
 func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (sandbox.Exit, error) {
-	r := &run{s: s, ipv6: ownNet(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir, ownUsers: ownUsers}
+	r := &run{s: s, ipv6: network.Own(spec.Network) && s.hasIPv6(), dir: s.opts.StateDir, ownUsers: ownUsers}
 	r.spec, r.rest = s.limited(spec)
 	spec = r.spec
 	namespaces := thread.AllButNetwork
 	switch {
 	case ownUsers:
 		namespaces, r.dir = thread.MountsOnly, usersDir
-	case ownNet(spec.Network):
+	case network.Own(spec.Network):
 		namespaces = thread.AllNamespaces
 	}
 	var err error
@@ -161,7 +162,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 		return errors.Join(err, r.close())
 	})
 	if r.net != nil {
-		r.net.account(&exit)
+		r.net.Account(&exit)
 	}
 	err = errors.Join(err, r.cgroup.Remove())
 	if ctx.Err() != nil {
@@ -189,7 +190,7 @@ func check(spec *sandbox.Spec) error {
 	if !spec.Network.Valid() {
 		return fmt.Errorf("run container: unknown network %q", spec.Network)
 	}
-	if len(spec.NetworkAllow) > 0 && !ownNet(spec.Network) {
+	if len(spec.NetworkAllow) > 0 && !network.Own(spec.Network) {
 		return fmt.Errorf("run container: the allowed hosts of network %q cannot be limited", spec.Network)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package runc
+package network
 
 import (
 	"context"
@@ -35,25 +35,25 @@ func gateway6Net() netip.Prefix { return netip.MustParsePrefix("fd64:7fff:fffd::
 
 func guest6Addr() netip.Addr { return gateway6Net().Addr().Next() }
 
-// network is the user-mode network of one run.
-type network struct {
+// Network is the user-mode network of one run.
+type Network struct {
 	cancel   context.CancelFunc
 	done     chan error
 	tap      *os.File
-	contacts []netstack.Contact // valid after close
+	contacts []netstack.Contact // valid after Close
 }
 
-// ownNet says whether a run gets a network namespace of its own.
-func ownNet(n dag.Network) bool { return n == dag.NetDefault || n == dag.NetNone }
+// Own says whether a run gets a network namespace of its own.
+func Own(n dag.Network) bool { return n == dag.NetDefault || n == dag.NetNone }
 
-// networkOptions say which network a container has.
-type networkOptions struct {
+// Options say which network a container has.
+type Options struct {
 	Network dag.Network
 	// ResolvConf is this machine's resolv.conf, whose servers are asked if DNS, which
 	// may be nil, names none.
 	ResolvConf string
 	DNS        *dag.DNS
-	// IPv6: the machine has it (see hasIPv6).
+	// IPv6: the machine has it (see HasIPv6).
 	IPv6 bool
 	// Allow are the only destinations, in the form of package netrule; none allows all.
 	Allow []string
@@ -61,9 +61,9 @@ type networkOptions struct {
 	Denied func(executor.Contact)
 }
 
-// setupNetwork configures the network namespace that the calling thread is in. The
+// Setup configures the network namespace that the calling thread is in. The
 // network is nil if nothing serves it; else the caller closes it.
-func setupNetwork(o networkOptions) (*network, error) {
+func Setup(o Options) (*Network, error) {
 	if path, ok := o.Network.Namespace(); ok {
 		return nil, joinNetwork(path)
 	}
@@ -77,17 +77,17 @@ func setupNetwork(o networkOptions) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startNetwork(cfg)
+	return serve(cfg)
 }
 
-// startNetwork gives the thread's namespace its interface and serves it.
-func startNetwork(cfg netstack.Config) (*network, error) {
+// serve gives the thread's namespace its interface and serves it.
+func serve(cfg netstack.Config) (*Network, error) {
 	tap, room, err := openLink(cfg.Gateway6.IsValid())
 	if err != nil {
 		return nil, err
 	}
 	cfg.Window = room
-	n := &network{tap: tap, done: make(chan error, 1)}
+	n := &Network{tap: tap, done: make(chan error, 1)}
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
 	go func() {
@@ -99,7 +99,7 @@ func startNetwork(cfg netstack.Config) (*network, error) {
 }
 
 // gateway describes the other end of the container's network.
-func (o networkOptions) gateway() (netstack.Config, error) {
+func (o Options) gateway() (netstack.Config, error) {
 	cfg := netstack.Config{
 		Gateway:     netip.PrefixFrom(gatewayAddr(), 30),
 		MAC:         [6]byte{0x02, 0x42, 0x64, 0x7f, 0xff, 0xfd},
@@ -122,9 +122,9 @@ func (o networkOptions) gateway() (netstack.Config, error) {
 	return cfg, nil
 }
 
-// hasIPv6 reports whether this machine has a route to the IPv6 internet. To
+// HasIPv6 reports whether this machine has a route to the IPv6 internet. To
 // connect a UDP socket sends nothing.
-func hasIPv6() bool {
+func HasIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
@@ -151,17 +151,17 @@ func joinNetwork(path string) error {
 	return nil
 }
 
-// close ends the stack, then the device. The kernel lets who closes a packet socket
+// Close ends the stack, then the device. The kernel lets who closes a packet socket
 // wait for all other processors, 10 ms and more; only behind does that cost nothing.
-func (n *network) close(behind *sync.WaitGroup) error {
+func (n *Network) Close(behind *sync.WaitGroup) error {
 	n.cancel()
 	err := <-n.done
 	behind.Go(func() { n.tap.Close() })
 	return err
 }
 
-// account tells what the container talked to. The stack is ended.
-func (n *network) account(e *sandbox.Exit) {
+// Account tells what the container talked to. The stack is ended.
+func (n *Network) Account(e *sandbox.Exit) {
 	for _, c := range n.contacts {
 		e.Contacts = append(e.Contacts, executor.Contact(c))
 	}

@@ -1,4 +1,4 @@
-package runc
+package network
 
 import (
 	"errors"
@@ -111,20 +111,20 @@ func transfer(server string, up bool) error {
 // hosts and name servers, and returns what it talked to.
 func inNetwork(tb testing.TB, allow []string, nameservers []netip.AddrPort, f func() error) []netstack.Contact {
 	tb.Helper()
-	cfg, err := networkOptions{ResolvConf: "/dev/null", IPv6: hasIPv6(), Allow: allow}.gateway()
+	cfg, err := Options{ResolvConf: "/dev/null", IPv6: HasIPv6(), Allow: allow}.gateway()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	cfg.Nameservers = nameservers
-	var n *network
+	var n *Network
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	err = thread.Run(thread.AllNamespaces, func() error {
 		var err error
-		if n, err = startNetwork(cfg); err != nil {
+		if n, err = serve(cfg); err != nil {
 			return err
 		}
-		return errors.Join(f(), n.close(&wg))
+		return errors.Join(f(), n.Close(&wg))
 	})
 	if err != nil {
 		tb.Fatal(err)

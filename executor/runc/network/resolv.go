@@ -1,4 +1,4 @@
-package runc
+package network
 
 import (
 	"bytes"
@@ -30,16 +30,16 @@ func resolvPath(path string, network dag.Network) string {
 	return own
 }
 
-// resolvConf is this machine's file, at path, changed as dns says; in a network of its
+// ResolvConf is this machine's file, at path, changed as dns says; in a network of its
 // own the container asks the gateway, which asks the servers (they may listen on
 // loopback).
-func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) {
+func ResolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) {
 	path = resolvPath(path, network)
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if !ownNet(network) && dns == nil {
+	if !Own(network) && dns == nil {
 		return b, nil
 	}
 	if dns == nil {
@@ -48,7 +48,7 @@ func resolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) 
 	var out bytes.Buffer
 	replaced := map[string]bool{"search": len(dns.Search) > 0, "domain": len(dns.Search) > 0, "options": len(dns.Options) > 0}
 	switch {
-	case ownNet(network):
+	case Own(network):
 		fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
 		replaced["nameserver"] = true
 	case len(dns.Servers) > 0:

@@ -1,4 +1,4 @@
-package runc
+package network
 
 import (
 	"errors"
@@ -157,9 +157,9 @@ func address(p netip.Prefix) *netlink.Addr {
 	return a
 }
 
-// interfaceUsage counts what went through the interface of the calling thread's
+// Usage counts what went through the interface of the calling thread's
 // network namespace.
-func interfaceUsage() *sandbox.NetworkUsage {
+func Usage() *sandbox.NetworkUsage {
 	u := &sandbox.NetworkUsage{}
 	b, err := os.ReadFile("/proc/thread-self/net/dev")
 	if err != nil {
