@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
@@ -51,7 +52,7 @@ func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, erro
 	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Fuse: s.driver == DriverFuse}
 	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
 	if err != nil {
-		return nil, errors.Join(err, removeAll(dir))
+		return nil, errors.Join(err, files.RemoveAll(dir))
 	}
 	return a, nil
 }
@@ -207,7 +208,7 @@ func (a *Active) use(ctx context.Context, opts CommitOptions) (Layer, error) {
 	}
 	tmp, err := a.s.tempDir(tmpDir)
 	if err != nil {
-		return Layer{}, errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(a.dir))
+		return Layer{}, errors.Join(fmt.Errorf("commit snapshot: %w", err), files.RemoveAll(a.dir))
 	}
 	commit := a.commit
 	if a.work != nil {
@@ -215,11 +216,11 @@ func (a *Active) use(ctx context.Context, opts CommitOptions) (Layer, error) {
 	}
 	l, err := commit(ctx, tmp, opts)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("commit snapshot: %w", err), removeAll(tmp))
+		err = errors.Join(fmt.Errorf("commit snapshot: %w", err), files.RemoveAll(tmp))
 	} else if a.work != nil {
 		return l, nil
 	}
-	return l, errors.Join(err, removeAll(a.dir))
+	return l, errors.Join(err, files.RemoveAll(a.dir))
 }
 
 func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (Layer, error) {
@@ -230,8 +231,8 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 	if err := os.Rename(a.mount.Upper, dir); err != nil {
 		return Layer{}, err
 	}
-	d := &differ{m: &a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
-	if a.s.maker.recorded {
+	d := &differ{m: a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
+	if a.s.maker.isRecording() {
 		var err error
 		if d.side, err = owner.ReadSide(a.mount.Upper); err != nil {
 			return Layer{}, err
@@ -302,7 +303,7 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	p := &packer{maker: &s.maker, man: man, look: m.look, tap: m.tap}
+	p := &packer{maker: s.maker, man: man, look: m.look, tap: m.tap}
 	if m.out != nil {
 		p.out = m.out
 	}
@@ -352,5 +353,5 @@ func (a *Active) Discard() error {
 	if !a.finish() {
 		return nil
 	}
-	return removeAll(a.dir)
+	return files.RemoveAll(a.dir)
 }

@@ -54,7 +54,7 @@ type fileInode struct {
 
 func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec, grown *growth) (*applier, error) {
 	a := &applier{
-		ctx: ctx, s: s, m: &s.maker, spec: spec, grown: grown, tmp: tmp, dir: filepath.Join(tmp, dirForm),
+		ctx: ctx, s: s, m: s.maker, spec: spec, grown: grown, tmp: tmp, dir: filepath.Join(tmp, dirForm),
 		nodes: map[string]*node{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
 	}
 	if err := os.Mkdir(a.dir, 0o755); err != nil {

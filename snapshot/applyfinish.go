@@ -43,7 +43,7 @@ func (a *applier) finishRoot() error {
 		return err
 	}
 	if a.opaque["."] && len(a.spec.parent) > 0 {
-		return a.m.setXattrs(a.dir, &Entry{Opaque: true})
+		return a.m.markOpaque(a.dir)
 	}
 	return nil
 }

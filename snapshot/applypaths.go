@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -213,7 +214,7 @@ func (a *applier) drop(p string) error {
 	if err := a.setAside(p); err != nil {
 		return err
 	}
-	return removeAll(a.host(p))
+	return files.RemoveAll(a.host(p))
 }
 
 func (a *applier) setAside(p string) error {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -46,7 +47,7 @@ func (d *derivation) run(ctx context.Context) (_ Layer, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeAll(tmp))
+			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
 	if d.keep {
@@ -118,7 +119,7 @@ func (d *derivation) remake(ctx context.Context, tmp string) (Layer, error) {
 func (d *derivation) tryLinkDir(ctx context.Context, dst string, idx *manifest.Index) (bool, error) {
 	err := d.linkDir(ctx, d.path(dirForm), dst, ".", idx)
 	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
-		return false, removeAll(dst)
+		return false, files.RemoveAll(dst)
 	}
 	return err == nil, err
 }

@@ -204,13 +204,13 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		return d.whiteout(f, rel)
 	}
 	if e.Type == TypeSymlink {
-		if e.Linkname, err = readLink(host); err != nil {
+		if e.Linkname, err = os.Readlink(host); err != nil {
 			return err
 		}
 	}
 	same := false
 	if lower != nil {
-		if same, err = d.m.sameObject(lower, lowerPath, &st, host, &e); err != nil {
+		if same, err = d.sameObject(lower, lowerPath, &st, host, &e); err != nil {
 			return err
 		}
 		if err := d.inherit(lower, &e); err != nil {

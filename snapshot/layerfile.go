@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+	"layered.build/builder/snapshot/files"
 )
 
 // The files of a layer's folder.
@@ -149,7 +150,7 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
 	if errors.Is(err, fs.ErrExist) {
 		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {
-			return old.Layer, removeAll(tmp)
+			return old.Layer, files.RemoveAll(tmp)
 		}
 	}
 	if err != nil {

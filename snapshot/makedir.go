@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -36,10 +37,10 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeAll(tmp))
+			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
-	u := &unpacker{m: &s.maker, tar: tar, dir: tmp}
+	u := &unpacker{m: s.maker, tar: tar, dir: tmp}
 	if err := u.run(ctx, idx); err != nil {
 		return err
 	}

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// smallFile is the size in bytes up to which a file is read or written at once; larger
+// ones are streamed.
+const smallFile = 128 << 10
+
 func createFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -80,3 +84,6 @@ func readHostFile(name string, buf []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// errSize says that a file is shorter or longer than it was.
+var errSize = errors.New("unexpected size")

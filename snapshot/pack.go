@@ -19,9 +19,6 @@ import (
 )
 
 const (
-	// smallFile is the size up to which a file is read at once by one of the
-	// workers; larger ones are streamed by the one who writes the tar.
-	smallFile = 128 << 10
 	// packWindow is how many entries are in the making at once.
 	packWindow = 128
 )

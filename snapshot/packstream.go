@@ -80,9 +80,6 @@ func (j *packJob) reader() (io.ReadCloser, error) {
 	return j.open()
 }
 
-// errSize says that a file is shorter or longer than it was.
-var errSize = errors.New("unexpected size")
-
 // chunker reads exactly size bytes in chunks.
 type chunker struct {
 	r          io.Reader

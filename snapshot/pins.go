@@ -137,7 +137,7 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 	lock.Release()
 	errs := []error{err}
 	for _, p := range c.gone {
-		errs = append(errs, removeAll(p))
+		errs = append(errs, files.RemoveAll(p))
 	}
 	return errors.Join(errs...)
 }

@@ -290,7 +290,7 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeAll(tmp))
+			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
 	grown := &growth{s: s, ctx: ctx}

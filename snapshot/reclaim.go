@@ -37,7 +37,7 @@ func (s *Store) Reclaim(ctx context.Context) error {
 				dead[owner] = isDead
 			}
 			if isDead {
-				errs = append(errs, removeAll(s.path(folder, n.Name())))
+				errs = append(errs, files.RemoveAll(s.path(folder, n.Name())))
 			}
 		}
 	}
@@ -119,20 +119,4 @@ func (s *Store) Usage(id LayerID) (int64, error) {
 		return 0, fmt.Errorf("usage of layer %s: %w", id, err)
 	}
 	return total + int64(shared+0.5), nil
-}
-
-// removeAll is os.RemoveAll that also gets into directories whose owner may not
-// (of a build without privileges). It is no error if there is nothing.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
 }

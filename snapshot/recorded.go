@@ -57,6 +57,9 @@ func (m *maker) entry(path string, st *unix.Stat_t) (Entry, bool, error) {
 	return e, opaque, err
 }
 
+// isRecording reports whether owners and devices are recorded instead of set.
+func (m *maker) isRecording() bool { return m.recorded }
+
 // applyRecord makes st say what is recorded at path. What has no record is root's.
 func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
 	st.Uid, st.Gid = 0, 0
@@ -75,9 +78,10 @@ func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
 
 // forProcesses is the maker of files that emulated processes work on (package
 // executor/chroot): all is recorded, whatever this process may do.
-func (m maker) forProcesses() *maker {
-	m.recorded, m.confined, m.uid, m.gid = true, true, 0, 0
-	return &m
+func (m *maker) forProcesses() *maker {
+	c := *m
+	c.recorded, c.confined, c.uid, c.gid = true, true, 0, 0
+	return &c
 }
 
 // chmod gives an object that is no symlink its mode.

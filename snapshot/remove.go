@@ -27,7 +27,7 @@ func (s *Store) Remove(ctx context.Context, id LayerID) error {
 	if err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	return removeAll(tmp)
+	return files.RemoveAll(tmp)
 }
 
 // takeAway moves a layer's folder to a temporary name, while no process can begin

@@ -4,20 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // hasMeta reports whether a directory has a root's metadata.
 func (s *Store) hasMeta(dir string, root rootMeta) (bool, error) {
-	var st unix.Stat_t
-	if err := lstat(dir, &st); err != nil {
+	st, err := s.maker.lstat(dir)
+	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", dir, err)
-	}
-	if s.maker.recorded {
-		if err := s.maker.applyRecord(dir, &st); err != nil {
-			return false, err
-		}
 	}
 	return st.Mode&0o7777 == root.Mode && st.Uid == root.UID && st.Gid == root.GID, nil
 }

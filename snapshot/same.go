@@ -15,11 +15,11 @@ import (
 // sameDirent): type, mode, owner, device and attributes; for what is no directory
 // size and modification time too, and the content where both times are whole
 // seconds and so may have been cut off.
-func (m *maker) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
+func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
 	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
 		return false, nil
 	}
-	was, _, err := m.entry(lowerPath, lower)
+	was, _, err := d.m.entry(lowerPath, lower)
 	if err != nil {
 		return false, err
 	}
@@ -40,7 +40,7 @@ func (m *maker) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Sta
 	}
 	switch e.Type {
 	case TypeSymlink:
-		target, err := readLink(lowerPath)
+		target, err := os.Readlink(lowerPath)
 		return target == e.Linkname, err
 	case TypeFile:
 		return sameContent(lowerPath, upperPath)

@@ -46,7 +46,7 @@ type Store struct {
 	driver Driver
 	// emulated is Options.Emulated.
 	emulated bool
-	maker    maker
+	maker    *maker
 	blobs    *Blobs
 	slots    *semaphore.Weighted // of fetching and unpacking
 	owner    *files.Lock         // held while this Store is open; see Reclaim

@@ -65,7 +65,7 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 
 // packDir makes the canonical tar of a directory that has a manifest.
 func (s *Store) packDir(ctx context.Context, idx *manifest.Index, dir string, w io.Writer) (DiffID, error) {
-	p := &packer{maker: &s.maker, out: w}
+	p := &packer{maker: s.maker, out: w}
 	out, err := p.run(ctx, func(_ context.Context, emit func(packItem) error) error {
 		for i := range idx.Len() {
 			r, err := idx.Record(i)

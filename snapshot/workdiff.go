@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -165,7 +166,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st 
 		return err
 	}
 	if e.Type == TypeSymlink {
-		if e.Linkname, err = readLink(host); err != nil {
+		if e.Linkname, err = os.Readlink(host); err != nil {
 			return err
 		}
 	}
@@ -333,7 +334,7 @@ func (d *workDiffer) sameBytes(rel string) (bool, error) {
 // settle makes the directory equal to the stack with the new layer.
 func (d *workDiffer) settle() error {
 	for _, p := range d.prune {
-		if err := removeAll(p); err != nil {
+		if err := files.RemoveAll(p); err != nil {
 			return fmt.Errorf("remove what cannot be in a layer: %w", err)
 		}
 	}

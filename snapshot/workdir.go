@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"layered.build/builder/snapshot/files"
 )
 
 // keptDirs is how many committed working directories a store keeps to continue
@@ -82,7 +83,7 @@ func (w *workDir) settled() error {
 }
 
 // remove deletes the tree.
-func (w *workDir) remove() error { return removeAll(w.dir) }
+func (w *workDir) remove() error { return files.RemoveAll(w.dir) }
 
 // workDir lays out a stack: on top of a kept directory if one has the lower layers
 // of the stack, else anew.
@@ -100,7 +101,7 @@ func (s *Store) workDir(ctx context.Context, stack Stack) (*workDir, error) {
 		if err != nil {
 			return nil, err
 		}
-		w = &workDir{s: s, m: &s.maker, dir: dir, known: map[string]objectState{}}
+		w = &workDir{s: s, m: s.maker, dir: dir, known: map[string]objectState{}}
 		if s.emulated {
 			w.m = s.maker.forProcesses()
 		}

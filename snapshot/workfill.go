@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -223,7 +224,7 @@ func (f *filler) discard(rel string, isDir bool) error {
 			delete(f.w.known, k)
 		}
 	}
-	return removeAll(f.w.host(rel))
+	return files.RemoveAll(f.w.host(rel))
 }
 
 // copier copies files out of layers.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -58,7 +59,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeAll(tmp))
+			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
 	var out *os.File

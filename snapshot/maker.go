@@ -1,0 +1,187 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"layered.build/builder/snapshot/owner"
+)
+
+// lstat says what an object is, with the owner and mode that a layer has for it.
+func (m *maker) lstat(path string) (*unix.Stat_t, error) {
+	st := new(unix.Stat_t)
+	if err := lstat(path, st); err != nil || !m.recorded || isWhiteout(st) {
+		return st, err
+	}
+	return st, m.applyRecord(path, st)
+}
+
+// maker creates objects and sets their metadata as the calling user can.
+type maker struct {
+	uid, gid uint32 // of this process: what new objects get
+	// opaqueXattr is the name under which overlay looks for opaque marks.
+	opaqueXattr string
+	// inUserns: device nodes cannot be made and some attributes not be set.
+	inUserns bool
+	// recorded: owners and devices are recorded in attributes (package owner), since
+	// this process cannot set them.
+	recorded bool
+	// confined: modes let the owner in, and attributes that need privileges are
+	// kept under other names, since this process is not root (owner.Confined).
+	confined bool
+}
+
+// create makes any object but a regular file or hard link, without metadata.
+func (m *maker) create(path string, e *Entry) error {
+	var err error
+	switch e.Type {
+	case TypeDir:
+		err = unix.Mkdir(path, 0o700)
+	case TypeSymlink:
+		err = unix.Symlink(e.Linkname, path)
+	case TypeFifo:
+		err = unix.Mkfifo(path, 0o600)
+	case TypeWhiteout:
+		if err = unix.Mknod(path, unix.S_IFCHR, 0); err != nil && m.recorded {
+			err = makeWhiteoutFile(path)
+		}
+	case TypeChar, TypeBlock:
+		if e.Type == TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
+			return fmt.Errorf("make %s: a character device 0/0 is overlay's whiteout", path)
+		}
+		kind := uint32(unix.S_IFCHR)
+		if e.Type == TypeBlock {
+			kind = unix.S_IFBLK
+		}
+		dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
+		if m.recorded {
+			err = makeRecordedDevice(path, owner.Stat{Mode: kind | 0o600, Dev: dev})
+			break
+		}
+		err = unix.Mknod(path, kind|0o600, int(dev))
+		if m.inUserns && errors.Is(err, unix.EPERM) {
+			// No one can make device nodes here; an empty file keeps the name.
+			err = unix.Mknod(path, unix.S_IFREG|0o600, 0)
+		}
+	default:
+		err = fmt.Errorf("unknown type %q", e.Type)
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	return nil
+}
+
+// setMeta sets owner, mode, attributes and time of an object, in the order in
+// which none undoes another. Directories that still get children need setTime
+// again afterwards.
+func (m *maker) setMeta(path string, e *Entry) error {
+	if e.Type == TypeWhiteout {
+		return nil
+	}
+	if e.UID != m.uid || e.GID != m.gid {
+		if err := m.lchown(path, e.UID, e.GID); err != nil {
+			return fmt.Errorf("chown %s to %d:%d: %w", path, e.UID, e.GID, err)
+		}
+	}
+	if e.Type != TypeSymlink {
+		if err := m.chmod(path, e); err != nil {
+			return fmt.Errorf("chmod %s: %w", path, err)
+		}
+	}
+	if err := m.setXattrs(path, e); err != nil {
+		return err
+	}
+	return setTime(path, e.ModTime)
+}
+
+func (m *maker) setXattrs(path string, e *Entry) error {
+	for k, v := range e.Xattrs {
+		if !IsLayerXattr(k) {
+			continue
+		}
+		if m.confined {
+			k = owner.HiddenXattr(k)
+		}
+		err := unix.Lsetxattr(path, k, []byte(v), 0)
+		// File systems without user attributes, attributes on symlinks, and
+		// trusted ones without privilege: nothing that ran could tell.
+		if errors.Is(err, unix.ENOTSUP) || (errors.Is(err, unix.EPERM) && (m.inUserns || k != "security.capability")) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("set xattr %s of %s: %w", k, path, err)
+		}
+	}
+	if e.Opaque {
+		return m.markOpaque(path)
+	}
+	return nil
+}
+
+// markOpaque makes a directory hide what lower layers have there.
+func (m *maker) markOpaque(path string) error {
+	if err := unix.Lsetxattr(path, m.opaqueXattr, []byte("y"), 0); err != nil {
+		return fmt.Errorf("mark %s opaque: %w", path, err)
+	}
+	return nil
+}
+
+// setTime sets the modification time of an object, which may be a symlink.
+func setTime(path string, t time.Time) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		ts = unix.Timespec{}
+	}
+	err = unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("set time of %s: %w", path, err)
+	}
+	return nil
+}
+
+// setFileMeta is setMeta for an open regular file whose content is written.
+func (m *maker) setFileMeta(f *os.File, e *Entry) error {
+	fd := int(f.Fd())
+	if e.UID != m.uid || e.GID != m.gid {
+		if err := m.fchown(fd, e); err != nil {
+			return fmt.Errorf("chown %s to %d:%d: %w", f.Name(), e.UID, e.GID, err)
+		}
+	}
+	if err := m.fchmod(fd, f.Name(), e); err != nil {
+		return fmt.Errorf("chmod %s: %w", f.Name(), err)
+	}
+	if len(e.Xattrs) > 0 {
+		if err := m.setXattrs(f.Name(), e); err != nil {
+			return err
+		}
+	}
+	return setTime(f.Name(), e.ModTime)
+}
+
+// inUserns reports whether this process is in a user namespace that is not the
+// machine's first.
+func inUserns() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return os.Geteuid() != 0
+	}
+	f := strings.Fields(string(b))
+	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
+}
+
+// newMaker returns the maker of this process.
+func newMaker() *maker {
+	m := &maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	if owner.Emulated() {
+		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
+	}
+	if m.inUserns || m.uid != 0 {
+		m.opaqueXattr = "user.overlay.opaque"
+	}
+	return m
+}
