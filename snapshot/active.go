@@ -124,7 +124,7 @@ func (s *Store) lowers(stack Stack) ([]string, rootMeta, error) {
 
 // setRoot gives a layer's directory the metadata that the root has.
 func (s *Store) setRoot(dir string, root rootMeta) error {
-	return s.maker.setMeta(dir, &Entry{Type: TypeDir, Mode: root.Mode, UID: root.UID, GID: root.GID, ModTime: time.Unix(0, 0)})
+	return s.maker.SetMeta(dir, &Entry{Type: TypeDir, Mode: root.Mode, UID: root.UID, GID: root.GID, ModTime: time.Unix(0, 0)})
 }
 
 // Active is a writable snapshot. It belongs to this process; when the process
@@ -232,7 +232,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		return Layer{}, err
 	}
 	d := &differ{m: a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
-	if a.s.maker.isRecording() {
+	if a.s.maker.Recording() {
 		var err error
 		if d.side, err = owner.ReadSide(a.mount.Upper); err != nil {
 			return Layer{}, err

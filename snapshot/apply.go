@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/object"
 )
 
 // applier makes a layer's directory, manifest and tarsplit from a tar in one
@@ -21,7 +23,7 @@ import (
 type applier struct {
 	ctx    context.Context
 	s      *Store
-	m      *maker
+	m      *object.Maker
 	spec   applySpec
 	grown  *growth
 	tmp    string
@@ -244,10 +246,10 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader
 		n.ino = &fileInode{size: e.Size}
 		return a.content(n, h, tr, sr)
 	}
-	if err := a.m.create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
+	if err := a.m.Create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
 		return err
 	}
-	return a.m.setMeta(a.host(e.Path), &n.entry)
+	return a.m.SetMeta(a.host(e.Path), &n.entry)
 }
 
 // block is what the room on disk is counted in.
@@ -260,7 +262,7 @@ func diskBytes(e Entry, sparse bool) int64 {
 	switch {
 	case e.Type == TypeDir:
 		n += block
-	case e.Type == TypeFile && (!sparse || e.Size <= smallFile):
+	case e.Type == TypeFile && (!sparse || e.Size <= object.SmallFile):
 		n += (e.Size + block - 1) / block * block
 	}
 	return n
@@ -292,7 +294,7 @@ func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *splitReade
 		sr.keep = false
 		defer func() { sr.keep = true }()
 	}
-	if n.entry.Size <= smallFile {
+	if n.entry.Size <= object.SmallFile {
 		return a.pool.small(a.host(n.entry.Path), n, tr, sum)
 	}
 	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grown: a.grown})

@@ -23,7 +23,7 @@ func (a *applier) finish() (*layerRecord, error) {
 	slices.SortFunc(paths, manifest.ComparePaths)
 	for _, p := range slices.Backward(paths) {
 		if n := a.nodes[p]; n.entry.Type == TypeDir {
-			if err := a.m.setMeta(a.host(p), &n.entry); err != nil {
+			if err := a.m.SetMeta(a.host(p), &n.entry); err != nil {
 				return nil, err
 			}
 		}
@@ -43,7 +43,7 @@ func (a *applier) finishRoot() error {
 		return err
 	}
 	if a.opaque["."] && len(a.spec.parent) > 0 {
-		return a.m.markOpaque(a.dir)
+		return a.m.MarkOpaque(a.dir)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (a *applier) hideBelow(rec *layerRecord) error {
 			}
 		}
 		n := &node{entry: Entry{Path: p, Type: TypeWhiteout}, file: -1}
-		if err := a.m.create(a.host(p), &n.entry); err != nil {
+		if err := a.m.Create(a.host(p), &n.entry); err != nil {
 			return err
 		}
 		a.nodes[p] = n

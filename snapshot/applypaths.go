@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // lower returns the merged view of the layers below, waiting for them.
@@ -99,7 +100,7 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 	}
 	n := &node{entry: *e, file: -1}
 	n.entry.Path, n.entry.Opaque = p, false
-	if err := a.m.create(a.host(p), &n.entry); err != nil {
+	if err := a.m.Create(a.host(p), &n.entry); err != nil {
 		return "", err
 	}
 	a.nodes[p] = n
@@ -184,7 +185,7 @@ func (a *applier) share(p string, e *Entry) (err error) {
 		return err
 	}
 	defer r.Close()
-	f, err := createFile(a.host(p))
+	f, err := object.CreateFile(a.host(p))
 	if err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func (a *applier) share(p string, e *Entry) (err error) {
 	if _, err := io.Copy(f, r); err != nil {
 		return err
 	}
-	return a.m.setFileMeta(f, e)
+	return a.m.SetFileMeta(f, e)
 }
 
 // drop removes an object that a later entry replaces, with all below it. Contents

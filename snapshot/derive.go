@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // derivation makes a layer out of another one: with other times, or only on other
@@ -132,10 +133,10 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *man
 		return context.Cause(ctx)
 	}
 	var st unix.Stat_t
-	if err := lstat(src, &st); err != nil {
+	if err := object.Lstat(src, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", src, err)
 	}
-	e, opaque, err := d.s.maker.entry(src, &st)
+	e, opaque, err := d.s.maker.Describe(src, &st)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *man
 	if err != nil {
 		return err
 	}
-	if err := d.s.maker.create(dst, &e); err != nil {
+	if err := d.s.maker.Create(dst, &e); err != nil {
 		return err
 	}
 	for _, f := range list {
@@ -163,7 +164,7 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *man
 		}
 		e.Limit(e.TrueTime(), &d.epoch)
 	}
-	return d.s.maker.setMeta(dst, &e)
+	return d.s.maker.SetMeta(dst, &e)
 }
 
 // derivedItems are the entries of a layer with other times.

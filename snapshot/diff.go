@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -24,7 +25,7 @@ import (
 type differ struct {
 	// side has the owners of symlinks and fifos where owners are recorded.
 	side   map[owner.Inode]owner.Stat
-	m      *maker
+	m      *object.Maker
 	upper  string
 	emit   func(packItem) error
 	epoch  *time.Time
@@ -175,10 +176,10 @@ func (d *differ) flush(f *frame) error {
 func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	host := filepath.Join(d.upper, rel)
 	var st unix.Stat_t
-	if err := lstat(host, &st); err != nil {
+	if err := object.Lstat(host, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
-	e, opaque, err := d.m.entry(host, &st)
+	e, opaque, err := d.m.Describe(host, &st)
 	if err != nil {
 		return err
 	}
@@ -251,7 +252,7 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, 
 }
 
 func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error {
-	if redirect, _ := readXattr(host, "trusted.overlay.metacopy"); redirect != "" {
+	if redirect, _ := object.ReadXattr(host, "trusted.overlay.metacopy"); redirect != "" {
 		return fmt.Errorf("%s has no content of its own: overlay's metacopy is not supported", e.Path)
 	}
 	it := packItem{host: host}
@@ -310,7 +311,7 @@ func (d *differ) settle() error {
 		}
 	}
 	for _, t := range d.times {
-		if err := setTime(t.path, t.time); err != nil {
+		if err := object.SetTime(t.path, t.time); err != nil {
 			return err
 		}
 	}
@@ -324,13 +325,13 @@ func lowerLookup(lowers []string, name string) (found *unix.Stat_t, path string,
 	for _, l := range lowers {
 		p := l + "/" + name
 		st := new(unix.Stat_t)
-		if err := lstat(p, st); errors.Is(err, unix.ENOENT) {
+		if err := object.Lstat(p, st); errors.Is(err, unix.ENOENT) {
 			continue
 		} else if err != nil {
 			return nil, "", nil, fmt.Errorf("stat %s: %w", p, err)
 		}
 		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-		if isWhiteout(st) || (found != nil && !isDir) {
+		if object.IsWhiteout(st) || (found != nil && !isDir) {
 			break
 		}
 		if found == nil {

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/object"
 )
 
 // The files of a layer's folder.
@@ -88,7 +89,7 @@ func (s *Store) loadLayer(id LayerID) (*layerRecord, error) {
 	}
 	s.pinLayer(id)
 	var st unix.Stat_t
-	statErr := lstat(s.layerPath(id, layerFile), &st)
+	statErr := object.Lstat(s.layerPath(id, layerFile), &st)
 	version := fmt.Sprint(st.Ino, st.Ctim)
 	if known, ok := s.records.Load(id); ok && statErr == nil && known.(knownRecord).version == version {
 		return known.(knownRecord).rec, nil

@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // makeDir makes the directory form of a layer that has a tar form, which it then
@@ -55,7 +56,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 
 // unpacker makes a directory from a manifest and the canonical tar beside it.
 type unpacker struct {
-	m   *maker
+	m   *object.Maker
 	tar *os.File
 	dir string
 }
@@ -111,7 +112,7 @@ func (u *unpacker) run(ctx context.Context, idx *manifest.Index) error {
 		}
 	}
 	for i := len(dirs) - 1; i >= 0; i-- {
-		if err := u.m.setMeta(filepath.Join(u.dir, dirs[i].Path), &dirs[i].Entry); err != nil {
+		if err := u.m.SetMeta(filepath.Join(u.dir, dirs[i].Path), &dirs[i].Entry); err != nil {
 			return err
 		}
 	}
@@ -120,30 +121,30 @@ func (u *unpacker) run(ctx context.Context, idx *manifest.Index) error {
 
 func (u *unpacker) object(r *manifest.Record) error {
 	p := filepath.Join(u.dir, r.Path)
-	if err := u.m.create(p, &r.Entry); err != nil || r.Type == TypeDir {
+	if err := u.m.Create(p, &r.Entry); err != nil || r.Type == TypeDir {
 		return err
 	}
-	return u.m.setMeta(p, &r.Entry)
+	return u.m.SetMeta(p, &r.Entry)
 }
 
 func (u *unpacker) file(r *manifest.Record, buf *[]byte) error {
 	p := filepath.Join(u.dir, r.Path)
-	if r.Size > smallFile {
+	if r.Size > object.SmallFile {
 		return u.large(p, r)
 	}
 	if cap(*buf) < int(r.Size) {
-		*buf = make([]byte, smallFile)
+		*buf = make([]byte, object.SmallFile)
 	}
 	b := (*buf)[:r.Size]
 	if _, err := u.tar.ReadAt(b, r.Offset); err != nil && r.Size > 0 {
 		return noEOF(err)
 	}
-	return u.m.writeFile(p, &r.Entry, b)
+	return u.m.WriteFile(p, &r.Entry, b)
 }
 
 // large copies inside the kernel.
 func (u *unpacker) large(p string, r *manifest.Record) (err error) {
-	f, err := createFile(p)
+	f, err := object.CreateFile(p)
 	if err != nil {
 		return err
 	}
@@ -155,9 +156,9 @@ func (u *unpacker) large(p string, r *manifest.Record) (err error) {
 			return err
 		}
 		if n == 0 {
-			return errSize
+			return object.ErrSize
 		}
 		left -= int64(n)
 	}
-	return u.m.setFileMeta(f, &r.Entry)
+	return u.m.SetFileMeta(f, &r.Entry)
 }

@@ -1,6 +1,9 @@
 package snapshot
 
-import "layered.build/builder/snapshot/manifest"
+import (
+	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
+)
 
 // Entry is one object of a layer or of a tree.
 type Entry = manifest.Entry
@@ -22,3 +25,6 @@ const (
 
 // Manifest streams the entries of a layer.
 type Manifest = manifest.Reader
+
+// IsLayerXattr says which extended attributes belong to a layer's content.
+func IsLayerXattr(name string) bool { return object.IsLayerXattr(name) }

@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/snapshot/archive"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 const (
@@ -49,7 +50,7 @@ type packJob struct {
 // manifest and, where items have a dest, a directory, in one pass: several
 // workers read and hash small files while one goroutine puts them in order.
 type packer struct {
-	maker *maker
+	maker *object.Maker
 	out   io.Writer        // receives the tar; may be nil
 	man   *manifest.Writer // may be nil: then files are not hashed either
 	sink  *tarSink
@@ -131,7 +132,7 @@ func (p *packer) prepare(it *packItem) error {
 	if it.dest == "" || it.rec.Type == TypeFile {
 		return nil
 	}
-	if err := p.maker.create(it.dest, &it.rec.Entry); err != nil {
+	if err := p.maker.Create(it.dest, &it.rec.Entry); err != nil {
 		return err
 	}
 	if it.rec.Type == TypeDir {
@@ -139,12 +140,12 @@ func (p *packer) prepare(it *packItem) error {
 		p.dirs, p.dests = append(p.dirs, &e), append(p.dests, it.dest)
 		return nil
 	}
-	return p.maker.setMeta(it.dest, &it.rec.Entry)
+	return p.maker.SetMeta(it.dest, &it.rec.Entry)
 }
 
 func (p *packer) finishDirs() error {
 	for i := len(p.dirs) - 1; i >= 0; i-- {
-		if err := p.maker.setMeta(p.dests[i], p.dirs[i]); err != nil {
+		if err := p.maker.SetMeta(p.dests[i], p.dirs[i]); err != nil {
 			return err
 		}
 	}
@@ -158,7 +159,7 @@ func (p *packer) load(j *packJob) error {
 			return err
 		}
 	}
-	if j.rec.Type != TypeFile || j.rec.Hardlink != "" || j.rec.Size > smallFile {
+	if j.rec.Type != TypeFile || j.rec.Hardlink != "" || j.rec.Size > object.SmallFile {
 		return nil
 	}
 	size := int(j.rec.Size)
@@ -185,7 +186,7 @@ func (p *packer) load(j *packJob) error {
 		}
 	}
 	if j.dest != "" {
-		return p.maker.writeFile(j.dest, &j.rec.Entry, j.buf)
+		return p.maker.WriteFile(j.dest, &j.rec.Entry, j.buf)
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func (p *packer) load(j *packJob) error {
 // read fills buf from the item's content and returns how much there was.
 func (j *packJob) read(buf []byte) (int, error) {
 	if j.host != "" {
-		return readHostFile(j.host, buf)
+		return object.ReadFile(j.host, buf)
 	}
 	if j.open == nil {
 		return 0, nil
@@ -267,7 +268,7 @@ func (p *packer) entry(ctx context.Context, j *packJob, links map[string]manifes
 		}
 	case r.Type == TypeFile:
 		r.Offset = p.sink.pos
-		if r.Size > smallFile {
+		if r.Size > object.SmallFile {
 			if err := p.stream(ctx, j); err != nil {
 				return err
 			}

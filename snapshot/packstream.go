@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/object"
 )
 
 // stream copies a large file into the tar: one goroutine reads, hashes and writes
@@ -23,7 +25,7 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 	defer r.Close()
 	var dst *os.File
 	if j.dest != "" {
-		dst, err = createFile(j.dest)
+		dst, err = object.CreateFile(j.dest)
 		if err != nil {
 			return err
 		}
@@ -50,7 +52,7 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 		c.free <- b[:cap(b)]
 	}
 	wg.Wait()
-	if errors.Is(c.err, errSize) {
+	if errors.Is(c.err, object.ErrSize) {
 		return j.changed()
 	}
 	if c.refused != nil {
@@ -65,7 +67,7 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 		}
 	}
 	if dst != nil {
-		return p.maker.setFileMeta(dst, &j.rec.Entry)
+		return p.maker.SetFileMeta(dst, &j.rec.Entry)
 	}
 	return nil
 }
@@ -105,7 +107,7 @@ func (c *chunker) run(ctx context.Context) {
 		n, err := io.ReadFull(c.r, b)
 		if err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errSize
+				err = object.ErrSize
 			}
 			c.err = err
 			return
@@ -129,6 +131,6 @@ func (c *chunker) run(ctx context.Context) {
 	}
 	var one [1]byte
 	if n, _ := io.ReadFull(c.r, one[:]); n > 0 {
-		c.err = errSize
+		c.err = object.ErrSize
 	}
 }

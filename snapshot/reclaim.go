@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/object"
 )
 
 // Reclaim removes what dead processes left in the store: their writable snapshots
@@ -105,7 +106,7 @@ func (s *Store) Usage(id LayerID) (int64, error) {
 			return err
 		}
 		var st unix.Stat_t
-		if err := lstat(p, &st); err != nil {
+		if err := object.Lstat(p, &st); err != nil {
 			return err
 		}
 		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {

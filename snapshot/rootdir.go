@@ -8,7 +8,7 @@ import (
 
 // hasMeta reports whether a directory has a root's metadata.
 func (s *Store) hasMeta(dir string, root rootMeta) (bool, error) {
-	st, err := s.maker.lstat(dir)
+	st, err := s.maker.Lstat(dir)
 	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", dir, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/object"
 )
 
 // storeVersion is the version of the layout on disk (docs/FORMAT.md, "Store").
@@ -46,7 +47,7 @@ type Store struct {
 	driver Driver
 	// emulated is Options.Emulated.
 	emulated bool
-	maker    *maker
+	maker    *object.Maker
 	blobs    *Blobs
 	slots    *semaphore.Weighted // of fetching and unpacking
 	owner    *files.Lock         // held while this Store is open; see Reclaim
@@ -108,7 +109,7 @@ func Open(root string, opts Options) (*Store, error) {
 		isNew:  isNew,
 		driver: opts.Driver, emulated: opts.Emulated,
 		slots:   semaphore.NewWeighted(int64(opts.Fetches)),
-		maker:   newMaker(),
+		maker:   object.NewMaker(),
 		lazy:    map[LayerID]lazyLayer{},
 		actives: map[*Active]bool{},
 		views:   map[LayerID]bool{},

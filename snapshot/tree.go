@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // Tree returns the merged, read-only view of a stack, without mounting anything.
@@ -297,7 +298,7 @@ func (t *stackTree) HostPath(p string) (string, bool) {
 	}
 	host := filepath.Join(l.dir, r.Path)
 	var st unix.Stat_t
-	if err := lstat(host, &st); err != nil {
+	if err := object.Lstat(host, &st); err != nil {
 		return "", false
 	}
 	return host, true

@@ -15,6 +15,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // commitCopy makes a layer of what differs in the working directory, as a tar, and
@@ -131,7 +132,7 @@ func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]
 func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 	host := d.w.host(rel)
 	raw := new(unix.Stat_t)
-	if err := lstat(host, raw); err != nil {
+	if err := object.Lstat(host, raw); err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
 	known, was := d.w.known[rel]
@@ -143,7 +144,7 @@ func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 		d.note(raw, 1)
 		return nil
 	}
-	st, err := d.w.m.lstat(host)
+	st, err := d.w.m.Lstat(host)
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
@@ -152,7 +153,7 @@ func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 
 func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st *unix.Stat_t) error {
 	host := d.w.host(rel)
-	e := statEntry(st)
+	e := object.StatEntry(st)
 	e.Path = rel
 	if e.Type == TypeSocket || e.Type == TypeWhiteout {
 		d.remove(f, host)
@@ -162,7 +163,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st 
 		return nil
 	}
 	var err error
-	if e.Xattrs, _, err = readXattrs(host); err != nil {
+	if e.Xattrs, _, err = object.ReadXattrs(host); err != nil {
 		return err
 	}
 	if e.Type == TypeSymlink {
@@ -276,7 +277,7 @@ func (d *workDiffer) entry(rel string) (Entry, error) {
 		return e, err
 	}
 	e.RealTime = below.RealTime
-	e.Xattrs, _, err = readXattrs(d.w.host(rel))
+	e.Xattrs, _, err = object.ReadXattrs(d.w.host(rel))
 	return e, err
 }
 
@@ -339,7 +340,7 @@ func (d *workDiffer) settle() error {
 		}
 	}
 	for _, t := range d.times {
-		if err := setTime(t.path, t.time); err != nil {
+		if err := object.SetTime(t.path, t.time); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/object"
 )
 
 // keptDirs is how many committed working directories a store keeps to continue
@@ -22,9 +23,9 @@ const keptDirs = 2
 // and what it changed is what differs from what is known.
 type workDir struct {
 	s     *Store
-	m     *maker // of what is in it
-	dir   string // holds the tree, and belongs to this process
-	stack Stack  // what the tree is equal to, but for what ran since
+	m     *object.Maker // of what is in it
+	dir   string        // holds the tree, and belongs to this process
+	stack Stack         // what the tree is equal to, but for what ran since
 	root  rootMeta
 	// known is what every object was when the tree was equal to the stack, by path.
 	known map[string]objectState
@@ -68,7 +69,7 @@ func (w *workDir) host(rel string) string {
 
 // remember reads what an object is now.
 func (w *workDir) remember(rel string) error {
-	st, err := w.m.lstat(w.host(rel))
+	st, err := w.m.Lstat(w.host(rel))
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", w.host(rel), err)
 	}
@@ -79,7 +80,7 @@ func (w *workDir) remember(rel string) error {
 // settled gives the root directory its metadata and notes the time.
 func (w *workDir) settled() error {
 	w.since = time.Now()
-	return w.m.setMeta(w.tree(), &Entry{Type: TypeDir, Mode: w.root.Mode, UID: w.root.UID, GID: w.root.GID, ModTime: time.Unix(0, 0)})
+	return w.m.SetMeta(w.tree(), &Entry{Type: TypeDir, Mode: w.root.Mode, UID: w.root.UID, GID: w.root.GID, ModTime: time.Unix(0, 0)})
 }
 
 // remove deletes the tree.
@@ -103,7 +104,7 @@ func (s *Store) workDir(ctx context.Context, stack Stack) (*workDir, error) {
 		}
 		w = &workDir{s: s, m: s.maker, dir: dir, known: map[string]objectState{}}
 		if s.emulated {
-			w.m = s.maker.forProcesses()
+			w.m = s.maker.ForProcesses()
 		}
 		if err := os.Mkdir(w.tree(), 0o755); err != nil {
 			return nil, errors.Join(err, w.remove())

@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // filler makes objects of a stack in a workDir. Files are copied, never linked to
@@ -78,7 +79,7 @@ func (f *filler) finish() error {
 	}
 	for i := len(f.dirs) - 1; i >= 0; i-- {
 		d := f.dirs[i]
-		if err := f.w.m.setMeta(f.w.host(d.Path), &d.Entry); err != nil {
+		if err := f.w.m.SetMeta(f.w.host(d.Path), &d.Entry); err != nil {
 			return err
 		}
 	}
@@ -134,13 +135,13 @@ func (f *filler) object(ctx context.Context, p placed) error {
 		}
 	case TypeDir:
 		f.dirs = append(f.dirs, p.Record)
-		return f.w.m.create(f.w.host(p.Path), &p.Entry)
+		return f.w.m.Create(f.w.host(p.Path), &p.Entry)
 	}
 	host := f.w.host(p.Path)
-	if err := f.w.m.create(host, &p.Entry); err != nil {
+	if err := f.w.m.Create(host, &p.Entry); err != nil {
 		return err
 	}
-	return f.w.m.setMeta(host, &p.Entry)
+	return f.w.m.SetMeta(host, &p.Entry)
 }
 
 // above applies the topmost layers of the stack to a tree that has the others.
@@ -187,7 +188,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	}
 	exists := err == nil
 	var st unix.Stat_t
-	serr := lstat(f.w.host(p), &st)
+	serr := object.Lstat(f.w.host(p), &st)
 	isDir := serr == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if exists && now.Type == TypeDir && isDir {
 		from, err := f.tree.dirLayers(p)
@@ -229,14 +230,14 @@ func (f *filler) discard(rel string, isDir bool) error {
 
 // copier copies files out of layers.
 type copier struct {
-	m   *maker
+	m   *object.Maker
 	buf []byte
 	// noClone: the file system refused to share blocks.
 	noClone bool
 }
 
 func (c *copier) copy(p placed, dest string) error {
-	if p.Size <= smallFile {
+	if p.Size <= object.SmallFile {
 		return c.small(p, dest)
 	}
 	src, off, err := p.layer.openFile(p.Record)
@@ -244,22 +245,22 @@ func (c *copier) copy(p placed, dest string) error {
 		return err
 	}
 	defer src.Close()
-	dst, err := createFile(dest)
+	dst, err := object.CreateFile(dest)
 	if err != nil {
 		return err
 	}
 	err = c.content(dst, src, off, p.Size)
 	if err == nil {
-		err = c.m.setFileMeta(dst, &p.Entry)
+		err = c.m.SetFileMeta(dst, &p.Entry)
 	}
 	return errors.Join(err, dst.Close())
 }
 
 func (c *copier) small(p placed, dest string) error {
 	if c.buf == nil {
-		c.buf = make([]byte, smallFile+1)
+		c.buf = make([]byte, object.SmallFile+1)
 	}
-	n, err := readHostFile(filepath.Join(p.layer.dir, p.Path), c.buf[:p.Size+1])
+	n, err := object.ReadFile(filepath.Join(p.layer.dir, p.Path), c.buf[:p.Size+1])
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		var r io.ReadCloser
 		if r, err = p.layer.open(p.Record); err == nil {
@@ -271,9 +272,9 @@ func (c *copier) small(p placed, dest string) error {
 		return err
 	}
 	if int64(n) != p.Size {
-		return errSize
+		return object.ErrSize
 	}
-	return c.m.writeFile(dest, &p.Entry, c.buf[:n])
+	return c.m.WriteFile(dest, &p.Entry, c.buf[:n])
 }
 
 // content copies inside the kernel: by sharing blocks where the file system can.
@@ -296,7 +297,7 @@ func (c *copier) content(dst, src *os.File, off, size int64) error {
 			return slowCopy(dst, src, off, left)
 		}
 		if n == 0 {
-			return errSize
+			return object.ErrSize
 		}
 		left -= int64(n)
 	}
@@ -307,7 +308,7 @@ func (c *copier) content(dst, src *os.File, off, size int64) error {
 func slowCopy(dst, src *os.File, off, left int64) error {
 	n, err := io.Copy(dst, io.NewSectionReader(src, off, left))
 	if err == nil && n != left {
-		err = errSize
+		err = object.ErrSize
 	}
 	return err
 }

@@ -11,12 +11,14 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/object"
 )
 
 // writePool writes and hashes small files in goroutines while their successors
 // are read from a stream.
 type writePool struct {
-	m    *maker
+	m    *object.Maker
 	jobs chan *writeJob
 	free chan *writeJob
 	wg   sync.WaitGroup
@@ -38,7 +40,7 @@ type writeJob struct {
 
 const poolWindow = 32
 
-func newWritePool(m *maker) *writePool {
+func newWritePool(m *object.Maker) *writePool {
 	p := &writePool{m: m, jobs: make(chan *writeJob, poolWindow), free: make(chan *writeJob, poolWindow)}
 	for range poolWindow {
 		p.free <- &writeJob{}
@@ -63,7 +65,7 @@ func (p *writePool) write(j *writeJob) error {
 	j.sum.done()
 	sum := sha256.Sum256(j.buf)
 	j.node.ino.digest = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
-	return p.m.writeFile(j.path, &j.entry, j.buf)
+	return p.m.WriteFile(j.path, &j.entry, j.buf)
 }
 
 func (p *writePool) failed() error {
@@ -100,7 +102,7 @@ func bufferFor(size int) int {
 	if size <= 8<<10 {
 		return 8 << 10
 	}
-	return smallFile
+	return object.SmallFile
 }
 
 // wait returns when everything that was given to small is written.
@@ -139,13 +141,13 @@ type fileSink struct {
 
 // large writes a file while it is read.
 func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err error) {
-	f, err := createFile(path)
+	f, err := object.CreateFile(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if p.big == nil {
-		p.big = make([]byte, smallFile)
+		p.big = make([]byte, object.SmallFile)
 	}
 	h := sha256.New()
 	var w io.Writer = f
@@ -165,7 +167,7 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 		}
 	}
 	n.ino.digest = digest.NewDigest(digest.SHA256, h)
-	return p.m.setFileMeta(f, &n.entry)
+	return p.m.SetFileMeta(f, &n.entry)
 }
 
 // holeWriter writes a file without its blocks of zeros.

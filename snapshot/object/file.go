@@ -1,4 +1,4 @@
-package snapshot
+package object
 
 import (
 	"errors"
@@ -6,13 +6,17 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
-// smallFile is the size in bytes up to which a file is read or written at once; larger
+// SmallFile is the size in bytes up to which a file is read or written at once; larger
 // ones are streamed.
-const smallFile = 128 << 10
+const SmallFile = 128 << 10
 
-func createFile(path string) (*os.File, error) {
+// CreateFile makes an empty regular file, open for reading and writing, with mode 0600
+// and where there is none.
+func CreateFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
@@ -20,8 +24,8 @@ func createFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writeFile makes a regular file with content and metadata with few system calls.
-func (m *maker) writeFile(path string, e *Entry, data []byte) error {
+// WriteFile makes a regular file with content and metadata with few system calls.
+func (m *Maker) WriteFile(path string, e *manifest.Entry, data []byte) error {
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
@@ -40,7 +44,7 @@ func (m *maker) writeFile(path string, e *Entry, data []byte) error {
 	if err := m.setXattrs(path, e); err != nil {
 		return err
 	}
-	return setTime(path, e.ModTime)
+	return SetTime(path, e.ModTime)
 }
 
 func writeAll(fd int, data []byte) error {
@@ -57,10 +61,10 @@ func writeAll(fd int, data []byte) error {
 	return nil
 }
 
-// readHostFile reads up to len(buf) bytes of a file with few system calls: buf has one
+// ReadFile reads up to len(buf) bytes of a file with few system calls: buf has one
 // byte more than the file is believed to have, so that nothing need be read to see that
 // it has not grown.
-func readHostFile(name string, buf []byte) (int, error) {
+func ReadFile(name string, buf []byte) (int, error) {
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return 0, err
@@ -85,5 +89,5 @@ func readHostFile(name string, buf []byte) (int, error) {
 	return n, nil
 }
 
-// errSize says that a file is shorter or longer than it was.
-var errSize = errors.New("unexpected size")
+// ErrSize says that a file is shorter or longer than it was.
+var ErrSize = errors.New("unexpected size")

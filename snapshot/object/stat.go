@@ -1,4 +1,4 @@
-package snapshot
+package object
 
 import (
 	"errors"
@@ -8,48 +8,49 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
-// statEntry fills an Entry from what lstat says; Path, links and xattrs are the
+// StatEntry fills an Entry from what lstat says; Path, links and xattrs are the
 // caller's.
-func statEntry(st *unix.Stat_t) Entry {
-	e := Entry{
+func StatEntry(st *unix.Stat_t) manifest.Entry {
+	e := manifest.Entry{
 		Mode: st.Mode & 0o7777,
 		UID:  st.Uid, GID: st.Gid,
 		ModTime: time.Unix(st.Mtim.Unix()),
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		e.Type, e.Size = TypeFile, st.Size
+		e.Type, e.Size = manifest.TypeFile, st.Size
 	case unix.S_IFDIR:
-		e.Type = TypeDir
+		e.Type = manifest.TypeDir
 	case unix.S_IFLNK:
-		e.Type, e.Mode = TypeSymlink, 0o777
+		e.Type, e.Mode = manifest.TypeSymlink, 0o777
 	case unix.S_IFIFO:
-		e.Type = TypeFifo
+		e.Type = manifest.TypeFifo
 	case unix.S_IFSOCK:
-		e.Type = TypeSocket
+		e.Type = manifest.TypeSocket
 	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Type = TypeChar
+		e.Type = manifest.TypeChar
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			e.Type = TypeBlock
+			e.Type = manifest.TypeBlock
 		}
 		e.DevMajor, e.DevMinor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-		if isWhiteout(st) {
-			e = Entry{Type: TypeWhiteout}
+		if IsWhiteout(st) {
+			e = manifest.Entry{Type: manifest.TypeWhiteout}
 		}
 	}
 	return e
 }
 
-// isWhiteout recognises overlay's whiteout, the character device 0/0.
-func isWhiteout(st *unix.Stat_t) bool {
+// IsWhiteout recognises overlay's whiteout, the character device 0/0.
+func IsWhiteout(st *unix.Stat_t) bool {
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
-// lstat is unix.Lstat, repeated when a signal interrupts it.
-func lstat(path string, st *unix.Stat_t) error {
+// Lstat is unix.Lstat, repeated when a signal interrupts it.
+func Lstat(path string, st *unix.Stat_t) error {
 	for {
 		err := unix.Lstat(path, st)
 		if err != unix.EINTR {
@@ -76,9 +77,9 @@ func IsLayerXattr(name string) bool {
 	return !strings.HasPrefix(name, "security.") && !strings.HasPrefix(name, "system.") && !isOverlayXattr(name)
 }
 
-// readXattrs returns an object's attributes that belong to a layer, nil if there
+// ReadXattrs returns an object's attributes that belong to a layer, nil if there
 // are none, and whether overlay marks it as an opaque directory.
-func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) {
+func ReadXattrs(path string) (xattrs map[string]string, opaque bool, err error) {
 	var stack [1024]byte
 	names := stack[:]
 	n, err := unix.Llistxattr(path, names)
@@ -98,7 +99,7 @@ func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) 
 		if !isMark && (!ok || !IsLayerXattr(shown)) {
 			continue
 		}
-		v, err := readXattr(path, name)
+		v, err := ReadXattr(path, name)
 		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
@@ -117,7 +118,9 @@ func readXattrs(path string) (xattrs map[string]string, opaque bool, err error) 
 	return xattrs, opaque, nil
 }
 
-func readXattr(path, name string) (string, error) {
+// ReadXattr returns the value of one attribute; the error matches unix.ENODATA if the
+// object has none of that name.
+func ReadXattr(path, name string) (string, error) {
 	buf := make([]byte, 256)
 	n, err := unix.Lgetxattr(path, name, buf)
 	if errors.Is(err, unix.ERANGE) {

@@ -1,4 +1,4 @@
-package snapshot
+package object
 
 import (
 	"errors"
@@ -6,12 +6,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
 // lchown gives an object its owner. Where owners are recorded, those of symlinks
 // and fifos are in the layer's manifest and tar only: they cannot carry a record.
-func (m *maker) lchown(path string, uid, gid uint32) error {
+func (m *Maker) lchown(path string, uid, gid uint32) error {
 	if m.recorded {
 		return owner.Record(path, uid, gid)
 	}
@@ -19,7 +20,7 @@ func (m *maker) lchown(path string, uid, gid uint32) error {
 }
 
 // fchown is lchown for a new regular file.
-func (m *maker) fchown(fd int, e *Entry) error {
+func (m *Maker) fchown(fd int, e *manifest.Entry) error {
 	if m.recorded {
 		return owner.WriteFd(fd, owner.Stat{UID: e.UID, GID: e.GID, Mode: unix.S_IFREG | e.Mode&0o7777})
 	}
@@ -37,31 +38,31 @@ func makeRecordedDevice(path string, s owner.Stat) error {
 	return nil
 }
 
-// entry describes the object at path, of which lstat says st, as its layer shows it,
+// Describe describes the object at path, of which lstat says st, as its layer shows it,
 // and reports whether overlay marks it as an opaque directory. Path and links are
 // the caller's.
-func (m *maker) entry(path string, st *unix.Stat_t) (Entry, bool, error) {
+func (m *Maker) Describe(path string, st *unix.Stat_t) (manifest.Entry, bool, error) {
 	s := *st
-	if m.recorded && !isWhiteout(st) {
+	if m.recorded && !IsWhiteout(st) {
 		if err := m.applyRecord(path, &s); err != nil {
-			return Entry{}, false, err
+			return manifest.Entry{}, false, err
 		}
 	}
-	e := statEntry(&s)
-	if e.Type == TypeWhiteout || e.Type == TypeSocket {
+	e := StatEntry(&s)
+	if e.Type == manifest.TypeWhiteout || e.Type == manifest.TypeSocket {
 		return e, false, nil
 	}
 	var opaque bool
 	var err error
-	e.Xattrs, opaque, err = readXattrs(path)
+	e.Xattrs, opaque, err = ReadXattrs(path)
 	return e, opaque, err
 }
 
-// isRecording reports whether owners and devices are recorded instead of set.
-func (m *maker) isRecording() bool { return m.recorded }
+// Recording reports whether owners and devices are recorded instead of set.
+func (m *Maker) Recording() bool { return m.recorded }
 
 // applyRecord makes st say what is recorded at path. What has no record is root's.
-func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
+func (m *Maker) applyRecord(path string, st *unix.Stat_t) error {
 	st.Uid, st.Gid = 0, 0
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return nil
@@ -76,28 +77,28 @@ func (m *maker) applyRecord(path string, st *unix.Stat_t) error {
 	return err
 }
 
-// forProcesses is the maker of files that emulated processes work on (package
+// ForProcesses returns the maker of files that emulated processes work on (package
 // executor/chroot): all is recorded, whatever this process may do.
-func (m *maker) forProcesses() *maker {
+func (m *Maker) ForProcesses() *Maker {
 	c := *m
 	c.recorded, c.confined, c.uid, c.gid = true, true, 0, 0
 	return &c
 }
 
 // chmod gives an object that is no symlink its mode.
-func (m *maker) chmod(path string, e *Entry) error {
-	if !m.confined || e.Type != TypeFile && e.Type != TypeDir {
+func (m *Maker) chmod(path string, e *manifest.Entry) error {
+	if !m.confined || e.Type != manifest.TypeFile && e.Type != manifest.TypeDir {
 		return unix.Fchmodat(unix.AT_FDCWD, path, e.Mode&0o7777, 0)
 	}
 	kind := uint32(unix.S_IFREG)
-	if e.Type == TypeDir {
+	if e.Type == manifest.TypeDir {
 		kind = unix.S_IFDIR
 	}
 	return owner.Chmod(path, kind|e.Mode&0o7777)
 }
 
 // fchmod is chmod of an open regular file.
-func (m *maker) fchmod(fd int, path string, e *Entry) error {
+func (m *Maker) fchmod(fd int, path string, e *manifest.Entry) error {
 	if m.confined && owner.Widen(unix.S_IFREG|e.Mode)&0o7777 != e.Mode&0o7777 {
 		return m.chmod(path, e)
 	}

@@ -1,4 +1,4 @@
-package snapshot
+package object
 
 import (
 	"errors"
@@ -8,20 +8,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )
 
-// lstat says what an object is, with the owner and mode that a layer has for it.
-func (m *maker) lstat(path string) (*unix.Stat_t, error) {
-	st := new(unix.Stat_t)
-	if err := lstat(path, st); err != nil || !m.recorded || isWhiteout(st) {
-		return st, err
-	}
-	return st, m.applyRecord(path, st)
-}
-
-// maker creates objects and sets their metadata as the calling user can.
-type maker struct {
+// Maker creates objects and sets their metadata as the calling user can. It is safe
+// for concurrent use.
+type Maker struct {
 	uid, gid uint32 // of this process: what new objects get
 	// opaqueXattr is the name under which overlay looks for opaque marks.
 	opaqueXattr string
@@ -35,26 +28,59 @@ type maker struct {
 	confined bool
 }
 
-// create makes any object but a regular file or hard link, without metadata.
-func (m *maker) create(path string, e *Entry) error {
+// NewMaker returns the maker of this process.
+func NewMaker() *Maker {
+	m := &Maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	if owner.Emulated() {
+		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
+	}
+	if m.inUserns || m.uid != 0 {
+		m.opaqueXattr = "user.overlay.opaque"
+	}
+	return m
+}
+
+// inUserns reports whether this process is in a user namespace that is not the
+// machine's first.
+func inUserns() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return os.Geteuid() != 0
+	}
+	f := strings.Fields(string(b))
+	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
+}
+
+// Lstat says what an object is, with the owner and mode that a layer has for it.
+func (m *Maker) Lstat(path string) (*unix.Stat_t, error) {
+	st := new(unix.Stat_t)
+	if err := Lstat(path, st); err != nil || !m.recorded || IsWhiteout(st) {
+		return st, err
+	}
+	return st, m.applyRecord(path, st)
+}
+
+// Create makes any object but a regular file or hard link, where there is none and
+// without metadata.
+func (m *Maker) Create(path string, e *manifest.Entry) error {
 	var err error
 	switch e.Type {
-	case TypeDir:
+	case manifest.TypeDir:
 		err = unix.Mkdir(path, 0o700)
-	case TypeSymlink:
+	case manifest.TypeSymlink:
 		err = unix.Symlink(e.Linkname, path)
-	case TypeFifo:
+	case manifest.TypeFifo:
 		err = unix.Mkfifo(path, 0o600)
-	case TypeWhiteout:
+	case manifest.TypeWhiteout:
 		if err = unix.Mknod(path, unix.S_IFCHR, 0); err != nil && m.recorded {
 			err = makeWhiteoutFile(path)
 		}
-	case TypeChar, TypeBlock:
-		if e.Type == TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
+	case manifest.TypeChar, manifest.TypeBlock:
+		if e.Type == manifest.TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
 			return fmt.Errorf("make %s: a character device 0/0 is overlay's whiteout", path)
 		}
 		kind := uint32(unix.S_IFCHR)
-		if e.Type == TypeBlock {
+		if e.Type == manifest.TypeBlock {
 			kind = unix.S_IFBLK
 		}
 		dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
@@ -76,11 +102,11 @@ func (m *maker) create(path string, e *Entry) error {
 	return nil
 }
 
-// setMeta sets owner, mode, attributes and time of an object, in the order in
-// which none undoes another. Directories that still get children need setTime
-// again afterwards.
-func (m *maker) setMeta(path string, e *Entry) error {
-	if e.Type == TypeWhiteout {
+// SetMeta sets owner, mode, attributes and time of an object, in the order in
+// which none undoes another. Directories that still get children need SetTime
+// again afterwards. Whiteouts have none.
+func (m *Maker) SetMeta(path string, e *manifest.Entry) error {
+	if e.Type == manifest.TypeWhiteout {
 		return nil
 	}
 	if e.UID != m.uid || e.GID != m.gid {
@@ -88,7 +114,7 @@ func (m *maker) setMeta(path string, e *Entry) error {
 			return fmt.Errorf("chown %s to %d:%d: %w", path, e.UID, e.GID, err)
 		}
 	}
-	if e.Type != TypeSymlink {
+	if e.Type != manifest.TypeSymlink {
 		if err := m.chmod(path, e); err != nil {
 			return fmt.Errorf("chmod %s: %w", path, err)
 		}
@@ -96,10 +122,10 @@ func (m *maker) setMeta(path string, e *Entry) error {
 	if err := m.setXattrs(path, e); err != nil {
 		return err
 	}
-	return setTime(path, e.ModTime)
+	return SetTime(path, e.ModTime)
 }
 
-func (m *maker) setXattrs(path string, e *Entry) error {
+func (m *Maker) setXattrs(path string, e *manifest.Entry) error {
 	for k, v := range e.Xattrs {
 		if !IsLayerXattr(k) {
 			continue
@@ -118,21 +144,21 @@ func (m *maker) setXattrs(path string, e *Entry) error {
 		}
 	}
 	if e.Opaque {
-		return m.markOpaque(path)
+		return m.MarkOpaque(path)
 	}
 	return nil
 }
 
-// markOpaque makes a directory hide what lower layers have there.
-func (m *maker) markOpaque(path string) error {
+// MarkOpaque makes a directory hide what lower layers have there.
+func (m *Maker) MarkOpaque(path string) error {
 	if err := unix.Lsetxattr(path, m.opaqueXattr, []byte("y"), 0); err != nil {
 		return fmt.Errorf("mark %s opaque: %w", path, err)
 	}
 	return nil
 }
 
-// setTime sets the modification time of an object, which may be a symlink.
-func setTime(path string, t time.Time) error {
+// SetTime sets the modification time of an object, which may be a symlink.
+func SetTime(path string, t time.Time) error {
 	ts, err := unix.TimeToTimespec(t)
 	if err != nil {
 		ts = unix.Timespec{}
@@ -144,8 +170,8 @@ func setTime(path string, t time.Time) error {
 	return nil
 }
 
-// setFileMeta is setMeta for an open regular file whose content is written.
-func (m *maker) setFileMeta(f *os.File, e *Entry) error {
+// SetFileMeta is SetMeta for an open regular file whose content is written.
+func (m *Maker) SetFileMeta(f *os.File, e *manifest.Entry) error {
 	fd := int(f.Fd())
 	if e.UID != m.uid || e.GID != m.gid {
 		if err := m.fchown(fd, e); err != nil {
@@ -160,28 +186,5 @@ func (m *maker) setFileMeta(f *os.File, e *Entry) error {
 			return err
 		}
 	}
-	return setTime(f.Name(), e.ModTime)
-}
-
-// inUserns reports whether this process is in a user namespace that is not the
-// machine's first.
-func inUserns() bool {
-	b, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return os.Geteuid() != 0
-	}
-	f := strings.Fields(string(b))
-	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
-}
-
-// newMaker returns the maker of this process.
-func newMaker() *maker {
-	m := &maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
-	if owner.Emulated() {
-		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
-	}
-	if m.inUserns || m.uid != 0 {
-		m.opaqueXattr = "user.overlay.opaque"
-	}
-	return m
+	return SetTime(f.Name(), e.ModTime)
 }
