@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"layered.build/builder/registry/config"
 	"layered.build/builder/snapshot"
 )
 
@@ -36,10 +37,16 @@ type Client struct {
 	work map[string]*job // guarded by mu
 }
 
-// New makes a client that keeps what it fetches in store and images. It reads
-// the configuration files that Options and docs/FORMAT.md name.
+// New makes a client that keeps what it fetches in store and images.
 func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
-	routes, err := newRouting(opts, systemConfigFiles())
+	if opts.Config == nil {
+		cfg, err := config.SystemFiles().Read()
+		if err != nil {
+			return nil, err
+		}
+		opts.Config = cfg
+	}
+	routes, err := newRouting(opts.Mirrors, opts.Insecure, opts.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +73,8 @@ type Options struct {
 	// ConfigDir is the folder of docker's config.json; "" means $DOCKER_CONFIG,
 	// else ~/.docker.
 	ConfigDir string
+	// Config is what the configuration files say; nil reads those of this machine.
+	Config *config.Config
 	// Mirrors are lines "REGISTRY=URL" (docker.io=http://127.0.0.1:5000). Mirrors
 	// of one registry are tried in order, then those of the environment and the
 	// configuration files, then the registry itself.

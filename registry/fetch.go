@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -262,7 +263,7 @@ func (b *blobReader) connect() error {
 func (c *Client) foreign(ctx context.Context, where string, offset, size int64) (io.ReadCloser, error) {
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || c.routes.isInsecure(u.Host))) {
-		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", redactUserinfo(where), ErrInvalid)
+		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", config.RedactUserinfo(where), ErrInvalid)
 	}
 	ep := endpoint{host: u.Host, schemes: []string{u.Scheme}, skipVerify: c.routes.isInsecure(u.Host)}
 	h, err := c.host(ep)
@@ -275,7 +276,7 @@ func (c *Client) foreign(ctx context.Context, where string, offset, size int64) 
 	err = c.again(ctx, func() error {
 		var err error
 		body, err = getURL(ctx, s.client, where, offset, size)
-		return s.fail("get foreign layer", redactUserinfo(where), err)
+		return s.fail("get foreign layer", config.RedactUserinfo(where), err)
 	})
 	return body, err
 }

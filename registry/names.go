@@ -7,6 +7,7 @@ import (
 
 	"layered.build/builder/registry/assemble"
 	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/imagestore"
@@ -69,6 +70,16 @@ type (
 
 // OpenImages opens (or makes) the images of a store.
 func OpenImages(store *snapshot.Store) (*Images, error) { return imagestore.Open(store) }
+
+// ReadGC returns the settings of the table [gc] of config.toml by their names; the
+// user's file has precedence.
+func ReadGC() (map[string]string, error) {
+	c, err := config.Files{Program: config.SystemFiles().Program}.Read()
+	if err != nil {
+		return nil, err
+	}
+	return c.GC.Settings(), nil
+}
 
 // AssembleInput is what an image is made of.
 type AssembleInput = assemble.Input

@@ -3,11 +3,11 @@ package registry
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"layered.build/builder/registry/config"
 )
 
 // endpoint is one place where a repository may be found.
@@ -24,32 +24,22 @@ type endpoint struct {
 	opening *opening
 }
 
-// mirror is a place that holds copies of (part of) another registry.
-type mirror struct {
-	// scheme is "" where none was given.
-	scheme, host string
-	// prefix is the path below which the repositories are.
-	prefix   string
-	insecure bool
-	// pullBy is "", "digest-only" or "tag-only" (registries.conf).
-	pullBy string
-}
-
 // routing knows where the repositories of registries are found.
 type routing struct {
-	mirrors  map[string][]mirror // by domain (docker.io)
+	mirrors  map[string][]config.Mirror // by domain (docker.io)
 	insecure []string
-	conf     registriesConf
+	rules    []config.Rule
 }
 
 // mirrorEnv is the variable with a comma-separated list of mirrors.
 const mirrorEnv = "BUILDER_REGISTRY_MIRROR"
 
-// newRouting reads options, environment and configuration files, in the order of
-// their precedence.
-func newRouting(opts Options, files configFiles) (*routing, error) {
-	r := &routing{mirrors: map[string][]mirror{}, insecure: slices.Clone(opts.Insecure)}
-	lines := slices.Clone(opts.Mirrors)
+// newRouting takes mirrors ("REGISTRY=URL") and insecure registries from the caller,
+// then from the environment, then from the configuration: in this order mirrors are
+// tried.
+func newRouting(mirrors, insecure []string, cfg *config.Config) (*routing, error) {
+	r := &routing{mirrors: map[string][]config.Mirror{}, insecure: slices.Clone(insecure), rules: cfg.Rules}
+	lines := slices.Clone(mirrors)
 	for line := range strings.SplitSeq(os.Getenv(mirrorEnv), ",") {
 		if line = strings.TrimSpace(line); line != "" {
 			lines = append(lines, line)
@@ -60,28 +50,24 @@ func newRouting(opts Options, files configFiles) (*routing, error) {
 		if !ok || domain == "" {
 			return nil, fmt.Errorf("registry mirror %q: %w: want REGISTRY=URL, as in docker.io=http://127.0.0.1:5000", line, ErrInvalid)
 		}
-		if err := r.addMirror(domain, target); err != nil {
-			return nil, err
+		m, err := config.ParseMirror(target)
+		if err != nil {
+			return nil, fmt.Errorf("registry mirror for %s: %w", domain, err)
+		}
+		r.addMirrors(domain, m)
+	}
+	for _, reg := range cfg.Registries {
+		r.addMirrors(reg.Domain, reg.Mirrors...)
+		if reg.Insecure {
+			r.insecure = append(r.insecure, reg.Domain)
 		}
 	}
-	for _, path := range files.builder {
-		if err := r.readConfig(path); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	r.conf, err = readRegistriesConf(files.containers, files.dropIns)
-	return r, err
+	return r, nil
 }
 
-func (r *routing) addMirror(domain, target string) error {
-	m, err := parseMirror(target)
-	if err != nil {
-		return fmt.Errorf("registry mirror for %s: %w", domain, err)
-	}
+func (r *routing) addMirrors(domain string, mirrors ...config.Mirror) {
 	domain = normalDomain(domain)
-	r.mirrors[domain] = append(r.mirrors[domain], m)
-	return nil
+	r.mirrors[domain] = append(r.mirrors[domain], mirrors...)
 }
 
 // normalDomain maps the names that Docker Hub goes by to the one in references.
@@ -91,36 +77,6 @@ func normalDomain(d string) string {
 		return "docker.io"
 	}
 	return d
-}
-
-// parseMirror reads "http://host:port/prefix"; the scheme may be missing.
-func parseMirror(s string) (mirror, error) {
-	raw := s
-	if !strings.Contains(s, "://") {
-		s = "//" + s
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return mirror{}, fmt.Errorf("%q: %w: not a URL of a registry", redactUserinfo(raw), ErrInvalid)
-	}
-	if u.User != nil {
-		return mirror{}, fmt.Errorf("%q: %w: credentials belong into docker's config.json", redactUserinfo(raw), ErrInvalid)
-	}
-	if u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
-		return mirror{}, fmt.Errorf("%q: %w: the scheme must be http or https", raw, ErrInvalid)
-	}
-	prefix := strings.Trim(u.Path, "/")
-	if prefix == "v2" {
-		prefix = ""
-	}
-	return mirror{scheme: u.Scheme, host: u.Host, prefix: prefix}, nil
-}
-
-func redactUserinfo(s string) string {
-	if i := strings.LastIndex(s, "@"); i >= 0 {
-		return "…@" + s[i+1:]
-	}
-	return s
 }
 
 // pull returns where to look for a reference: mirrors first, the origin last.
@@ -133,9 +89,9 @@ func (r *routing) pull(ref Reference) ([]endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rule, rest := r.conf.match(ref); rule != nil {
-		for _, m := range rule.mirrors {
-			if m.pullBy == "digest-only" && ref.Digest == "" || m.pullBy == "tag-only" && ref.Digest != "" {
+	if rule, rest := r.match(ref); rule != nil {
+		for _, m := range rule.Mirrors {
+			if m.PullBy == "digest-only" && ref.Digest == "" || m.PullBy == "tag-only" && ref.Digest != "" {
 				continue
 			}
 			eps = append(eps, r.mirrorEndpoint(m, rest))
@@ -146,21 +102,21 @@ func (r *routing) pull(ref Reference) ([]endpoint, error) {
 
 // push returns the origin of a reference.
 func (r *routing) push(ref Reference) (endpoint, error) {
-	rule, rest := r.conf.match(ref)
+	rule, rest := r.match(ref)
 	if rule == nil {
 		return r.endpoint("", ref.Domain, ref.Path, false), nil
 	}
-	if rule.blocked {
-		return endpoint{}, &Error{Kind: ErrRefused, Op: "use registry", Object: ref.Repository(), Err: fmt.Errorf("%s blocks it", rule.file)}
+	if rule.Blocked {
+		return endpoint{}, &Error{Kind: ErrRefused, Op: "use registry", Object: ref.Repository(), Err: fmt.Errorf("%s blocks it", rule.File)}
 	}
-	if rule.location.host == "" {
-		return r.endpoint("", ref.Domain, ref.Path, rule.insecure), nil
+	if rule.Location.Host == "" {
+		return r.endpoint("", ref.Domain, ref.Path, rule.Insecure), nil
 	}
-	return r.endpoint("", rule.location.host, joinPath(rule.location.prefix, rest), rule.insecure), nil
+	return r.endpoint("", rule.Location.Host, joinPath(rule.Location.Prefix, rest), rule.Insecure), nil
 }
 
-func (r *routing) mirrorEndpoint(m mirror, path string) endpoint {
-	ep := r.endpoint(m.scheme, m.host, joinPath(m.prefix, path), m.insecure)
+func (r *routing) mirrorEndpoint(m config.Mirror, path string) endpoint {
+	ep := r.endpoint(m.Scheme, m.Host, joinPath(m.Prefix, path), m.Insecure)
 	ep.mirror = true
 	return ep
 }
@@ -224,39 +180,32 @@ func splitHost(host string) (string, net.IP) {
 	return name, net.ParseIP(name)
 }
 
-// configFiles are the files that say how registries are reached. Those that do
-// not exist count as empty.
-type configFiles struct {
-	builder    []string
-	containers string
-	dropIns    []string // folders
-}
-
-func systemConfigFiles() configFiles {
-	home, _ := os.UserHomeDir()
-	user := os.Getenv("XDG_CONFIG_HOME")
-	if user == "" && home != "" {
-		user = filepath.Join(home, ".config")
-	}
-	files := configFiles{
-		containers: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
-		dropIns:    []string{"/etc/containers/registries.conf.d"},
-	}
-	if user != "" {
-		files.builder = append(files.builder, filepath.Join(user, "builder", "config.toml"))
-		files.dropIns = append(files.dropIns, filepath.Join(user, "containers", "registries.conf.d"))
-		if conf := filepath.Join(user, "containers", "registries.conf"); files.containers == "" && exists(conf) {
-			files.containers = conf
+// match returns the rule with the longest prefix, and what of the repository stands
+// behind the prefix.
+func (r *routing) match(ref Reference) (*config.Rule, string) {
+	var best *config.Rule
+	var rest string
+	for i := range r.rules {
+		rule := &r.rules[i]
+		if best != nil && len(rule.Prefix) <= len(best.Prefix) {
+			continue
+		}
+		if behind, ok := behindPrefix(rule.Prefix, ref); ok {
+			best, rest = rule, behind
 		}
 	}
-	files.builder = append(files.builder, "/etc/builder/config.toml")
-	if files.containers == "" {
-		files.containers = "/etc/containers/registries.conf"
-	}
-	return files
+	return best, rest
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// behindPrefix returns what of a repository stands behind a prefix, false if it does not
+// begin with it.
+func behindPrefix(prefix string, ref Reference) (string, bool) {
+	if suffix, ok := strings.CutPrefix(prefix, "*"); ok {
+		return ref.Path, strings.HasSuffix(ref.Domain, suffix)
+	}
+	rest, ok := strings.CutPrefix(ref.Repository(), prefix)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	return strings.TrimPrefix(rest, "/"), true
 }

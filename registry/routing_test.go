@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"layered.build/builder/registry/config"
 )
 
 func show(eps []endpoint) string {
@@ -45,13 +47,13 @@ func TestRouting(t *testing.T) {
 		}
 		return path
 	}
-	files := configFiles{
-		builder: []string{
+	files := config.Files{
+		Program: []string{
 			write("user.toml", "[registry.\"docker.io\"]\nmirrors = [\"https://user.example/hub\"]\n"),
 			write("system.toml", "[registry.\"docker.io\"]\nmirrors = [\"sys.example\"]\n[registry.\"in.example:5\"]\ninsecure = true\n"),
 			filepath.Join(dir, "none.toml"),
 		},
-		containers: write("registries.conf", `
+		Containers: write("registries.conf", `
 unqualified-search-registries = ["quay.io"]
 [[registry]]
 prefix = "docker.io"
@@ -62,7 +64,7 @@ insecure = true
 location = "old.example"
 blocked = true
 `),
-		dropIns: []string{filepath.Dir(write("d/10.conf", `
+		DropIns: []string{filepath.Dir(write("d/10.conf", `
 [[registry]]
 prefix = "a.example/team"
 location = "b.example/moved"
@@ -75,7 +77,11 @@ insecure = true
 `))},
 	}
 	t.Setenv(mirrorEnv, "docker.io=http://127.0.0.1:5001, other.example=m.example")
-	r, err := newRouting(Options{Mirrors: []string{"docker.io=http://127.0.0.1:5000"}, Insecure: []string{"10.0.0.0/8", "plain.example"}}, files)
+	cfg, err := files.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRouting([]string{"docker.io=http://127.0.0.1:5000"}, []string{"10.0.0.0/8", "plain.example"}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +118,7 @@ insecure = true
 
 func TestRoutingRefuses(t *testing.T) {
 	for _, line := range []string{"docker.io", "=http://x", "docker.io=ftp://x", "docker.io=", "docker.io=http://user:hunter2@x"} {
-		_, err := newRouting(Options{Mirrors: []string{line}}, configFiles{})
+		_, err := newRouting([]string{line}, nil, &config.Config{})
 		if !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -124,7 +130,7 @@ func TestRoutingRefuses(t *testing.T) {
 	if err := os.WriteFile(path, []byte("[registry.\"x\"]\nmirorrs = []\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newRouting(Options{}, configFiles{builder: []string{path}}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "mirorrs") {
+	if _, err := (config.Files{Program: []string{path}}).Read(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "mirorrs") {
 		t.Errorf("unknown setting: %v", err)
 	}
 }

@@ -1,0 +1,172 @@
+// Package config reads the files in which the administrator and the user say how
+// registries are reached and how large the store may become: builder's own config.toml
+// and the containers' registries.conf.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"layered.build/builder/registry/errdef"
+)
+
+// Config is what the files say.
+type Config struct {
+	// Registries are the tables [registry."DOMAIN"] of config.toml, those of the
+	// user's file first.
+	Registries []Registry
+	// GC is the table [gc] of config.toml.
+	GC GC
+	// Rules are those of registries.conf.
+	Rules []Rule
+}
+
+// Registry is how one registry is reached:
+//
+//	[registry."docker.io"]
+//	mirrors = ["http://127.0.0.1:5000", "https://mirror.example.com/hub"]
+//
+//	[registry."registry.example.com:5000"]
+//	insecure = true     # http, or a certificate that does not verify
+type Registry struct {
+	Domain   string
+	Mirrors  []Mirror
+	Insecure bool
+}
+
+// GC says how large the store may become. The sizes are as they were written, "" where
+// nothing is said.
+type GC struct {
+	Enabled  *bool  `toml:"enabled"`
+	Reserved string `toml:"reserved-space"`
+	MaxUsed  string `toml:"max-used-space"`
+	MinFree  string `toml:"min-free-space"`
+}
+
+// Files are where the configuration is. Those that do not exist count as empty.
+type Files struct {
+	// Program has the config.toml files, the user's first: it has precedence.
+	Program []string
+	// Containers is registries.conf, and DropIns are the folders with more of it.
+	Containers string
+	DropIns    []string
+}
+
+// SystemFiles are the files of this machine and this user.
+func SystemFiles() Files {
+	home, _ := os.UserHomeDir()
+	user := os.Getenv("XDG_CONFIG_HOME")
+	if user == "" && home != "" {
+		user = filepath.Join(home, ".config")
+	}
+	files := Files{
+		Containers: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
+		DropIns:    []string{"/etc/containers/registries.conf.d"},
+	}
+	if user != "" {
+		files.Program = append(files.Program, filepath.Join(user, "builder", "config.toml"))
+		files.DropIns = append(files.DropIns, filepath.Join(user, "containers", "registries.conf.d"))
+		if conf := filepath.Join(user, "containers", "registries.conf"); files.Containers == "" && exists(conf) {
+			files.Containers = conf
+		}
+	}
+	files.Program = append(files.Program, "/etc/builder/config.toml")
+	if files.Containers == "" {
+		files.Containers = "/etc/containers/registries.conf"
+	}
+	return files
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// Read reads the files. Errors name the file; they match errdef.ErrInvalid where it is
+// malformed or has unknown settings.
+func (f Files) Read() (*Config, error) {
+	c := &Config{}
+	for _, path := range f.Program {
+		if err := c.readProgram(path); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	c.Rules, err = readRegistriesConf(f.Containers, f.DropIns)
+	return c, err
+}
+
+// programFile is a file config.toml.
+type programFile struct {
+	Registry map[string]struct {
+		Mirrors  []string `toml:"mirrors"`
+		Insecure bool     `toml:"insecure"`
+	} `toml:"registry"`
+	GC GC `toml:"gc"`
+}
+
+// readProgram adds what a file says and those before it did not.
+func (c *Config) readProgram(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	var file programFile
+	if err := toml.NewDecoder(f).DisallowUnknownFields().Decode(&file); err != nil {
+		var strict *toml.StrictMissingError
+		if errors.As(err, &strict) {
+			return fmt.Errorf("%s: %w: unknown settings:\n%s", path, errdef.ErrInvalid, strict.String())
+		}
+		return fmt.Errorf("%s: %w: %w", path, errdef.ErrInvalid, err)
+	}
+	for domain, reg := range file.Registry {
+		r := Registry{Domain: domain, Insecure: reg.Insecure}
+		for _, m := range reg.Mirrors {
+			parsed, err := ParseMirror(m)
+			if err != nil {
+				return fmt.Errorf("%s: registry mirror for %s: %w", path, domain, err)
+			}
+			r.Mirrors = append(r.Mirrors, parsed)
+		}
+		c.Registries = append(c.Registries, r)
+	}
+	c.GC.fill(file.GC)
+	return nil
+}
+
+// fill takes from another what is not said yet.
+func (g *GC) fill(from GC) {
+	if g.Enabled == nil {
+		g.Enabled = from.Enabled
+	}
+	g.Reserved = cmp.Or(g.Reserved, from.Reserved)
+	g.MaxUsed = cmp.Or(g.MaxUsed, from.MaxUsed)
+	g.MinFree = cmp.Or(g.MinFree, from.MinFree)
+}
+
+// Settings returns what is said, by the names of the settings.
+func (g GC) Settings() map[string]string {
+	out := map[string]string{}
+	for name, value := range map[string]string{
+		"reserved-space": g.Reserved, "max-used-space": g.MaxUsed, "min-free-space": g.MinFree,
+	} {
+		if value != "" {
+			out[name] = value
+		}
+	}
+	if g.Enabled != nil {
+		out["enabled"] = strconv.FormatBool(*g.Enabled)
+	}
+	return out
+}

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"layered.build/builder/registry/errdef"
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What the user says has precedence, setting by setting.
+func TestGC(t *testing.T) {
+	for _, tc := range []struct {
+		user, system string
+		want         map[string]string
+	}{
+		{"", "", map[string]string{}},
+		{"[gc]\nenabled = false\nmax-used-space = \"20g\"\n", "[gc]\nenabled = true\nmax-used-space = \"1g\"\nmin-free-space = \"10%\"\n",
+			map[string]string{"enabled": "false", "max-used-space": "20g", "min-free-space": "10%"}},
+		{"[registry.\"x\"]\n", "[gc]\nenabled = true\nreserved-space = \"5g\"\n", map[string]string{"enabled": "true", "reserved-space": "5g"}},
+	} {
+		c, err := Files{Program: []string{write(t, "user.toml", tc.user), filepath.Join(t.TempDir(), "none"), write(t, "system.toml", tc.system)}}.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.GC.Settings(); !maps.Equal(got, tc.want) {
+			t.Errorf("%q, %q: %v, want %v", tc.user, tc.system, got, tc.want)
+		}
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	for text, want := range map[string]string{
+		"[registry.\"x\"]\nmirorrs = []\n":                               "mirorrs",
+		"[gc]\nmax-used = \"1g\"\n":                                      "max-used",
+		"[registry.\"x\"]\nmirrors = [\"http://user:hunter2@mirror\"]\n": "registry mirror for x",
+		"[registry\n": "",
+		"[registry.\"x\"]\nmirrors = [\"ftp://mirror\"]\ninsecure = true\n": "the scheme must be http or https",
+	} {
+		path := write(t, "config.toml", text)
+		_, err := Files{Program: []string{path}}.Read()
+		if !errors.Is(err, errdef.ErrInvalid) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[[registry]]\n":                              "neither prefix nor location",
+		"[[registry]]\nlocation = \"a b://c\"\n":      "not a URL",
+		"[[registry]\n":                               "",
+		"[[registry]]\nprefix = \"x\"\nblocked = 1\n": "blocked",
+	} {
+		path := write(t, "registries.conf", text)
+		_, err := Files{Containers: path}.Read()
+		if !errors.Is(err, errdef.ErrInvalid) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// A drop-in replaces the rule for the same prefix.
+func TestDropIns(t *testing.T) {
+	main := write(t, "registries.conf", "[[registry]]\nprefix = \"a.example\"\nblocked = true\n[[registry]]\nprefix = \"b.example/\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"m.example\"\n")
+	dir := filepath.Dir(write(t, "10.conf", "[[registry]]\nlocation = \"a.example\"\ninsecure = true\n"))
+	c, err := Files{Containers: main, DropIns: []string{dir}}.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byPrefix := map[string]Rule{}
+	for _, r := range c.Rules {
+		byPrefix[r.Prefix] = r
+	}
+	if a := byPrefix["a.example"]; a.Blocked || !a.Insecure || a.File != filepath.Join(dir, "10.conf") {
+		t.Errorf("%+v", a)
+	}
+	if b := byPrefix["b.example"]; len(b.Mirrors) != 1 || b.Mirrors[0].PullBy != "digest-only" || len(c.Rules) != 2 {
+		t.Errorf("%+v", b)
+	}
+}
