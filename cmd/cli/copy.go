@@ -15,7 +15,8 @@ import (
 
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/engines"
+	"layered.build/builder/registry/export/layout"
 )
 
 // The transports of `builder copy`, with the names that skopeo gives them.
@@ -186,7 +187,7 @@ func (c *copyJob) source(ctx context.Context) (registry.Source, func() error, er
 		src, err := c.e.client.StoreSource(ctx, x)
 		return src, none, err
 	}
-	l, err := export.OpenLayout(c.src.path, c.src.ref)
+	l, err := layout.OpenLayout(c.src.path, c.src.ref)
 	if err != nil {
 		return nil, none, err
 	}
@@ -215,14 +216,14 @@ func (c *copyJob) copy(ctx context.Context, src registry.Source) (err error) {
 		_, err := dst.Result(ctx, c.names()...)
 		return err
 	case viaOCI:
-		dst, err := export.NewLayoutDir(c.dst.path, c.dst.ref)
+		dst, err := layout.NewLayoutDir(c.dst.path, c.dst.ref)
 		if err != nil {
 			return err
 		}
 		return copyTo(dst)
 	}
 	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		dst, err := export.NewLayoutTar(w, c.dst.ref)
+		dst, err := layout.NewLayoutTar(w, c.dst.ref)
 		if err != nil {
 			return err
 		}
@@ -292,7 +293,7 @@ func (c *copyJob) give(ctx context.Context, img *registry.Image) error {
 		return c.e.loadDocker(ctx, c.t, d, img, names)
 	}
 	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		return export.WriteDocker(ctx, w, c.e.client, export.Item{Image: img, Names: names})
+		return layout.WriteDocker(ctx, w, c.e.client, layout.Item{Image: img, Names: names})
 	})
 }
 
@@ -303,7 +304,7 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	imgs, err := export.LoadUnnamed(ctx, r, c.e.client)
+	imgs, err := layout.LoadUnnamed(ctx, r, c.e.client)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, err
 	}
@@ -331,7 +332,7 @@ func (c *copyJob) openArchive(ctx context.Context) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		return export.SaveDaemon(ctx, d, c.src.ref)
+		return engines.SaveDaemon(ctx, d, c.src.ref)
 	case viaPodman:
 		return savePodman(ctx, c.src.ref)
 	}

@@ -18,7 +18,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/layout"
 	"layered.build/builder/snapshot/files"
 )
 
@@ -163,7 +163,7 @@ func (j *job) write(ctx context.Context, t *task, o output, p *product) error {
 		if o.usualForm() && !o.layout {
 			t.item("writing docker archive to " + o.dest)
 			return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-				return export.WriteDocker(registry.WithProgress(ctx, t.transfer), w, j.engine.client, export.Item{Image: images[0].image, Names: names})
+				return layout.WriteDocker(registry.WithProgress(ctx, t.transfer), w, j.engine.client, layout.Item{Image: images[0].image, Names: names})
 			})
 		}
 	}
@@ -290,19 +290,19 @@ func (j *job) digestNames(ctx context.Context, o output, x *registry.Index, name
 
 func (j *job) writeOCI(ctx context.Context, t *task, o output, images []*registry.Image, names []string) error {
 	t.item("writing " + string(o.kind) + " archive to " + o.dest)
-	item := export.Item{
+	item := layout.Item{
 		Image: images[0], Names: names, Annotations: o.annotated("manifest-descriptor", &images[0].Config.Platform),
 		Docker: o.kind == outDocker,
 	}
 	if len(images) > 1 {
-		item = export.Item{Index: j.index(&o, images), Names: names, Annotations: o.annotated("index-descriptor", nil)}
+		item = layout.Item{Index: j.index(&o, images), Names: names, Annotations: o.annotated("index-descriptor", nil)}
 	}
 	ctx = registry.WithProgress(ctx, t.transfer)
 	if o.layout {
-		return export.WriteOCIDir(ctx, o.dest, j.engine.client, item)
+		return layout.WriteOCIDir(ctx, o.dest, j.engine.client, item)
 	}
 	return toFile(o.dest, j.app.std.Out, func(w io.Writer) error {
-		return export.WriteOCI(ctx, w, j.engine.client, item)
+		return layout.WriteOCI(ctx, w, j.engine.client, item)
 	})
 }
 

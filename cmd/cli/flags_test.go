@@ -17,7 +17,7 @@ import (
 
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/engines"
 )
 
 func parseFlags(t *testing.T, args ...string) *buildFlags {
@@ -444,23 +444,23 @@ func TestDockerDaemon(t *testing.T) {
 	if err := os.MkdirAll(certs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	want := func(name string, d export.Daemon, text string) {
+	want := func(name string, d engines.Daemon, text string) {
 		t.Helper()
 		got, err := dockerDaemon(name)
 		if got != d || (text == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), text) {
 			t.Errorf("%q: %+v, %v; want %+v, %q", name, got, err, d, text)
 		}
 	}
-	want("", export.Daemon{Host: "unix:///var/run/docker.sock"}, "")
-	want("near", export.Daemon{Host: "unix:///run/other.sock"}, "")
-	want("tls", export.Daemon{Host: "tcp://10.0.0.1:2376", CertDir: certs}, "")
-	want("far", export.Daemon{}, "ssh://me@far")
-	want("none", export.Daemon{}, `docker context "none"`)
+	want("", engines.Daemon{Host: "unix:///var/run/docker.sock"}, "")
+	want("near", engines.Daemon{Host: "unix:///run/other.sock"}, "")
+	want("tls", engines.Daemon{Host: "tcp://10.0.0.1:2376", CertDir: certs}, "")
+	want("far", engines.Daemon{}, "ssh://me@far")
+	want("none", engines.Daemon{}, `docker context "none"`)
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"currentContext":"near"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want("", export.Daemon{Host: "unix:///run/other.sock"}, "")
-	want("default", export.Daemon{Host: "unix:///var/run/docker.sock"}, "")
+	want("", engines.Daemon{Host: "unix:///run/other.sock"}, "")
+	want("default", engines.Daemon{Host: "unix:///var/run/docker.sock"}, "")
 	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-	want("", export.Daemon{Host: "tcp://127.0.0.1:1"}, "")
+	want("", engines.Daemon{Host: "tcp://127.0.0.1:1"}, "")
 }

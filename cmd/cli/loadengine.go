@@ -17,7 +17,8 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/engines"
+	"layered.build/builder/registry/export/layout"
 )
 
 // The values of --load.
@@ -63,8 +64,8 @@ func (j *job) load(ctx context.Context, o output, images []*registry.Image, name
 	})
 }
 
-func (e *engine) loadDocker(ctx context.Context, t *task, d export.Daemon, img *registry.Image, names []string) error {
-	sent, err := export.LoadDaemon(registry.WithProgress(ctx, t.transfer), d, e.client, export.Item{Image: img, Names: names})
+func (e *engine) loadDocker(ctx context.Context, t *task, d engines.Daemon, img *registry.Image, names []string) error {
+	sent, err := engines.LoadDaemon(registry.WithProgress(ctx, t.transfer), d, e.client, layout.Item{Image: img, Names: names})
 	if err != nil {
 		return &mistake.Advised{Err: err, Hint: "is docker running, and may this user use it? DOCKER_HOST or -o type=docker,context=NAME says where it is"}
 	}
@@ -74,12 +75,12 @@ func (e *engine) loadDocker(ctx context.Context, t *task, d export.Daemon, img *
 
 // dockerDaemon finds the docker engine that a context means; "" is the one that
 // docker's own command line uses.
-func dockerDaemon(name string) (export.Daemon, error) {
+func dockerDaemon(name string) (engines.Daemon, error) {
 	dir := os.Getenv("DOCKER_CONFIG")
 	if dir == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return export.Daemon{}, err
+			return engines.Daemon{}, err
 		}
 		dir = filepath.Join(home, ".docker")
 	}
@@ -99,8 +100,8 @@ func dockerDaemon(name string) (export.Daemon, error) {
 	return contextDaemon(dir, name)
 }
 
-func defaultDaemon() export.Daemon {
-	d := export.Daemon{Host: os.Getenv("DOCKER_HOST")}
+func defaultDaemon() engines.Daemon {
+	d := engines.Daemon{Host: os.Getenv("DOCKER_HOST")}
 	if d.Host == "" {
 		d.Host = "unix:///var/run/docker.sock"
 	}
@@ -111,11 +112,11 @@ func defaultDaemon() export.Daemon {
 }
 
 // contextDaemon reads one of docker's contexts.
-func contextDaemon(dir, name string) (export.Daemon, error) {
+func contextDaemon(dir, name string) (engines.Daemon, error) {
 	id := digest.FromString(name).Encoded()
 	data, err := os.ReadFile(filepath.Join(dir, "contexts", "meta", id, "meta.json"))
 	if err != nil {
-		return export.Daemon{}, mistake.New("docker context %q: %w", name, err).WithHint("`docker context ls` lists them")
+		return engines.Daemon{}, mistake.New("docker context %q: %w", name, err).WithHint("`docker context ls` lists them")
 	}
 	var meta struct {
 		Endpoints map[string]struct {
@@ -124,13 +125,13 @@ func contextDaemon(dir, name string) (export.Daemon, error) {
 		}
 	}
 	if err := json.Unmarshal(data, &meta); err != nil {
-		return export.Daemon{}, mistake.New("docker context %q: %w", name, err)
+		return engines.Daemon{}, mistake.New("docker context %q: %w", name, err)
 	}
 	ep := meta.Endpoints["docker"]
 	if ep.SkipTLSVerify || strings.HasPrefix(ep.Host, "ssh://") {
-		return export.Daemon{}, mistake.Unsupported(fmt.Sprintf("docker context %q (%s)", name, ep.Host), "use -o type=docker,dest=- | docker load")
+		return engines.Daemon{}, mistake.Unsupported(fmt.Sprintf("docker context %q (%s)", name, ep.Host), "use -o type=docker,dest=- | docker load")
 	}
-	d := export.Daemon{Host: ep.Host}
+	d := engines.Daemon{Host: ep.Host}
 	if certs := filepath.Join(dir, "contexts", "tls", id, "docker"); isDir(certs) {
 		d.CertDir = certs
 	}
@@ -161,7 +162,7 @@ func (e *engine) loadPodman(ctx context.Context, t *task, img *registry.Image, n
 }
 
 func (e *engine) pullIntoPodman(ctx context.Context, t *task, img *registry.Image) (err error) {
-	s, err := export.Serve(registry.WithProgress(ctx, t.transfer), e.client, img)
+	s, err := engines.Serve(registry.WithProgress(ctx, t.transfer), e.client, img)
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (e *engine) pullIntoPodman(ctx context.Context, t *task, img *registry.Imag
 }
 
 // authFile writes the password where podman reads it.
-func authFile(s *export.Served) (string, error) {
+func authFile(s *engines.Served) (string, error) {
 	f, err := os.CreateTemp("", "builder-auth-*.json") // with mode 0600
 	if err != nil {
 		return "", err

@@ -18,7 +18,7 @@ import (
 
 	"layered.build/builder/planner"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/layout"
 )
 
 // maxLayoutJSON bounds an index or a manifest of a layout.
@@ -42,7 +42,7 @@ func (r *resolver) loadLayout(ctx context.Context, b *resolvedBase, ref string, 
 		return fmt.Errorf("open layout: %w", err)
 	}
 	defer root.Close()
-	l := &layout{root: root}
+	l := &layoutDir{root: root}
 	desc, err := l.find(tag, want, platform)
 	if err != nil {
 		return fmt.Errorf("layout %s: %w", dir, err)
@@ -70,11 +70,11 @@ func splitLayout(s string) (dir, tag string, want digest.Digest, err error) {
 	return dir, tag, want, nil
 }
 
-// layout is an OCI image layout directory.
-type layout struct{ root *os.Root }
+// layoutDir is an OCI image layout directory.
+type layoutDir struct{ root *os.Root }
 
 // find chooses a manifest: by digest, by tag, "latest", or the only one.
-func (l *layout) find(tag string, want digest.Digest, p ocispec.Platform) (ocispec.Descriptor, error) {
+func (l *layoutDir) find(tag string, want digest.Digest, p ocispec.Platform) (ocispec.Descriptor, error) {
 	var index ocispec.Index
 	if err := l.json(ocispec.ImageIndexFile, &index); err != nil {
 		return ocispec.Descriptor{}, err
@@ -106,7 +106,7 @@ func (l *layout) find(tag string, want digest.Digest, p ocispec.Platform) (ocisp
 }
 
 // byDigest takes a manifest that index.json does not list.
-func (l *layout) byDigest(d digest.Digest, p ocispec.Platform) (ocispec.Descriptor, error) {
+func (l *layoutDir) byDigest(d digest.Digest, p ocispec.Platform) (ocispec.Descriptor, error) {
 	var m struct {
 		MediaType string               `json:"mediaType"`
 		Manifests []ocispec.Descriptor `json:"manifests"`
@@ -130,7 +130,7 @@ func (l *layout) byDigest(d digest.Digest, p ocispec.Platform) (ocispec.Descript
 }
 
 // platform looks through indexes.
-func (l *layout) platform(desc ocispec.Descriptor, p ocispec.Platform, depth int) (ocispec.Descriptor, error) {
+func (l *layoutDir) platform(desc ocispec.Descriptor, p ocispec.Platform, depth int) (ocispec.Descriptor, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return desc, err
 	}
@@ -154,7 +154,7 @@ func layoutBlob(d digest.Digest) string {
 	return path.Join("blobs", d.Algorithm().String(), d.Encoded())
 }
 
-func (l *layout) json(name string, v any) error {
+func (l *layoutDir) json(name string, v any) error {
 	b, err := l.read(name)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (l *layout) json(name string, v any) error {
 	return nil
 }
 
-func (l *layout) read(name string) ([]byte, error) {
+func (l *layoutDir) read(name string) ([]byte, error) {
 	f, err := l.root.Open(name)
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (l *layout) read(name string) ([]byte, error) {
 }
 
 // tar writes a layout that holds one image.
-func (l *layout) tar(w io.Writer, desc ocispec.Descriptor) error {
+func (l *layoutDir) tar(w io.Writer, desc ocispec.Descriptor) error {
 	var m ocispec.Manifest
 	if err := l.json(layoutBlob(desc.Digest), &m); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (l *layout) tar(w io.Writer, desc ocispec.Descriptor) error {
 	return errors.Join(err, tw.Close())
 }
 
-func (l *layout) tarBlob(tw *tar.Writer, d digest.Digest) error {
+func (l *layoutDir) tarBlob(tw *tar.Writer, d digest.Digest) error {
 	f, err := l.root.Open(layoutBlob(d))
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func (l *layout) tarBlob(tw *tar.Writer, d digest.Digest) error {
 
 // load takes an image into the store, as `builder load` would. One that the store
 // has is not read again.
-func (l *layout) load(ctx context.Context, eng *engine, desc ocispec.Descriptor) (*registry.Image, error) {
+func (l *layoutDir) load(ctx context.Context, eng *engine, desc ocispec.Descriptor) (*registry.Image, error) {
 	var m ocispec.Manifest
 	if err := l.json(layoutBlob(desc.Digest), &m); err != nil {
 		return nil, err
@@ -245,14 +245,14 @@ func (l *layout) load(ctx context.Context, eng *engine, desc ocispec.Descriptor)
 	return img, eng.completeStack(img)
 }
 
-func (l *layout) copy(ctx context.Context, eng *engine, desc ocispec.Descriptor) (*registry.Image, error) {
+func (l *layoutDir) copy(ctx context.Context, eng *engine, desc ocispec.Descriptor) (*registry.Image, error) {
 	pr, pw := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		pw.CloseWithError(l.tar(pw, desc))
 	}()
-	imgs, err := export.Load(ctx, pr, eng.client)
+	imgs, err := layout.Load(ctx, pr, eng.client)
 	pr.Close()
 	<-done
 	if err == nil && len(imgs) != 1 {

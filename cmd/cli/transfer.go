@@ -15,7 +15,7 @@ import (
 	"layered.build/builder/executor"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
-	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/layout"
 )
 
 // shown runs fn as a task on a display and closes it.
@@ -198,15 +198,15 @@ func (a *app) save(ctx context.Context, e *engine, dest, format string, platform
 	}
 	return toFile(dest, a.std.Out, func(w io.Writer) error {
 		if format == "oci" {
-			return export.WriteOCI(ctx, w, e.client, items...)
+			return layout.WriteOCI(ctx, w, e.client, items...)
 		}
-		return export.WriteDocker(ctx, w, e.client, items...)
+		return layout.WriteDocker(ctx, w, e.client, items...)
 	})
 }
 
 // saveItems resolves images; names of the same image are put together.
-func (e *engine) saveItems(platform *platformFlag, refs []string) ([]export.Item, error) {
-	var items []export.Item
+func (e *engine) saveItems(platform *platformFlag, refs []string) ([]layout.Item, error) {
+	var items []layout.Item
 	at := map[string]int{}
 	for _, r := range refs {
 		x, err := platform.findAll(e, r)
@@ -220,9 +220,9 @@ func (e *engine) saveItems(platform *platformFlag, refs []string) ([]export.Item
 		i, ok := at[id]
 		if !ok {
 			i, at[id] = len(items), len(items)
-			item := export.Item{Image: x.Images[0]}
+			item := layout.Item{Image: x.Images[0]}
 			if len(x.Images) > 1 {
-				item = export.Item{Index: x}
+				item = layout.Item{Index: x}
 			}
 			items = append(items, item)
 		}
@@ -271,7 +271,7 @@ func (a *app) load(ctx context.Context, input string) (err error) {
 		return mistake.New("load reads an archive from stdin").WithHint("use -i FILE")
 	}
 	return a.withEngine(func(e *engine) error {
-		imgs, err := export.Load(ctx, in, e.client)
+		imgs, err := layout.Load(ctx, in, e.client)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"archive/tar"
@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/progress"
 )
 
 // nameAnnotation is how containerd, docker and BuildKit keep an image's full name
@@ -214,7 +215,7 @@ func copyBlob(ctx context.Context, s sink, c *registry.Client, desc ocispec.Desc
 	defer r.Close()
 	v := desc.Digest.Verifier()
 	path := "blobs/" + desc.Digest.Algorithm().String() + "/" + desc.Digest.Encoded()
-	seen := &progressWriter{w: v, name: desc.Digest.Encoded()[:12], total: desc.Size, progress: registry.ProgressOf(ctx)}
+	seen := &progress.Writer{W: v, To: progress.Of(ctx), Item: progress.Item(desc.Digest), Total: desc.Size}
 	if err := s.file(path, desc.Size, io.TeeReader(ctxReader{ctx, r}, seen)); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package export
+package engines
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/layout"
 	"layered.build/builder/snapshot"
 )
 
@@ -86,7 +87,7 @@ func clientTLS(dir string) (*tls.Config, error) {
 // LoadDaemon gives an image to a docker engine under its names. Layers that the
 // engine has in other images are not sent; of an image that it has, nothing is.
 // It returns how many layers were sent.
-func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it Item) (sent int, err error) {
+func LoadDaemon(ctx context.Context, d Daemon, c *registry.Client, it layout.Item) (sent int, err error) {
 	if it.Index != nil {
 		return 0, fmt.Errorf("load into docker: %w: an image for one platform is loaded, not for %d", registry.ErrInvalid, len(it.Index.Images))
 	}
@@ -114,7 +115,7 @@ func SaveDaemon(ctx context.Context, d Daemon, name string) (io.ReadCloser, erro
 	return resp.Body, nil
 }
 
-func (d *daemonClient) give(ctx context.Context, c *registry.Client, it Item) (int, error) {
+func (d *daemonClient) give(ctx context.Context, c *registry.Client, it layout.Item) (int, error) {
 	if d.keepsManifests(ctx) {
 		return d.giveOCI(ctx, c, it)
 	}
@@ -263,7 +264,7 @@ func (d *daemonClient) chains(ctx context.Context) (map[digest.Digest]bool, erro
 }
 
 // send loads an archive without the layers that the engine has.
-func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, have map[digest.Digest]bool) (int, error) {
+func (d *daemonClient) send(ctx context.Context, c *registry.Client, it layout.Item, have map[digest.Digest]bool) (int, error) {
 	sent := 0
 	skip := func(chain snapshot.ChainID) bool { return have[digest.Digest(chain)] }
 	for i := range it.Image.Stack {
@@ -272,7 +273,7 @@ func (d *daemonClient) send(ctx context.Context, c *registry.Client, it Item, ha
 		}
 	}
 	return sent, d.post(ctx, func(ctx context.Context, w io.Writer) error {
-		return writeDocker(ctx, w, c, skip, it)
+		return layout.WriteDockerPart(ctx, w, c, skip, it)
 	})
 }
 

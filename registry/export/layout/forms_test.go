@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/fixtures"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/exporttest"
 )
 
 // buildCrane compiles go-containerregistry's command, at the version that
@@ -26,7 +27,7 @@ func buildCrane(t *testing.T) string {
 	defer cancel()
 	path := filepath.Join(t.TempDir(), "crane")
 	cmd := exec.CommandContext(ctx, "go", "build", "-modfile=fixtures/tools.mod", "-o", path, "github.com/google/go-containerregistry/cmd/crane")
-	cmd.Dir = "../.."
+	cmd.Dir = "../../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build crane: %v\n%s", err, out)
 	}
@@ -38,8 +39,8 @@ func TestPeersForms(t *testing.T) {
 	need(t, "skopeo", "umoci", "podman")
 	crane := buildCrane(t)
 	addr, _ := realRegistry(t)
-	c := newClient(t)
-	plain := newImage(t, c, "base", "one")
+	c := exporttest.NewClient(t)
+	plain := exporttest.NewImage(t, c, "base", "one")
 	for _, kind := range []string{"gzip", "zstd", "uncompressed", "estargz", "zstd:chunked"} {
 		t.Run(kind, func(t *testing.T) {
 			img, err := c.Shape(t.Context(), plain, registry.Form{Compression: registry.Compression{Type: kind, Force: true}})

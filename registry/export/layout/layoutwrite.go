@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"archive/tar"
@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/progress"
 )
 
 // LayoutWriter is an OCI image layout that takes images: a directory, to which they
@@ -86,7 +87,7 @@ func (l *LayoutWriter) Blob(ctx context.Context, desc ocispec.Descriptor, src re
 	}
 	defer r.Close()
 	v := &verifying{r: ctxReader{ctx, r}, v: desc.Digest.Verifier(), left: desc.Size, desc: desc}
-	w := &progressWriter{w: io.Discard, name: desc.Digest.Encoded()[:12], total: desc.Size, progress: registry.ProgressOf(ctx)}
+	w := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(desc.Digest), Total: desc.Size}
 	if err := l.sink.file(blobPath(desc.Digest), desc.Size, io.TeeReader(v, w)); err != nil {
 		return fmt.Errorf("copy blob: %w", err)
 	}

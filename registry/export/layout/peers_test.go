@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"bytes"
@@ -23,6 +23,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/exporttest"
 )
 
 // need skips a test for want of a program.
@@ -139,8 +140,8 @@ func manifestDigest(t *testing.T, ref string) digest.Digest {
 func TestPeersRegistry(t *testing.T) {
 	need(t, "skopeo")
 	addr, requests := realRegistry(t)
-	a := newClient(t)
-	img := newImage(t, a, "base", "one", "two")
+	a := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, a, "base", "one", "two")
 	if err := a.Images().Put(t.Context(), img, "app"); err != nil {
 		t.Fatal(err)
 	}
@@ -186,12 +187,12 @@ func TestPeersRegistry(t *testing.T) {
 			ref := other + "/conv" + name
 			run(t, "skopeo", append([]string{"copy", "--src-tls-verify=false", "--dest-tls-verify=false"}, append(args, "docker://"+ref)...)...)
 			want := manifestDigest(t, "docker://"+ref)
-			b := newClient(t)
+			b := exporttest.NewClient(t)
 			got, err := b.Pull(t.Context(), ref, ocispec.Platform{OS: "linux", Architecture: "amd64"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Manifest.Digest != want || !slices.Equal(diffs(t, b, got), diffs(t, a, img)) {
+			if got.Manifest.Digest != want || !slices.Equal(exporttest.Diffs(t, b, got), exporttest.Diffs(t, a, img)) {
 				t.Errorf("%s: %s, want %s", name, got.Manifest.Digest, want)
 			}
 			if raw := string(got.RawManifest); name == "zstd" && !strings.Contains(raw, "tar+zstd") || name == "v2s2" && !strings.Contains(raw, "vnd.docker") {
@@ -208,8 +209,8 @@ func TestPeersRegistry(t *testing.T) {
 func TestPeersArchives(t *testing.T) {
 	need(t, "skopeo")
 	addr, _ := realRegistry(t)
-	a := newClient(t)
-	img := newImage(t, a, "base", "one")
+	a := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, a, "base", "one")
 	desc, err := a.Push(t.Context(), addr+"/app", img, registry.PushOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -245,12 +246,12 @@ func TestPeersArchives(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			b := newClient(t)
+			b := exporttest.NewClient(t)
 			got, err := Load(t.Context(), r, b)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got) != 1 || !slices.Equal(diffs(t, b, got[0]), diffs(t, a, img)) || !slices.Equal(got[0].Names, []string{"example.com/theirs:1"}) {
+			if len(got) != 1 || !slices.Equal(exporttest.Diffs(t, b, got[0]), exporttest.Diffs(t, a, img)) || !slices.Equal(got[0].Names, []string{"example.com/theirs:1"}) {
 				t.Errorf("%+v", got)
 			}
 			if kind == "oci-archive" && (got[0].ID != img.ID || got[0].Manifest.Digest != desc.Digest) {

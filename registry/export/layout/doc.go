@@ -1,6 +1,6 @@
-// Package export writes images as OCI image layouts and as docker archives, gives
-// them to other engines, and loads archives. Layers are streamed; what is held in memory is metadata.
-package export
+// Package layout writes images as OCI image layouts and as docker archives, and reads
+// both. Layers are streamed; what is held in memory is metadata.
+package layout
 
 import (
 	"layered.build/builder/registry"

@@ -1,4 +1,4 @@
-package export
+package engines
 
 import (
 	"context"
@@ -16,6 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/layout"
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -83,7 +85,7 @@ func newImageHandler(ctx context.Context, c *registry.Client, img *registry.Imag
 	h := &imageHandler{c: c, small: map[digest.Digest]served{}, layers: map[digest.Digest]snapshot.Layer{}}
 	var layers []ocispec.Descriptor
 	for _, l := range img.Stack {
-		size, err := layerSize(ctx, c, l)
+		size, err := layout.LayerSize(ctx, c, l)
 		if err != nil {
 			return nil, err
 		}
@@ -156,24 +158,8 @@ func (h *imageHandler) blob(w http.ResponseWriter, r *http.Request, d digest.Dig
 		panic(http.ErrAbortHandler)
 	}
 	defer tar.Close()
-	n, err := io.Copy(&progressWriter{w: w, name: d.Encoded()[:12], total: l.Size, progress: registry.ProgressOf(r.Context())}, tar)
+	n, err := io.Copy(&progress.Writer{W: w, To: progress.Of(r.Context()), Item: progress.Item(d), Total: l.Size}, tar)
 	if err != nil || n != l.Size {
 		panic(http.ErrAbortHandler) // the other side must not take it for the whole
 	}
-}
-
-// progressWriter tells how much of a whole (-1: it is not known) has passed.
-type progressWriter struct {
-	w        io.Writer
-	name     string
-	n, total int64
-	progress registry.Progress
-}
-
-// Write implements io.Writer.
-func (w *progressWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.n += int64(n)
-	w.progress(w.name, w.n, w.total)
-	return n, err
 }

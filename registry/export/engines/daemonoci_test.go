@@ -1,4 +1,4 @@
-package export
+package engines
 
 import (
 	"encoding/json"
@@ -12,6 +12,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/exporttest"
+	"layered.build/builder/registry/export/layout"
 )
 
 // keepManifests makes the fake what docker is with containerd's store: it takes an OCI
@@ -73,12 +75,12 @@ func (f *fakeDocker) info(w http.ResponseWriter, _ *http.Request) {
 func TestLoadDaemonThatKeepsManifests(t *testing.T) {
 	f, d := startDocker(t)
 	f.keepManifests()
-	c := newClient(t)
-	base, app := newImage(t, c, "base", "one", "two"), newImage(t, c, "base", "one", "two", "three")
+	c := exporttest.NewClient(t)
+	base, app := exporttest.NewImage(t, c, "base", "one", "two"), exporttest.NewImage(t, c, "base", "one", "two", "three")
 	load := func(img *registry.Image, want int, loads []int, names ...string) {
 		t.Helper()
 		f.loads = nil
-		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names})
+		sent, err := LoadDaemon(t.Context(), d, c, layout.Item{Image: img, Names: names})
 		if err != nil || sent != want || !slices.Equal(f.loads, loads) {
 			t.Fatalf("sent %d layers in %v, %v; want %d in %v", sent, f.loads, err, want, loads)
 		}
@@ -107,8 +109,8 @@ func TestLoadDaemonTellsWhatItCouldNotUnpack(t *testing.T) {
 	f, d := startDocker(t)
 	f.keepManifests()
 	f.says = `{"stream":"Loaded image: app:1\n"}` + "\n" + `{"stream":"Error unpacking image app:1: no space left on device\n"}`
-	c := newClient(t)
-	_, err := LoadDaemon(t.Context(), d, c, Item{Image: newImage(t, c, "base"), Names: []string{"app:1"}})
+	c := exporttest.NewClient(t)
+	_, err := LoadDaemon(t.Context(), d, c, layout.Item{Image: exporttest.NewImage(t, c, "base"), Names: []string{"app:1"}})
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error %v", err)
 	}

@@ -1,4 +1,4 @@
-package export
+package engines
 
 import (
 	"archive/tar"
@@ -17,6 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/exporttest"
+	"layered.build/builder/registry/export/layout"
 	"layered.build/builder/snapshot"
 )
 
@@ -120,7 +122,10 @@ func (f *fakeDocker) take(r io.Reader) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var images []dockerImage
+	var images []struct {
+		Config           string
+		Layers, RepoTags []string
+	}
 	if err := json.Unmarshal(files["manifest.json"], &images); err != nil {
 		return err
 	}
@@ -165,12 +170,12 @@ func (f *fakeDocker) chain(want snapshot.ChainID) bool {
 
 func TestLoadDaemonSendsWhatIsLacking(t *testing.T) {
 	f, d := startDocker(t)
-	c := newClient(t)
-	base := newImage(t, c, "base", "one", "two")
-	app := newImage(t, c, "base", "one", "two", "three")
+	c := exporttest.NewClient(t)
+	base := exporttest.NewImage(t, c, "base", "one", "two")
+	app := exporttest.NewImage(t, c, "base", "one", "two", "three")
 	load := func(img *registry.Image, names []string, want int) {
 		t.Helper()
-		sent, err := LoadDaemon(t.Context(), d, c, Item{Image: img, Names: names})
+		sent, err := LoadDaemon(t.Context(), d, c, layout.Item{Image: img, Names: names})
 		if err != nil || sent != want {
 			t.Fatalf("sent %d layers, %v; want %d", sent, err, want)
 		}
@@ -192,7 +197,7 @@ func TestLoadDaemonSendsWhatIsLacking(t *testing.T) {
 	}
 	// An engine that wants whole archives gets them.
 	f.whole = true
-	other := newImage(t, c, "base", "one", "two", "four")
+	other := exporttest.NewImage(t, c, "base", "one", "two", "four")
 	load(other, nil, len(other.Stack))
 	if len(f.images) != 3 {
 		t.Errorf("%d images", len(f.images))
@@ -200,18 +205,18 @@ func TestLoadDaemonSendsWhatIsLacking(t *testing.T) {
 }
 
 func TestLoadDaemonErrors(t *testing.T) {
-	c := newClient(t)
-	img := newImage(t, c, "base", "one")
-	_, err := LoadDaemon(t.Context(), Daemon{Host: "unix:///nowhere/d.sock"}, c, Item{Image: img})
+	c := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, c, "base", "one")
+	_, err := LoadDaemon(t.Context(), Daemon{Host: "unix:///nowhere/d.sock"}, c, layout.Item{Image: img})
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/d.sock") {
 		t.Errorf("%v", err)
 	}
-	if _, err = LoadDaemon(t.Context(), Daemon{Host: "ssh://x"}, c, Item{Image: img}); err == nil || !strings.Contains(err.Error(), "ssh://x") {
+	if _, err = LoadDaemon(t.Context(), Daemon{Host: "ssh://x"}, c, layout.Item{Image: img}); err == nil || !strings.Contains(err.Error(), "ssh://x") {
 		t.Errorf("%v", err)
 	}
 	f, d := startDocker(t)
 	f.images = nil // loading panics: the connection breaks
-	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}); err == nil {
+	if _, err = LoadDaemon(t.Context(), d, c, layout.Item{Image: img}); err == nil {
 		t.Error("no error")
 	}
 	// A daemon that says why not.
@@ -221,14 +226,14 @@ func TestLoadDaemonErrors(t *testing.T) {
 	}))
 	defer srv.Close()
 	d = Daemon{Host: strings.Replace(srv.URL, "http", "tcp", 1)}
-	if _, err = LoadDaemon(t.Context(), d, c, Item{Image: img}); err == nil || !strings.Contains(err.Error(), "not allowed by policy") {
+	if _, err = LoadDaemon(t.Context(), d, c, layout.Item{Image: img}); err == nil || !strings.Contains(err.Error(), "not allowed by policy") {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestServeNeedsThePassword(t *testing.T) {
-	c := newClient(t)
-	img := newImage(t, c, "base", "one")
+	c := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, c, "base", "one")
 	s, err := Serve(t.Context(), c, img)
 	if err != nil {
 		t.Fatal(err)

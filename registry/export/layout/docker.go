@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"archive/tar"
@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
@@ -24,11 +25,12 @@ type dockerImage struct {
 // WriteDocker writes what docker save does: manifest.json, repositories,
 // configurations, and uncompressed layers in folders of their own.
 func WriteDocker(ctx context.Context, w io.Writer, c *registry.Client, items ...Item) error {
-	return writeDocker(ctx, w, c, func(snapshot.ChainID) bool { return false }, items...)
+	return WriteDockerPart(ctx, w, c, func(snapshot.ChainID) bool { return false }, items...)
 }
 
-// writeDocker leaves out the layers that skip wants to have left out.
-func writeDocker(ctx context.Context, w io.Writer, c *registry.Client, skip func(snapshot.ChainID) bool, items ...Item) error {
+// WriteDockerPart is WriteDocker without the layers of which skip is true, by what is
+// below them: for an engine that has them. What is skipped is not fetched either.
+func WriteDockerPart(ctx context.Context, w io.Writer, c *registry.Client, skip func(snapshot.ChainID) bool, items ...Item) error {
 	tw := tar.NewWriter(w)
 	d := &dockerWriter{c: c, s: tarSink{tw}, skip: skip, seen: map[string]bool{}, repos: map[string]map[string]string{}}
 	if err := d.write(ctx, items); err != nil {
@@ -150,7 +152,7 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 	if err := small(d.s, id+"/json", v1); err != nil {
 		return err
 	}
-	size, err := layerSize(ctx, d.c, l)
+	size, err := LayerSize(ctx, d.c, l)
 	if err != nil {
 		return err
 	}
@@ -159,13 +161,13 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 		return err
 	}
 	defer r.Close()
-	seen := &progressWriter{w: io.Discard, name: digest.Digest(l.DiffID).Encoded()[:12], total: size, progress: registry.ProgressOf(ctx)}
+	seen := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(digest.Digest(l.DiffID)), Total: size}
 	return d.s.file(id+"/layer.tar", size, io.TeeReader(ctxReader{ctx, r}, seen))
 }
 
-// layerSize returns the length of a layer's tar. A stack from a record may be older
+// LayerSize returns the length of a layer's tar. A stack from a record may be older
 // than what the store knows; a layer of unknown length is read to count it.
-func layerSize(ctx context.Context, c *registry.Client, l snapshot.Layer) (int64, error) {
+func LayerSize(ctx context.Context, c *registry.Client, l snapshot.Layer) (int64, error) {
 	if known, err := c.Store().Layer(l.ID); err == nil && known.DiffID == l.DiffID && known.Size > 0 {
 		return known.Size, nil
 	}

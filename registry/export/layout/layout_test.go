@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"archive/tar"
@@ -8,123 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
-	"layered.build/builder/snapshot"
+	"layered.build/builder/registry/export/exporttest"
 )
 
-func newClient(t *testing.T) *registry.Client {
-	t.Helper()
-	t.Setenv("HOME", t.TempDir())
-	store, err := snapshot.Open(t.TempDir(), snapshot.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	images, err := registry.OpenImages(store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := registry.New(store, images, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func layerTar(t *testing.T, name string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	tw := tar.NewWriter(&buf)
-	data := strings.Repeat(name, 1000)
-	owner := tar.Header{Mode: 0o755, ModTime: time.Unix(99, 0), Uid: os.Getuid(), Gid: os.Getgid()} // so that no one has to be root
-	root, file := owner, owner
-	root.Typeflag, root.Name = tar.TypeDir, "./"
-	file.Typeflag, file.Name, file.Size = tar.TypeReg, name, int64(len(data))
-	for _, h := range []*tar.Header{&root, &file} {
-		if err := tw.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := io.WriteString(tw, data); err != nil {
-		t.Fatal(err)
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-// newImage makes an image whose layers have one file each.
-func newImage(t *testing.T, c *registry.Client, files ...string) *registry.Image {
-	t.Helper()
-	var cfg registry.ImageConfig
-	cfg.OS, cfg.Architecture = "linux", "amd64"
-	epoch := time.Unix(1_700_000_000, 0).UTC()
-	in := registry.AssembleInput{Config: cfg, Epoch: &epoch}
-	for i, f := range files {
-		l, err := c.Store().Import(t.Context(), in.Stack, "", bytes.NewReader(layerTar(t, f)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		in.Stack = append(in.Stack[:i:i], l)
-		in.Steps = append(in.Steps, registry.AssembleStep{CreatedBy: "COPY " + f, Stack: in.Stack, Config: cfg})
-	}
-	img, err := registry.Assemble(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img
-}
-
-// entries lists an archive.
-func entries(t *testing.T, archive []byte) map[string][]byte {
-	t.Helper()
-	out := map[string][]byte{}
-	tr := tar.NewReader(bytes.NewReader(archive))
-	for {
-		h, err := tr.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if out[h.Name], err = io.ReadAll(tr); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func diffs(t *testing.T, c *registry.Client, img *registry.Image) []digest.Digest {
-	t.Helper()
-	var out []digest.Digest
-	for _, l := range img.Stack {
-		r, err := c.Store().Tar(t.Context(), l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := digest.FromReader(r)
-		r.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, d)
-	}
-	return out
-}
-
 func TestOCIRoundTrip(t *testing.T) {
-	a := newClient(t)
-	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
+	a := exporttest.NewClient(t)
+	one, two := exporttest.NewImage(t, a, "base", "one"), exporttest.NewImage(t, a, "base", "two")
 	items := []Item{{Image: one, Names: []string{"app:1", "example.com/app:1"}}, {Image: two}}
 	var buf, again bytes.Buffer
 	for _, w := range []*bytes.Buffer{&buf, &again} {
@@ -135,7 +32,7 @@ func TestOCIRoundTrip(t *testing.T) {
 	if !bytes.Equal(buf.Bytes(), again.Bytes()) {
 		t.Error("written twice, the bytes differ")
 	}
-	files := entries(t, buf.Bytes())
+	files := exporttest.Entries(t, buf.Bytes())
 	var index ocispec.Index
 	if err := json.Unmarshal(files["index.json"], &index); err != nil {
 		t.Fatal(err)
@@ -170,7 +67,7 @@ func TestOCIRoundTrip(t *testing.T) {
 	}
 	for name, archive := range map[string][]byte{"plain": buf.Bytes(), "gzip": zipped.Bytes()} {
 		t.Run(name, func(t *testing.T) {
-			b := newClient(t)
+			b := exporttest.NewClient(t)
 			got, err := Load(t.Context(), bytes.NewReader(archive), b)
 			if err != nil {
 				t.Fatal(err)
@@ -178,7 +75,7 @@ func TestOCIRoundTrip(t *testing.T) {
 			if len(got) != 2 || got[0].ID != one.ID || got[1].ID != two.ID || got[0].Manifest.Digest != index.Manifests[0].Digest {
 				t.Fatalf("%+v", got)
 			}
-			if !slices.Equal(diffs(t, b, got[0]), diffs(t, a, one)) || !slices.Equal(got[0].Names, []string{"docker.io/library/app:1", "example.com/app:1"}) {
+			if !slices.Equal(exporttest.Diffs(t, b, got[0]), exporttest.Diffs(t, a, one)) || !slices.Equal(got[0].Names, []string{"docker.io/library/app:1", "example.com/app:1"}) {
 				t.Errorf("%v", got[0])
 			}
 			local, err := b.Images().ResolveLocal("example.com/app:1")
@@ -197,13 +94,13 @@ func TestOCIRoundTrip(t *testing.T) {
 }
 
 func TestDockerRoundTrip(t *testing.T) {
-	a := newClient(t)
-	one, two := newImage(t, a, "base", "one"), newImage(t, a, "base", "two")
+	a := exporttest.NewClient(t)
+	one, two := exporttest.NewImage(t, a, "base", "one"), exporttest.NewImage(t, a, "base", "two")
 	var buf bytes.Buffer
 	if err := WriteDocker(t.Context(), &buf, a, Item{Image: one, Names: []string{"app:1", "localhost:5000/x/app:2"}}, Item{Image: two}); err != nil {
 		t.Fatal(err)
 	}
-	files := entries(t, buf.Bytes())
+	files := exporttest.Entries(t, buf.Bytes())
 	var images []dockerImage
 	if err := json.Unmarshal(files["manifest.json"], &images); err != nil {
 		t.Fatal(err)
@@ -222,12 +119,12 @@ func TestDockerRoundTrip(t *testing.T) {
 	if !strings.Contains(string(files["repositories"]), `"localhost:5000/x/app":{"2":`) {
 		t.Errorf("repositories: %s", files["repositories"])
 	}
-	b := newClient(t)
+	b := exporttest.NewClient(t)
 	got, err := Load(t.Context(), &buf, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 2 || got[0].ID != one.ID || got[1].ID != two.ID || !slices.Equal(diffs(t, b, got[0]), diffs(t, a, one)) {
+	if len(got) != 2 || got[0].ID != one.ID || got[1].ID != two.ID || !slices.Equal(exporttest.Diffs(t, b, got[0]), exporttest.Diffs(t, a, one)) {
 		t.Fatalf("%+v", got)
 	}
 	all, err := b.Store().Blobs().All()
@@ -239,8 +136,8 @@ func TestDockerRoundTrip(t *testing.T) {
 // Newer dockers write one archive that is both: an OCI layout, and manifest.json
 // whose layers are blobs of the layout.
 func TestLoadDockerWithLayout(t *testing.T) {
-	a := newClient(t)
-	img := newImage(t, a, "base", "one")
+	a := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, a, "base", "one")
 	desc, raw, err := a.Complete(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
@@ -262,16 +159,16 @@ func TestLoadDockerWithLayout(t *testing.T) {
 	if err := errors.Join(small(s, "manifest.json", docker), tw.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Load(t.Context(), &buf, newClient(t))
+	got, err := Load(t.Context(), &buf, exporttest.NewClient(t))
 	if err != nil || len(got) != 1 || got[0].Manifest.Digest != desc.Digest || !slices.Equal(got[0].Names, []string{"docker.io/library/app:9"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestOCIDir(t *testing.T) {
-	a := newClient(t)
+	a := exporttest.NewClient(t)
 	dir := t.TempDir() + "/new"
-	if err := WriteOCIDir(t.Context(), dir, a, Item{Image: newImage(t, a, "x"), Names: []string{"x"}}); err != nil {
+	if err := WriteOCIDir(t.Context(), dir, a, Item{Image: exporttest.NewImage(t, a, "x"), Names: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
@@ -282,19 +179,19 @@ func TestOCIDir(t *testing.T) {
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Load(t.Context(), &buf, newClient(t))
+	got, err := Load(t.Context(), &buf, exporttest.NewClient(t))
 	if err != nil || len(got) != 1 || got[0].Names[0] != "docker.io/library/x:latest" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestLoadRefuses(t *testing.T) {
-	a := newClient(t)
+	a := exporttest.NewClient(t)
 	var good bytes.Buffer
-	if err := WriteOCI(t.Context(), &good, a, Item{Image: newImage(t, a, "base", "one")}); err != nil {
+	if err := WriteOCI(t.Context(), &good, a, Item{Image: exporttest.NewImage(t, a, "base", "one")}); err != nil {
 		t.Fatal(err)
 	}
-	files := entries(t, good.Bytes())
+	files := exporttest.Entries(t, good.Bytes())
 	pack := func(change func(files map[string][]byte)) []byte {
 		c := map[string][]byte{}
 		for k, v := range files {
@@ -342,7 +239,7 @@ func TestLoadRefuses(t *testing.T) {
 		"docker no file": {pack(func(f map[string][]byte) { clear(f); f["manifest.json"] = []byte(`[{"Config":"../../etc/passwd"}]`) }), registry.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newClient(t)
+			b := exporttest.NewClient(t)
 			_, err := Load(t.Context(), bytes.NewReader(tc.archive), b)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("%v, want %v", err, tc.want)
@@ -357,7 +254,7 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Load(t.Context(), iotest{}, newClient(t)); err == nil || !strings.Contains(fmt.Sprint(err), "broken pipe") {
+	if _, err := Load(t.Context(), iotest{}, exporttest.NewClient(t)); err == nil || !strings.Contains(fmt.Sprint(err), "broken pipe") {
 		t.Errorf("failing reader: %v", err)
 	}
 }

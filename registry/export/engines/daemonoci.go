@@ -1,4 +1,4 @@
-package export
+package engines
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export/layout"
 	"layered.build/builder/snapshot"
 )
 
@@ -44,7 +45,7 @@ func (d *daemonClient) whole(ctx context.Context, manifest digest.Digest) (bool,
 // giveOCI loads an image into an engine that keeps manifests: as an OCI layout without
 // the layers that it has in other images. Whether it has them in the same compressed
 // form is only seen afterwards; until then the image has no name there.
-func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it Item) (sent int, err error) {
+func (d *daemonClient) giveOCI(ctx context.Context, c *registry.Client, it layout.Item) (sent int, err error) {
 	src, err := c.LazySource(ctx, &registry.Index{Images: []*registry.Image{it.Image}})
 	if err != nil {
 		return 0, err
@@ -101,7 +102,7 @@ func (d *daemonClient) sendLacking(ctx context.Context, src registry.Source, raw
 
 func (d *daemonClient) sendLayout(ctx context.Context, src registry.Source, has map[digest.Digest]bool) error {
 	return d.post(ctx, func(ctx context.Context, w io.Writer) error {
-		dst, err := NewLayoutTar(w, "")
+		dst, err := layout.NewLayoutTar(w, "")
 		if err != nil {
 			return err
 		}
@@ -112,7 +113,7 @@ func (d *daemonClient) sendLayout(ctx context.Context, src registry.Source, has 
 
 // without is a layout that lacks some blobs.
 type without struct {
-	*LayoutWriter
+	*layout.LayoutWriter
 	has map[digest.Digest]bool
 }
 
