@@ -2,12 +2,11 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
-	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
 	"layered.build/builder/snapshot"
 )
 
@@ -16,7 +15,7 @@ import (
 type ahead struct {
 	ctx   context.Context
 	job   *job
-	to    []aheadTarget
+	to    []export.Target
 	wants map[*dag.Step]bool // the steps whose layers the image will have
 	// last are those of them that no other step waits for.
 	last  map[*dag.Step]bool
@@ -24,68 +23,13 @@ type ahead struct {
 	wg    sync.WaitGroup
 }
 
-// aheadTarget is one name that will be pushed, or a form that the layers will have in an
-// archive or another engine.
-type aheadTarget struct {
-	ref  string // "": they are only compressed
-	opts registry.PushOptions
-	form registry.Form
-	// onlyNew leaves layers alone that have been compressed before: who gets the
-	// image may have them.
-	onlyNew bool
-}
-
-// aheadTargets are the repositories that will get the image, one name of each, and then
-// the forms that other outputs need.
-func (j *job) aheadTargets() []aheadTarget {
-	var out, local []aheadTarget
-	seen := map[string]bool{}
-	add := func(to *[]aheadTarget, key string, t aheadTarget) {
-		if !seen[key] {
-			seen[key] = true
-			*to = append(*to, t)
-		}
-	}
-	for _, o := range j.outputs {
-		if j.flags.lang.squash || o.epoch != nil {
-			continue
-		}
-		if o.compressed() {
-			t := aheadTarget{form: registry.Form{Compression: o.compression, Foreign: o.foreign}, onlyNew: o.kind == outLoad}
-			add(&local, fmt.Sprintf("%s %t %t", o.compression, o.foreign, t.onlyNew), t)
-		}
-		if !o.push {
-			continue
-		}
-		for _, n := range normalised(append(append([]string(nil), j.flags.tags...), o.names...)) {
-			if ref, err := registry.ParseReference(n); err == nil {
-				add(&out, ref.Repository()+" "+o.compression.String(), aheadTarget{ref: n, opts: registry.PushOptions{Insecure: o.insecure, Compression: o.compression}})
-			}
-		}
-	}
-	return append(out, local...)
-}
-
-// compressed reports whether layers are compressed on this machine for an output that is
-// not pushed.
-func (o *output) compressed() bool {
-	switch o.kind {
-	case outOCI:
-		return true
-	case outDocker:
-		return o.layout || !o.usualForm()
-	case outLoad:
-		return o.engine == engineContainerd
-	case outImage:
-		return !o.push && !o.usualForm()
-	}
-	return false
-}
-
 // startAhead begins to send what observe tells it. It is nil, which observes and
 // stops as well, if nothing will be pushed or compressed.
 func (j *job) startAhead(ctx context.Context) *ahead {
-	to := j.aheadTargets()
+	if j.flags.lang.squash {
+		return nil
+	}
+	to := export.Targets(j.outputs, j.flags.tags)
 	if len(to) == 0 {
 		return nil
 	}
@@ -124,11 +68,7 @@ func (a *ahead) tap(step *dag.Step, below snapshot.Stack) snapshot.Tap {
 	if a == nil || !a.last[step] {
 		return nil
 	}
-	opts := a.to[0].opts
-	if a.to[0].ref == "" {
-		opts.Compression = a.to[0].form.Compression
-	}
-	return a.job.engine.client.TapLayer(a.ctx, a.to[0].ref, below, opts)
+	return a.to[0].Tap(a.ctx, a.job.engine.client, below)
 }
 
 func (a *ahead) run() {
@@ -141,18 +81,11 @@ func (a *ahead) run() {
 		for _, to := range a.to {
 			wg.Go(func() {
 				// An error is not lost: the output at the end meets it again and reports it.
-				_ = a.job.engine.doAhead(a.ctx, to, res.Stack)
+				_ = to.Prepare(a.ctx, a.job.engine.client, res.Stack)
 			})
 		}
 		wg.Wait()
 	}
-}
-
-func (e *engine) doAhead(ctx context.Context, to aheadTarget, stack snapshot.Stack) error {
-	if to.ref == "" {
-		return e.client.CompressLayers(ctx, stack, to.form, to.onlyNew)
-	}
-	return e.client.PushLayers(ctx, to.ref, stack, to.opts)
 }
 
 // observe is an executor.Observer.

@@ -21,6 +21,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry/export"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/files"
 )
@@ -52,7 +53,7 @@ type job struct {
 	file    *parser.File
 	plan    *planner.Plan
 	solver  *executor.Solver
-	outputs []output
+	outputs []export.Exporter
 	secrets *executor.Ledger
 	agents  sshagent.Agents
 	devices *cdi.Registry
@@ -141,9 +142,6 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if j.outputs, err = f.parseOutputs(); err != nil {
 		return nil, err
 	}
-	if err := checkNames(f.tags, j.outputs); err != nil {
-		return nil, err
-	}
 	given, err := parseSecrets(f.secrets)
 	if err != nil {
 		return nil, err
@@ -164,7 +162,8 @@ func (a *app) newJob(f *buildFlags, path string) (*job, error) {
 	if j.engine, err = a.openEngine(); err != nil {
 		return nil, errors.Join(err, j.context.Close())
 	}
-	if err := j.keepInputs(); err != nil {
+	inputs := map[string]string{"context": j.context.dir, "Dockerfile": f.file, "store": j.engine.root}
+	if err := export.KeepInputs(j.outputs, inputs); err != nil {
 		return nil, errors.Join(err, j.engine.Close(), j.context.Close())
 	}
 	j.dirs = &source.Contexts{
@@ -291,7 +290,7 @@ func (j *job) makePlan(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := j.checkEpochs(); err != nil {
+	if err := export.CheckEpochs(j.outputs, j.plan.Epoch); err != nil {
 		return err
 	}
 	return j.checkAllowed()

@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
 )
 
 // commitFlags are the flags of `builder commit`.
@@ -46,7 +47,7 @@ func (a *app) commit(ctx context.Context, e *engine, f *commitFlags, args []stri
 	if rec.Finished == nil {
 		return mistake.New("run %s has not ended", args[0]).WithHint("only what an ended run left can become an image")
 	}
-	if err := checkNames(args[1:], nil); err != nil {
+	if err := export.CheckNames(args[1:]...); err != nil {
 		return err
 	}
 	config, err := changeConfig(ctx, rec.Config, f.changes)

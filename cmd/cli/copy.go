@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
 	"layered.build/builder/registry/export/engines"
 	"layered.build/builder/registry/export/layout"
 )
@@ -66,6 +66,17 @@ func parsePlace(s string) (place, error) {
 
 // direct reports whether manifests and blobs are read or written as they are.
 func (p place) direct() bool { return p.via != viaDocker && p.via != viaDaemon && p.via != viaPodman }
+
+// engine is the engine of an image that is in one.
+func (p place) engine() (string, bool) {
+	switch p.via {
+	case viaDaemon:
+		return engines.Docker, true
+	case viaPodman:
+		return engines.Podman, true
+	}
+	return "", false
+}
 
 type copyFlags struct {
 	platforms []string
@@ -128,7 +139,7 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 		ps = append(ps, machine())
 	}
 	return a.withEngine(func(e *engine) error {
-		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, stdout: a.std.Out}
+		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, disk: a.disk()}
 		err := a.shown(quietMode(f.quiet), "copying "+from+" to "+to, func(t *task) error {
 			c.t = t
 			return c.run(registry.WithProgress(ctx, t.transfer))
@@ -150,7 +161,7 @@ type copyJob struct {
 	t         *task
 	src, dst  place
 	platforms []ocispec.Platform
-	stdout    io.Writer
+	disk      export.Disk
 	desc      ocispec.Descriptor // what was copied
 }
 
@@ -222,7 +233,7 @@ func (c *copyJob) copy(ctx context.Context, src registry.Source) (err error) {
 		}
 		return copyTo(dst)
 	}
-	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
+	return c.disk.File(ctx, c.dst.path, func(w io.Writer) error {
 		dst, err := layout.NewLayoutTar(w, c.dst.ref)
 		if err != nil {
 			return err
@@ -281,19 +292,19 @@ func (c *copyJob) toEngine(ctx context.Context) error {
 
 // give writes an image into a docker archive or an engine.
 func (c *copyJob) give(ctx context.Context, img *registry.Image) error {
-	names := normalised(c.names())
-	switch c.dst.via {
-	case viaPodman:
-		return c.e.loadPodman(ctx, c.t, img, names)
-	case viaDaemon:
-		d, err := dockerDaemon("")
-		if err != nil {
-			return err
-		}
-		return c.e.loadDocker(ctx, c.t, d, img, names)
+	item := layout.Item{Image: img}
+	if ref, err := registry.ParseReference(c.dst.ref); err == nil {
+		item.Names = []string{ref.String()}
 	}
-	return toFile(c.dst.path, c.stdout, func(w io.Writer) error {
-		return layout.WriteDocker(ctx, w, c.e.client, layout.Item{Image: img, Names: names})
+	if name, ok := c.dst.engine(); ok {
+		said, err := engineSettings().Load(ctx, engines.Target{Engine: name}, c.e.client, item)
+		if err == nil && said != "" {
+			c.t.item(said)
+		}
+		return err
+	}
+	return c.disk.File(ctx, c.dst.path, func(w io.Writer) error {
+		return layout.WriteDocker(ctx, w, c.e.client, item)
 	})
 }
 
@@ -326,50 +337,12 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 }
 
 func (c *copyJob) openArchive(ctx context.Context) (io.ReadCloser, error) {
-	switch c.src.via {
-	case viaDaemon:
-		d, err := dockerDaemon("")
-		if err != nil {
-			return nil, err
-		}
-		return engines.SaveDaemon(ctx, d, c.src.ref)
-	case viaPodman:
-		return savePodman(ctx, c.src.ref)
+	if name, ok := c.src.engine(); ok {
+		return engineSettings().Save(ctx, name, c.src.ref)
 	}
 	f, err := os.Open(c.src.path)
 	if err != nil {
 		return nil, mistake.New("%w", err)
 	}
 	return f, nil
-}
-
-// savePodman reads an image of podman as a docker archive.
-func savePodman(ctx context.Context, name string) (io.ReadCloser, error) {
-	cmd := exec.CommandContext(ctx, enginePodman, "save", "--quiet", "--format", "docker-archive", name)
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return nil, mistake.New("containers-storage: %w", err)
-	}
-	return &podmanOutput{ReadCloser: out, cmd: cmd, errs: &errs}, nil
-}
-
-// podmanOutput is what podman writes; its failure is that of Close.
-type podmanOutput struct {
-	io.ReadCloser
-	cmd  *exec.Cmd
-	errs *strings.Builder
-}
-
-// Close waits for podman.
-func (p *podmanOutput) Close() error {
-	_, err := io.Copy(io.Discard, p.ReadCloser)
-	if werr := p.cmd.Wait(); werr != nil {
-		err = errors.Join(err, fmt.Errorf("podman save: %w: %s", werr, strings.TrimSpace(p.errs.String())))
-	}
-	return err
 }

@@ -12,12 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/planner/dag"
-	"layered.build/builder/registry"
-	"layered.build/builder/registry/export/engines"
+	"layered.build/builder/registry/export"
 )
 
 func parseFlags(t *testing.T, args ...string) *buildFlags {
@@ -116,73 +114,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestOutputs compares what flags mean with what an exporter's text or an engine's name
+// does.
 func TestOutputs(t *testing.T) {
 	for _, c := range []struct {
 		args string
-		want []output
+		want []string
 		err  string
 	}{
-		{args: "", want: []output{{kind: outImage}}},
-		{args: "--load", want: []output{{kind: outImage}}},
-		{args: "-t a --push", want: []output{{kind: outImage, push: true}}},
+		{args: "", want: []string{"type=image"}},
+		{args: "--load", want: []string{"type=image"}},
+		{args: "-t a --push", want: []string{"type=image,push=true"}},
 		{args: "--push", err: "needs a name"},
-		{args: "-o type=oci,dest=x.tar", want: []output{{kind: outOCI, dest: "x.tar"}}},
-		{args: "-o type=docker,dest=- --load", want: []output{{kind: outDocker, dest: "-"}, {kind: outImage}}},
-		{args: "-o type=image,name=a,push=true", want: []output{{kind: outImage, names: []string{"a"}, push: true}}},
-		{args: "-o -", want: []output{{kind: outTar, dest: "-"}}},
-		{args: "-o type=oci", err: "dest is missing"},
-		{args: "-o type=local,dest=x", want: []output{{kind: outLocal, dest: "x"}}},
-		{args: "-o dir", want: []output{{kind: outLocal, dest: "dir"}}},
-		{args: "-o type=local", err: "dest is missing"},
-		{args: "-o type=local,dest=-", err: "cannot go to stdout"},
-		{args: "-o type=local,dest=x,mode=delete", want: []output{{kind: outLocal, dest: "x", remove: true}}},
-		{args: "-o type=local,dest=.,mode=delete", err: "not below the working directory"},
-		{args: "-o type=local,dest=/tmp/x,mode=delete", err: "not below the working directory"},
-		{args: "-o type=local,dest=x,mode=sync", err: "mode=sync"},
-		{args: "-o type=tar,dest=x,push=true", err: "--output type=tar,push is not supported"},
-		{args: "-o type=image,nonsense=1", err: "--output nonsense is not supported"},
-		{args: "-o type=oci,dest=x,tar=false", want: []output{{kind: outOCI, dest: "x", layout: true}}},
-		{args: "-o type=oci,dest=-,tar=false", err: "cannot go to stdout"},
-		{args: "-o type=docker", want: []output{{kind: outImage}}},
-		{args: "-o type=image,compression=zstd", want: []output{{kind: outImage, compression: registry.Compression{Type: "zstd"}}}},
-		{args: "-o type=image,compression=estargz", want: []output{{kind: outImage, compression: registry.Compression{Type: "estargz"}}}},
-		{args: "-o type=oci,dest=x,compression=zstd:chunked", want: []output{{kind: outOCI, dest: "x", compression: registry.Compression{Type: "zstd:chunked"}}}},
-		{args: "-o type=image,compression=nydus", err: "compression=nydus is not supported"},
-		{args: "-o type=image,compression=estargz,oci-mediatypes=false", err: "estargz"},
-		{args: "-o type=image,store=false,unpack=false", want: []output{{kind: outImage, unstored: true}}},
-		{args: "-o type=image,store=false,unpack=true", err: "store=false"},
-		{args: "-o type=image,unpack=true", want: []output{{kind: outImage, unpack: true}}},
-		{args: "-o type=image,dangling-name-prefix=x,danging-name-empty-only,name-canonical=true", want: []output{{kind: outImage, naming: naming{dangling: "x", onlyUnnamed: true, canonical: true}}}},
-		{args: "-o type=image,prefer-nondist-layers=true,rewrite-timestamp=true", want: []output{{kind: outImage, foreign: true}}},
-		{args: "-o type=image,rewrite-timestamp=false", want: []output{{kind: outImage, keepTime: true}}},
-		{args: "-o type=local,dest=x,source-date-epoch=", want: []output{{kind: outLocal, dest: "x", epoch: &outputEpoch{}}}},
-		{args: "-o type=tar,dest=x,source-date-epoch=1.5", err: "source-date-epoch=1.5"},
-		{args: "-o type=image,compatibility-version=20", want: []output{{kind: outImage, compat: 20, dockerTypes: true}}},
-		{args: "-o type=image,compatibility-version=20,oci-mediatypes=true", want: []output{{kind: outImage, compat: 20}}},
-		{args: "-o type=oci,dest=x,compatibility-version=10", want: []output{{kind: outOCI, dest: "x", compat: 10}}},
-		{args: "-o type=image,compatibility-version=40", err: "compatibility-version=40"},
-		{args: "-o type=image,oci-artifact=true", err: "no"},
-		{args: "-o type=image,attestation-inline=true", err: "--output attestation-inline is not supported"},
-		{args: "-o type=local,dest=x,attestation-prefix=p", err: "--output attestation-prefix is not supported"},
-		{args: "-o type=docker,context=far", want: []output{{kind: outLoad, engine: engineDocker, context: "far"}}},
-		{args: "-o type=docker,context=far,dest=x", err: "no dest"},
-		{args: "-o type=docker,tar=false", err: "dest is missing"},
-		{args: "-o type=docker,dest=x,tar=false", want: []output{{kind: outDocker, dest: "x", layout: true}}},
-		{args: "--load=docker", want: []output{{kind: outLoad, engine: engineDocker}}},
-		{args: "--load=podman -o type=image", want: []output{{kind: outImage}, {kind: outLoad, engine: enginePodman}}},
+		{args: "-o type=docker,dest=- --load", want: []string{"type=docker,dest=-", "type=image"}},
+		{args: "--load=docker", want: []string{"docker"}},
+		{args: "--load=podman -o type=image", want: []string{"type=image", "podman"}},
 		{args: "--load=containerd", err: "by their names alone"},
-		{args: "--load=containerd -t a", want: []output{{kind: outLoad, engine: engineContainerd}}},
-		{args: "--platform linux/amd64,linux/arm64 --load=containerd -t a", want: []output{{kind: outLoad, engine: engineContainerd}}},
+		{args: "--load=containerd -t a", want: []string{"containerd"}},
+		{args: "--platform linux/amd64,linux/arm64 --load=containerd -t a", want: []string{"containerd"}},
 		{args: "--load=other", err: "--load=other"},
-		{args: "--load=false", want: []output{{kind: outImage}}},
+		{args: "--load=false", want: []string{"type=image"}},
 		{args: "--platform linux/amd64,linux/arm64 --load=docker", err: "an image for one platform"},
-		{args: "-o type=image,compression=gzip,compression-level=10", err: "compression-level=10"},
-		{args: "-o type=image,compression=zstd,oci-mediatypes=false", err: "oci-mediatypes=false"},
-		{args: "-o type=image,push-by-digest=true", err: "push-by-digest"},
-		{args: "-o type=image,annotation.a.B=c", want: []output{{kind: outImage, annotations: []annotation{{kinds: []string{"manifest"}, key: "a.B", value: "c"}}}}},
-		{args: "-o type=image,annotation-index.a=c", err: "has no index"},
-		{args: "-o type=image,annotation-nothing.a=c", err: `unknown type "nothing"`},
-		{args: "-o type=image,annotations=c", err: "--output annotations is not supported"},
 		{args: "-o type=tar,dest=x --annotation a=b", err: "--annotation"},
 		{args: "--annotation nothing", err: "--annotation"},
 		{args: "--annotation index[linux/amd64]:a=b", err: "cannot be chosen"},
@@ -190,18 +142,40 @@ func TestOutputs(t *testing.T) {
 		{args: "-o - -o type=oci,dest=-", err: "stdout can take one thing only"},
 		{args: "-q -o -", err: "stdout can take one thing only"},
 		{args: "-o type=cacheonly --iidfile x", err: "--iidfile"},
-		{args: "-o dest=x", err: "type is missing"},
+		{args: "-o type=image --annotation a=b", want: []string{"type=image,annotation.a=b"}},
+		{args: "-o type=oci,dest=x --annotation manifest-descriptor:a=b", want: []string{"type=oci,dest=x,annotation-manifest-descriptor.a=b"}},
+		{args: "-t a -o type=docker --push", want: []string{"type=registry"}},
 	} {
+		var want []export.Exporter
+		for _, text := range c.want {
+			want = append(want, exporterOf(t, text))
+		}
 		got, err := parseFlags(t, strings.Fields(c.args)...).parseOutputs()
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%q: error %v, want %q", c.args, err, c.err)
 			}
-		case err != nil || !reflect.DeepEqual(got, c.want):
-			t.Errorf("%q: got %+v, %v, want %+v", c.args, got, err, c.want)
+		case err != nil || !reflect.DeepEqual(got, want):
+			t.Errorf("%q: got %+v, %v, want %+v", c.args, got, err, want)
 		}
 	}
+}
+
+func exporterOf(t *testing.T, text string) export.Exporter {
+	t.Helper()
+	if !strings.Contains(text, "=") {
+		return export.ToEngine(text)
+	}
+	s, err := export.ParseSpec(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := export.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 func TestSecrets(t *testing.T) {
@@ -418,49 +392,4 @@ func TestStoreAuth(t *testing.T) {
 	if _, err := storeAuth("x", "me", "pw"); err == nil {
 		t.Error("a password is written beside a credential helper")
 	}
-}
-
-func TestDockerDaemon(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("DOCKER_CONFIG", dir)
-	t.Setenv("DOCKER_CONTEXT", "")
-	t.Setenv("DOCKER_HOST", "")
-	t.Setenv("DOCKER_TLS_VERIFY", "")
-	add := func(name, host string) {
-		t.Helper()
-		meta := filepath.Join(dir, "contexts", "meta", digest.FromString(name).Encoded())
-		if err := os.MkdirAll(meta, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		doc := `{"Name":"` + name + `","Endpoints":{"docker":{"Host":"` + host + `","SkipTLSVerify":false}}}`
-		if err := os.WriteFile(filepath.Join(meta, "meta.json"), []byte(doc), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add("near", "unix:///run/other.sock")
-	add("far", "ssh://me@far")
-	certs := filepath.Join(dir, "contexts", "tls", digest.FromString("tls").Encoded(), "docker")
-	add("tls", "tcp://10.0.0.1:2376")
-	if err := os.MkdirAll(certs, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	want := func(name string, d engines.Daemon, text string) {
-		t.Helper()
-		got, err := dockerDaemon(name)
-		if got != d || (text == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), text) {
-			t.Errorf("%q: %+v, %v; want %+v, %q", name, got, err, d, text)
-		}
-	}
-	want("", engines.Daemon{Host: "unix:///var/run/docker.sock"}, "")
-	want("near", engines.Daemon{Host: "unix:///run/other.sock"}, "")
-	want("tls", engines.Daemon{Host: "tcp://10.0.0.1:2376", CertDir: certs}, "")
-	want("far", engines.Daemon{}, "ssh://me@far")
-	want("none", engines.Daemon{}, `docker context "none"`)
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"currentContext":"near"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	want("", engines.Daemon{Host: "unix:///run/other.sock"}, "")
-	want("default", engines.Daemon{Host: "unix:///var/run/docker.sock"}, "")
-	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-	want("", engines.Daemon{Host: "tcp://127.0.0.1:1"}, "")
 }

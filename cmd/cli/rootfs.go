@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/export/tree"
 	"layered.build/builder/snapshot"
 )
 
@@ -43,7 +44,7 @@ bzip2, zstd), as docker import does.`,
 }
 
 func (a *app) importTar(ctx context.Context, f *importFlags, args []string) (err error) {
-	if err := checkNames(args[1:], nil); err != nil {
+	if err := export.CheckNames(args[1:]...); err != nil {
 		return err
 	}
 	ps, err := parsePlatforms([]string{f.platform})
@@ -143,17 +144,12 @@ func (a *app) exportTar(ctx context.Context, e *engine, name, dest string, platf
 	if err != nil {
 		return err
 	}
-	tree, err := e.store.Tree(ctx, stack)
+	files, err := e.store.Tree(ctx, stack)
 	if err != nil {
 		return err
 	}
-	return toFile(dest, a.std.Out, func(w io.Writer) error {
-		tw := &treeWriter{Writer: tar.NewWriter(w)}
-		if err := tw.tree(ctx, tree, false); err != nil {
-			return err
-		}
-		return tw.Close()
-	})
+	set := tree.Set{Trees: []tree.Tree{{Tree: files}}}
+	return a.disk().File(ctx, dest, func(w io.Writer) error { return set.WriteTar(ctx, w) })
 }
 
 // fileSystem is what a run left, or else what an image holds.

@@ -1,13 +1,14 @@
 package cli
 
 import (
-	"io"
-	"path/filepath"
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/registry/export"
+	"layered.build/builder/registry/progress"
 )
 
 // task is work beside the steps, shown like one.
@@ -24,7 +25,11 @@ const transferPause = 100 * time.Millisecond
 
 // task runs fn and shows it.
 func (j *job) task(name string, fn func(*task) error) error {
-	t := &task{name: name, obs: j.display.Observe}
+	return (&task{name: name, obs: j.display.Observe}).run(fn)
+}
+
+// run runs fn and shows it.
+func (t *task) run(fn func(*task) error) error {
 	t.emit(executor.Event{Type: executor.EventStarted})
 	if err := fn(t); err != nil {
 		t.emit(executor.Event{Type: executor.EventFailed, Err: err})
@@ -61,32 +66,19 @@ func (t *task) transfer(item string, current, total int64) {
 	t.emit(executor.Event{Type: executor.EventProgress, Item: item, Current: current, Total: total})
 }
 
-// sized shows how much is written into a file.
-func (t *task) sized(w io.Writer, dest string) io.Writer {
-	if dest == "-" {
-		return w
-	}
-	return &sizedWriter{w: w, t: t, name: filepath.Base(dest)}
-}
+// shownTask is a task as exporters know it.
+type shownTask struct{ *task }
 
-// sizedWriter tells how much passes.
-type sizedWriter struct {
-	w    io.Writer
-	t    *task
-	name string
-	n    int64
-}
+var _ export.Task = shownTask{}
 
-// Write implements io.Writer.
-func (s *sizedWriter) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	s.add(int64(n))
-	return n, err
-}
+// Item implements export.Task.
+func (t shownTask) Item(text string) { t.item(text) }
 
-func (s *sizedWriter) add(n int64) {
-	s.n += n
-	s.t.transfer(s.name, s.n, -1)
+// Run implements export.Task.
+func (t shownTask) Run(ctx context.Context, name string, fn func(context.Context, export.Task) error) error {
+	return (&task{name: name, obs: t.obs}).run(func(t *task) error {
+		return fn(progress.With(ctx, t.transfer), shownTask{t})
+	})
 }
 
 // fetchTask shows the layers that steps need and that are fetched for them. It

@@ -196,7 +196,7 @@ func (a *app) save(ctx context.Context, e *engine, dest, format string, platform
 			return mistake.New("a docker archive holds an image for one platform, not for %d", len(it.Index.Images)).WithHint("choose one with --platform, or use --format oci")
 		}
 	}
-	return toFile(dest, a.std.Out, func(w io.Writer) error {
+	return a.disk().File(ctx, dest, func(w io.Writer) error {
 		if format == "oci" {
 			return layout.WriteOCI(ctx, w, e.client, items...)
 		}

@@ -153,12 +153,12 @@ func (h *imageHandler) blob(w http.ResponseWriter, r *http.Request, d digest.Dig
 	if r.Method == http.MethodHead {
 		return
 	}
-	tar, err := h.c.Store().Tar(r.Context(), l)
+	layer, err := h.c.Store().Tar(r.Context(), l)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer tar.Close()
-	n, err := io.Copy(&progress.Writer{W: w, To: progress.Of(r.Context()), Item: progress.Item(d), Total: l.Size}, tar)
+	defer layer.Close()
+	n, err := io.Copy(&progress.Writer{W: w, To: progress.Of(r.Context()), Item: progress.Item(d), Total: l.Size}, layer)
 	if err != nil || n != l.Size {
 		panic(http.ErrAbortHandler) // the other side must not take it for the whole
 	}

@@ -41,7 +41,7 @@ func WriteDockerPart(ctx context.Context, w io.Writer, c *registry.Client, skip 
 
 type dockerWriter struct {
 	c     *registry.Client
-	s     sink
+	s     Sink
 	skip  func(snapshot.ChainID) bool
 	seen  map[string]bool
 	repos map[string]map[string]string
@@ -139,7 +139,7 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 		return nil
 	}
 	d.seen[id] = true
-	if err := d.s.dir(id); err != nil {
+	if err := d.s.Dir(id); err != nil {
 		return err
 	}
 	if err := small(d.s, id+"/VERSION", []byte("1.0")); err != nil {
@@ -162,7 +162,7 @@ func (d *dockerWriter) layer(ctx context.Context, id, parent string, l snapshot.
 	}
 	defer r.Close()
 	seen := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(digest.Digest(l.DiffID)), Total: size}
-	return d.s.file(id+"/layer.tar", size, io.TeeReader(ctxReader{ctx, r}, seen))
+	return d.s.File(id+"/layer.tar", size, io.TeeReader(ctxReader{ctx, r}, seen))
 }
 
 // LayerSize returns the length of a layer's tar. A stack from a record may be older

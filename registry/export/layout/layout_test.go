@@ -168,7 +168,7 @@ func TestLoadDockerWithLayout(t *testing.T) {
 func TestOCIDir(t *testing.T) {
 	a := exporttest.NewClient(t)
 	dir := t.TempDir() + "/new"
-	if err := WriteOCIDir(t.Context(), dir, a, Item{Image: exporttest.NewImage(t, a, "x"), Names: []string{"x"}}); err != nil {
+	if err := writeOCIDir(t, dir, a, Item{Image: exporttest.NewImage(t, a, "x"), Names: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer

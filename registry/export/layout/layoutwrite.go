@@ -26,7 +26,7 @@ type LayoutWriter struct {
 	ref string
 
 	mu   sync.Mutex // guards what follows; one file of a tar is written at a time
-	sink sink
+	sink Sink
 	tw   *tar.Writer
 	seen map[digest.Digest]bool
 }
@@ -48,7 +48,7 @@ func NewLayoutTar(w io.Writer, ref string) (*LayoutWriter, error) {
 
 func (l *LayoutWriter) begin() error {
 	for _, d := range []string{"blobs", "blobs/sha256"} {
-		if err := l.sink.dir(d); err != nil {
+		if err := l.sink.Dir(d); err != nil {
 			return fmt.Errorf("write OCI layout: %w", err)
 		}
 	}
@@ -88,7 +88,7 @@ func (l *LayoutWriter) Blob(ctx context.Context, desc ocispec.Descriptor, src re
 	defer r.Close()
 	v := &verifying{r: ctxReader{ctx, r}, v: desc.Digest.Verifier(), left: desc.Size, desc: desc}
 	w := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(desc.Digest), Total: desc.Size}
-	if err := l.sink.file(blobPath(desc.Digest), desc.Size, io.TeeReader(v, w)); err != nil {
+	if err := l.sink.File(blobPath(desc.Digest), desc.Size, io.TeeReader(v, w)); err != nil {
 		return fmt.Errorf("copy blob: %w", err)
 	}
 	if l.dir == "" {

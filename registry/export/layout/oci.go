@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -28,25 +27,21 @@ const nameAnnotation = "io.containerd.image.name"
 // name of each image. Images that have a manifest keep it.
 func WriteOCI(ctx context.Context, w io.Writer, c *registry.Client, items ...Item) error {
 	tw := tar.NewWriter(w)
-	if err := writeOCI(ctx, tarSink{tw}, c, items); err != nil {
-		return fmt.Errorf("write OCI layout: %w", err)
+	if err := WriteOCITo(ctx, tarSink{tw}, c, items...); err != nil {
+		return err
 	}
 	return tw.Close()
 }
 
-// WriteOCIDir writes an OCI image layout into a directory, which it makes if
-// there is none. A layout that is there is replaced, blobs stay.
-func WriteOCIDir(ctx context.Context, dir string, c *registry.Client, items ...Item) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("write OCI layout: %w", err)
-	}
-	if err := writeOCI(ctx, dirSink(dir), c, items); err != nil {
+// WriteOCITo is WriteOCI into a sink. A layout that is there is replaced, blobs stay.
+func WriteOCITo(ctx context.Context, s Sink, c *registry.Client, items ...Item) error {
+	if err := writeOCI(ctx, s, c, items); err != nil {
 		return fmt.Errorf("write OCI layout: %w", err)
 	}
 	return nil
 }
 
-func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) error {
+func writeOCI(ctx context.Context, s Sink, c *registry.Client, items []Item) error {
 	var docker []dockerImage
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	blobs := map[digest.Digest]ocispec.Descriptor{}
@@ -69,7 +64,7 @@ func writeOCI(ctx context.Context, s sink, c *registry.Client, items []Item) err
 		}
 	}
 	for _, d := range []string{"blobs", "blobs/sha256"} {
-		if err := s.dir(d); err != nil {
+		if err := s.Dir(d); err != nil {
 			return err
 		}
 	}
@@ -204,7 +199,7 @@ func indexEntries(it Item, desc ocispec.Descriptor) ([]ocispec.Descriptor, error
 }
 
 // copyBlob copies a blob and checks it on the way.
-func copyBlob(ctx context.Context, s sink, c *registry.Client, desc ocispec.Descriptor) error {
+func copyBlob(ctx context.Context, s Sink, c *registry.Client, desc ocispec.Descriptor) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -216,7 +211,7 @@ func copyBlob(ctx context.Context, s sink, c *registry.Client, desc ocispec.Desc
 	v := desc.Digest.Verifier()
 	path := "blobs/" + desc.Digest.Algorithm().String() + "/" + desc.Digest.Encoded()
 	seen := &progress.Writer{W: v, To: progress.Of(ctx), Item: progress.Item(desc.Digest), Total: desc.Size}
-	if err := s.file(path, desc.Size, io.TeeReader(ctxReader{ctx, r}, seen)); err != nil {
+	if err := s.File(path, desc.Size, io.TeeReader(ctxReader{ctx, r}, seen)); err != nil {
 		return err
 	}
 	if !v.Verified() {

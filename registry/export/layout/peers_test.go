@@ -262,7 +262,7 @@ func TestPeersArchives(t *testing.T) {
 	t.Run("umoci unpacks", func(t *testing.T) {
 		need(t, "umoci")
 		layout := filepath.Join(dir, "layout")
-		if err := WriteOCIDir(t.Context(), layout, a, Item{Image: img, Names: []string{"app:1"}}); err != nil {
+		if err := writeOCIDir(t, layout, a, Item{Image: img, Names: []string{"app:1"}}); err != nil {
 			t.Fatal(err)
 		}
 		bundle := filepath.Join(dir, "bundle")

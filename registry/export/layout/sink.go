@@ -12,16 +12,20 @@ import (
 	"layered.build/builder/snapshot/files"
 )
 
-// sink receives the files of an archive, each path once.
-type sink interface {
-	file(path string, size int64, r io.Reader) error
-	dir(path string) error
+// Sink receives the files of an archive, each path once, and folders before what is in
+// them.
+type Sink interface {
+	// File takes a file of a known size. What does not have that size is an error.
+	File(path string, size int64, r io.Reader) error
+	// Dir makes a folder.
+	Dir(path string) error
 }
 
 // tarSink writes a tar whose bytes depend on nothing but the files.
 type tarSink struct{ w *tar.Writer }
 
-func (s tarSink) file(path string, size int64, r io.Reader) error {
+// File implements Sink.
+func (s tarSink) File(path string, size int64, r io.Reader) error {
 	hdr := &tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 	if err := s.w.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -36,7 +40,8 @@ func (s tarSink) file(path string, size int64, r io.Reader) error {
 	return nil
 }
 
-func (s tarSink) dir(path string) error {
+// Dir implements Sink.
+func (s tarSink) Dir(path string) error {
 	hdr := &tar.Header{Typeflag: tar.TypeDir, Name: path + "/", Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 	if err := s.w.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -47,7 +52,17 @@ func (s tarSink) dir(path string) error {
 // dirSink writes into a directory.
 type dirSink string
 
-func (s dirSink) file(path string, size int64, r io.Reader) error {
+// DirSink is a directory, which is made if there is none. Files that are there are
+// replaced, each at once.
+func DirSink(dir string) (Sink, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("write OCI layout: %w", err)
+	}
+	return dirSink(dir), nil
+}
+
+// File implements Sink.
+func (s dirSink) File(path string, size int64, r io.Reader) error {
 	full := filepath.Join(string(s), filepath.FromSlash(path))
 	err := files.ReplaceBy(full, files.Replacement{Mode: 0o644}, func(w io.Writer) error {
 		n, err := io.Copy(w, r)
@@ -62,10 +77,11 @@ func (s dirSink) file(path string, size int64, r io.Reader) error {
 	return nil
 }
 
-func (s dirSink) dir(path string) error {
+// Dir implements Sink.
+func (s dirSink) Dir(path string) error {
 	return os.MkdirAll(filepath.Join(string(s), filepath.FromSlash(path)), 0o755)
 }
 
-func small(s sink, path string, data []byte) error {
-	return s.file(path, int64(len(data)), bytes.NewReader(data))
+func small(s Sink, path string, data []byte) error {
+	return s.File(path, int64(len(data)), bytes.NewReader(data))
 }

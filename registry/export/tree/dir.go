@@ -1,4 +1,4 @@
-package cli
+package tree
 
 import (
 	"context"
@@ -11,76 +11,60 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/parser/mistake"
+	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
 
-// writeLocal writes the file systems into a directory. The files belong to the
-// caller; modes and times are the image's. What is there stays, unless mode=delete.
-func (j *job) writeLocal(ctx context.Context, t *task, o output, images []built) error {
-	trees, err := j.trees(ctx, images)
-	if err != nil {
+// WriteDir writes the file systems into a directory, which is made if there is none. The
+// files belong to this process; modes and times are those of the trees. What is there
+// stays, unless remove says that what no tree has goes. How much is written is told to
+// the context's progress, under the directory's name.
+func (s Set) WriteDir(ctx context.Context, dir string, remove bool) error {
+	if err := s.check(); err != nil {
 		return err
 	}
-	split := o.splits(trees)
-	if !split {
-		if err := checkOverlaps(trees); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(o.dest, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return mistake.New("output: %w", err)
 	}
-	root, err := os.OpenRoot(o.dest)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return mistake.New("output: %w", err)
 	}
 	defer root.Close()
-	targets := map[string]snapshot.Tree{}
-	shown := &sizedWriter{t: t, name: filepath.Base(o.dest)}
-	for _, t := range trees {
-		w := &dirWriter{root: root, tree: t, shown: shown, epoch: j.epochOf(o), prefix: ".", fresh: map[string]bool{}}
-		if split {
-			w.prefix = folder(t.platform)
-			targets[w.prefix] = t
+	shown := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: filepath.Base(dir), Total: -1}
+	for _, t := range s.Trees {
+		w := &dirWriter{root: root, tree: t, shown: shown, epoch: s.Epoch, prefix: ".", fresh: map[string]bool{}}
+		if s.Split {
+			w.prefix = Folder(t.Platform)
 		}
 		if err := w.write(ctx); err != nil {
-			return fmt.Errorf("write %s: %w", o.dest, err)
+			return fmt.Errorf("write %s: %w", dir, err)
 		}
 	}
-	if !o.remove {
+	if !remove {
 		return nil
 	}
-	keep := func(p string) bool {
-		return slices.ContainsFunc(trees, func(t platformTree) bool { return hasPath(t, p) })
+	return removeOthers(root, s.has)
+}
+
+// has reports whether a path is one of those that are written.
+func (s Set) has(p string) bool {
+	if !s.Split {
+		return slices.ContainsFunc(s.Trees, func(t Tree) bool { return hasPath(t, p) })
 	}
-	if split {
-		keep = func(p string) bool {
-			top, rest, below := cut(p)
-			t := targets[top]
-			return t != nil && (!below || hasPath(t, rest))
-		}
-	}
-	return removeOthers(root, keep)
+	top, rest, below := strings.Cut(p, "/")
+	return slices.ContainsFunc(s.Trees, func(t Tree) bool { return Folder(t.Platform) == top && (!below || hasPath(t, rest)) })
 }
 
 func hasPath(t snapshot.Tree, p string) bool {
 	_, err := t.Lstat(p)
 	return err == nil
-}
-
-// cut splits a path after its first element.
-func cut(p string) (top, rest string, below bool) {
-	for i := range len(p) {
-		if p[i] == '/' {
-			return p[:i], p[i+1:], true
-		}
-	}
-	return p, "", false
 }
 
 // removeOthers removes what keep does not want.
@@ -106,7 +90,7 @@ type dirWriter struct {
 	tree   snapshot.Tree
 	prefix string
 	epoch  *time.Time
-	shown  *sizedWriter      // is told of all contents
+	shown  *progress.Writer  // is told of all contents
 	dirs   []*snapshot.Entry // whose modes and times are set when all is in them
 	fresh  map[string]bool   // directories that were made now: nothing is in their way
 }
@@ -217,7 +201,8 @@ func (w *dirWriter) file(name string, e *snapshot.Entry) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if err == nil {
-		w.shown.add(n)
+		w.shown.Done += n
+		w.shown.To(w.shown.Item, w.shown.Done, w.shown.Total)
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
 		// What the caller may not set, or the file system does not know, is left

@@ -1,4 +1,4 @@
-package cli
+package tree
 
 import (
 	"archive/tar"
@@ -9,95 +9,36 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/platforms"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
-// platformTree is the file system for one platform.
-type platformTree struct {
-	platform ocispec.Platform
-	snapshot.Tree
-}
-
-// folder is the name of a platform's folder: linux_arm_v7.
-func folder(p ocispec.Platform) string { return strings.ReplaceAll(platforms.FormatAll(p), "/", "_") }
-
-// trees are the file systems of what was built.
-func (j *job) trees(ctx context.Context, images []built) ([]platformTree, error) {
-	var out []platformTree
-	for _, b := range images {
-		tree, err := j.engine.store.Tree(ctx, b.files)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, platformTree{platforms.Normalize(b.target.Platform), tree})
-	}
-	return out, nil
-}
-
-// split reports whether each platform gets a folder.
-func (o *output) splits(trees []platformTree) bool {
-	if o.split != nil {
-		return *o.split
-	}
-	return len(trees) > 1
-}
-
-// checkOverlaps refuses platforms that would overwrite each other's files.
-func checkOverlaps(trees []platformTree) error {
-	for i, t := range trees[1:] {
-		err := snapshot.Walk(t, ".", func(e *snapshot.Entry) error {
-			for _, other := range trees[:i+1] {
-				if have, err := other.Lstat(e.Path); err == nil && (have.Type != snapshot.TypeDir || e.Type != snapshot.TypeDir) {
-					return mistake.New("platform-split=false: both %s and %s have %s", platforms.FormatAll(other.platform), platforms.FormatAll(t.platform), e.Path)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeTar writes the file systems as one tar.
-func (j *job) writeTar(ctx context.Context, w io.Writer, o output, images []built) error {
-	trees, err := j.trees(ctx, images)
-	if err != nil {
+// WriteTar writes the file systems as one tar.
+func (s Set) WriteTar(ctx context.Context, w io.Writer) error {
+	if err := s.check(); err != nil {
 		return err
 	}
-	split := o.splits(trees)
-	if !split {
-		if err := checkOverlaps(trees); err != nil {
-			return err
-		}
-	}
-	tw := &treeWriter{Writer: tar.NewWriter(w), epoch: j.epochOf(o), seen: map[string]bool{}}
-	for _, t := range trees {
+	tw := &tarWriter{Writer: tar.NewWriter(w), epoch: s.Epoch, seen: map[string]bool{}}
+	for _, t := range s.Trees {
 		tw.prefix = ""
-		if split {
-			tw.prefix = folder(t.platform) + "/"
+		if s.Split {
+			tw.prefix = Folder(t.Platform) + "/"
 		}
-		if err := tw.tree(ctx, t, !split && len(trees) > 1); err != nil {
+		if err := tw.tree(ctx, t, !s.Split && len(s.Trees) > 1); err != nil {
 			return err
 		}
 	}
 	return tw.Close()
 }
 
-// treeWriter writes trees to a tar, each below a prefix.
-type treeWriter struct {
+// tarWriter writes trees to a tar, each below a prefix.
+type tarWriter struct {
 	*tar.Writer
 	prefix string
 	epoch  *time.Time      // the time of all entries, if set
 	seen   map[string]bool // directories that several trees have
 }
 
-func (w *treeWriter) tree(ctx context.Context, tree snapshot.Tree, shared bool) error {
+func (w *tarWriter) tree(ctx context.Context, tree snapshot.Tree, shared bool) error {
 	return snapshot.Walk(tree, ".", func(e *snapshot.Entry) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -119,7 +60,7 @@ func (w *treeWriter) tree(ctx context.Context, tree snapshot.Tree, shared bool) 
 	})
 }
 
-func (w *treeWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
+func (w *tarWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	h := &tar.Header{
 		Name: w.prefix + e.Path, Mode: int64(e.Mode), Uid: int(e.UID), Gid: int(e.GID), ModTime: e.ModTime,
 		Format: tar.FormatPAX, PAXRecords: map[string]string{},
@@ -167,7 +108,7 @@ func sameFile(tree snapshot.Tree, e *snapshot.Entry) bool {
 // walkOrder is a key that sorts paths in the order of snapshot.Walk.
 func walkOrder(p string) string { return strings.ReplaceAll(p, "/", "\x00") }
 
-func (w *treeWriter) file(tree snapshot.Tree, e *snapshot.Entry, h *tar.Header) error {
+func (w *tarWriter) file(tree snapshot.Tree, e *snapshot.Entry, h *tar.Header) error {
 	h.Typeflag, h.Size = tar.TypeReg, e.Size
 	if err := w.WriteHeader(h); err != nil {
 		return err

@@ -1,10 +1,13 @@
-package cli
+package engines
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // TestFindEngine takes the engines away one by one.
@@ -26,23 +29,24 @@ func TestFindEngine(t *testing.T) {
 	if err := os.WriteFile(podman, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	s := Settings{Getenv: os.Getenv}
 	docker, containerd := listen("docker"), listen("containerd")
 	for _, c := range []struct {
 		want string
 		gone func() error
 	}{
-		{engineDocker, docker.Close},
-		{engineContainerd, containerd.Close},
-		{enginePodman, func() error { return os.Remove(podman) }},
+		{Docker, docker.Close},
+		{Containerd, containerd.Close},
+		{Podman, func() error { return os.Remove(podman) }},
 	} {
-		if got, err := findEngine(); got != c.want || err != nil {
+		if got, err := s.Find(); got != c.want || err != nil {
 			t.Errorf("found %q, %v, want %q", got, err, c.want)
 		}
 		if err := c.gone(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, err := findEngine(); exitCode(err) != ExitUser {
+	if got, err := s.Find(); !errors.As(err, new(*mistake.Error)) {
 		t.Errorf("found %q, %v, want a mistake", got, err)
 	}
 }
