@@ -17,6 +17,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tree"
 )
 
 // lower returns the merged view of the layers below, waiting for them.
@@ -39,12 +40,12 @@ func (a *applier) Lstat(p string) (*Entry, error) {
 	for d := p; d != "."; d = path.Dir(d) {
 		n, ok := a.nodes[d]
 		if a.whiteouts[d] || a.opaque[path.Dir(d)] || (ok && n.entry.Type != TypeDir) {
-			return nil, notExist("lstat", p)
+			return nil, tree.NotExist("lstat", p)
 		}
 	}
 	a.looked = true
 	if len(a.spec.parent) == 0 {
-		return nil, notExist("lstat", p)
+		return nil, tree.NotExist("lstat", p)
 	}
 	t, err := a.lower()
 	if err != nil {
@@ -72,7 +73,7 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 	if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
 		return p, nil
 	}
-	if depth > maxLinks {
+	if depth > tree.MaxLinks {
 		return "", syscall.ELOOP
 	}
 	parent, err := a.ensureDir(path.Dir(p), depth)

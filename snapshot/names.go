@@ -3,6 +3,7 @@ package snapshot
 import (
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tree"
 )
 
 // Entry is one object of a layer or of a tree.
@@ -28,3 +29,18 @@ type Manifest = manifest.Reader
 
 // IsLayerXattr says which extended attributes belong to a layer's content.
 func IsLayerXattr(name string) bool { return object.IsLayerXattr(name) }
+
+// Tree is a read-only file tree: the merged view of a layer stack, or a build
+// context.
+type Tree = tree.Tree
+
+// HostPather is a Tree that can say where an object really lies on this machine.
+type HostPather = tree.HostPather
+
+// ResolvePath follows the symlinks of a path inside a tree.
+func ResolvePath(t Tree, p string, followLast bool) (string, error) {
+	return tree.ResolvePath(t, p, followLast)
+}
+
+// Walk calls fn for root and everything below it, parents first.
+func Walk(t Tree, root string, fn func(*Entry) error) error { return tree.Walk(t, root, fn) }

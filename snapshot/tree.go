@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/tree"
 )
 
 // Tree returns the merged, read-only view of a stack, without mounting anything.
@@ -19,18 +20,18 @@ func (s *Store) Tree(ctx context.Context, stack Stack) (Tree, error) {
 	return t, nil
 }
 
-func (s *Store) stackTree(ctx context.Context, stack Stack) (*stackTree, error) {
+func (s *Store) stackTree(ctx context.Context, stack Stack) (*tree.Merged, error) {
 	if err := s.ensure(ctx, stack, false); err != nil {
 		return nil, err
 	}
-	t := newMerged()
+	t := tree.NewMerged()
 	seen := map[LayerID]bool{}
 	for _, l := range slices.Backward(stack) {
 		if seen[l.ID] {
 			continue
 		}
 		seen[l.ID] = true
-		if err := t.add(s.layerPath(l.ID, manifestFile), s.layerPath(l.ID, dirForm), s.layerPath(l.ID, tarForm)); err != nil {
+		if err := t.Add(s.layerPath(l.ID, manifestFile), s.layerPath(l.ID, dirForm), s.layerPath(l.ID, tarForm)); err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tree"
 )
 
 // commitCopy makes a layer of what differs in the working directory, as a tar, and
@@ -65,7 +66,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 type workDiffer struct {
 	differ
 	w     *workDir
-	lower *stackTree
+	lower *tree.Merged
 	// found is the state of all objects; of those in touched it has to be read again
 	// when the directory is settled.
 	found   map[string]objectState
@@ -110,7 +111,7 @@ func (d *workDiffer) dir(ctx context.Context, f *frame, hasLower, intact bool) e
 
 // withGone adds the names that the layers below have and the directory lacks.
 func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]bool, error) {
-	below, err := d.lower.list(dir)
+	below, err := d.lower.List(dir)
 	if err != nil {
 		return nil, nil, notExisting(err)
 	}

@@ -17,14 +17,15 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tree"
 )
 
 // filler makes objects of a stack in a workDir. Files are copied, never linked to
 // those of layers: a process may write to them.
 type filler struct {
 	w    *workDir
-	tree *stackTree
-	jobs chan placed
+	tree *tree.Merged
+	jobs chan tree.Placed
 	made []string           // all paths, parents first
 	dirs []*manifest.Record // made or changed; completed last
 	// links are the further names of files, made when the first is there.
@@ -40,11 +41,11 @@ func (w *workDir) fill(ctx context.Context, have int) error {
 	if have == len(w.stack) {
 		return nil
 	}
-	tree, err := w.s.stackTree(ctx, w.stack)
+	merged, err := w.s.stackTree(ctx, w.stack)
 	if err != nil {
 		return err
 	}
-	f := &filler{w: w, tree: tree, jobs: make(chan placed, 64), first: map[string]string{}}
+	f := &filler{w: w, tree: merged, jobs: make(chan tree.Placed, 64), first: map[string]string{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(f.jobs)
@@ -93,7 +94,7 @@ func (f *filler) finish() error {
 
 // children makes all that is below a directory.
 func (f *filler) children(ctx context.Context, dir string) error {
-	list, err := f.tree.list(dir)
+	list, err := f.tree.List(dir)
 	if err != nil {
 		return err
 	}
@@ -111,16 +112,16 @@ func (f *filler) children(ctx context.Context, dir string) error {
 }
 
 // object makes one object where there is none.
-func (f *filler) object(ctx context.Context, p placed) error {
+func (f *filler) object(ctx context.Context, p tree.Placed) error {
 	f.made = append(f.made, p.Path)
 	if f.done != nil {
 		f.done[p.Path] = true
 	}
 	switch p.Type {
 	case TypeFile:
-		key := p.layer.dir + "\x00" + p.Path
+		key := p.Layer.Dir + "\x00" + p.Path
 		if p.Hardlink != "" {
-			key = p.layer.dir + "\x00" + p.Hardlink
+			key = p.Layer.Dir + "\x00" + p.Hardlink
 		}
 		if first, ok := f.first[key]; ok {
 			f.links = append(f.links, linkJob{first, p.Path})
@@ -152,8 +153,8 @@ func (f *filler) above(ctx context.Context, layers Stack) error {
 	}
 	f.done = map[string]bool{}
 	var paths []string
-	for i := range min(len(ids), len(f.tree.layers)) {
-		idx := f.tree.layers[i].idx
+	for i := range min(len(ids), len(f.tree.Layers)) {
+		idx := f.tree.Layers[i].Index
 		for j := range idx.Len() {
 			r, err := idx.Record(j)
 			if err != nil {
@@ -182,7 +183,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	if dir, err := f.tree.Lstat(path.Dir(p)); err != nil || dir.Type != TypeDir {
 		return notExisting(err) // gone with its directory
 	}
-	now, layer, err := f.tree.lookup("lstat", p)
+	now, layer, err := f.tree.Lookup("lstat", p)
 	if notExisting(err) != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	serr := object.Lstat(f.w.host(p), &st)
 	isDir := serr == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if exists && now.Type == TypeDir && isDir {
-		from, err := f.tree.dirLayers(p)
+		from, err := f.tree.DirLayers(p)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	if !exists {
 		return nil
 	}
-	if err := f.object(ctx, placed{now, layer}); err != nil || now.Type != TypeDir {
+	if err := f.object(ctx, tree.Placed{Record: now, Layer: layer}); err != nil || now.Type != TypeDir {
 		return err
 	}
 	return f.children(ctx, p)
@@ -236,11 +237,11 @@ type copier struct {
 	noClone bool
 }
 
-func (c *copier) copy(p placed, dest string) error {
+func (c *copier) copy(p tree.Placed, dest string) error {
 	if p.Size <= object.SmallFile {
 		return c.small(p, dest)
 	}
-	src, off, err := p.layer.openFile(p.Record)
+	src, off, err := p.Layer.OpenFile(p.Record)
 	if err != nil {
 		return err
 	}
@@ -256,14 +257,14 @@ func (c *copier) copy(p placed, dest string) error {
 	return errors.Join(err, dst.Close())
 }
 
-func (c *copier) small(p placed, dest string) error {
+func (c *copier) small(p tree.Placed, dest string) error {
 	if c.buf == nil {
 		c.buf = make([]byte, object.SmallFile+1)
 	}
-	n, err := object.ReadFile(filepath.Join(p.layer.dir, p.Path), c.buf[:p.Size+1])
+	n, err := object.ReadFile(filepath.Join(p.Layer.Dir, p.Path), c.buf[:p.Size+1])
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		var r io.ReadCloser
-		if r, err = p.layer.open(p.Record); err == nil {
+		if r, err = p.Layer.Open(p.Record); err == nil {
 			n, err = io.ReadFull(r, c.buf[:p.Size])
 			err = errors.Join(err, r.Close())
 		}

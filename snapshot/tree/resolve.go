@@ -1,20 +1,19 @@
-package snapshot
+package tree
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
 	"syscall"
 
-	"github.com/opencontainers/go-digest"
+	"layered.build/builder/snapshot/manifest"
 )
 
-// maxLinks is how many symlinks are followed on the way to one object, as in
+// MaxLinks is how many symlinks are followed on the way to one object, as in
 // path_resolution(7).
-const maxLinks = 40
+const MaxLinks = 40
 
 // ResolvePath follows the symlinks of a path inside a tree, absolute ones too,
 // and returns the path without them; ".." stops at the root. The last component
@@ -46,11 +45,11 @@ func ResolvePath(t Tree, p string, followLast bool) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("resolve %s: %w", p, err)
 		}
-		if e.Type != TypeSymlink {
+		if e.Type != manifest.TypeSymlink {
 			done = at
 			continue
 		}
-		if links++; links > maxLinks {
+		if links++; links > MaxLinks {
 			return "", fmt.Errorf("resolve %s: %w", p, syscall.ELOOP)
 		}
 		if strings.HasPrefix(e.Linkname, "/") {
@@ -74,7 +73,7 @@ func nextComponent(p string) (name, rest string) {
 
 // Walk calls fn for root and everything below it, parents first, siblings sorted
 // by name. fs.SkipDir and fs.SkipAll from fn have their meaning.
-func Walk(t Tree, root string, fn func(*Entry) error) error {
+func Walk(t Tree, root string, fn func(*manifest.Entry) error) error {
 	e, err := t.Lstat(root)
 	if err != nil {
 		return err
@@ -86,8 +85,8 @@ func Walk(t Tree, root string, fn func(*Entry) error) error {
 	return err
 }
 
-func walk(t Tree, e *Entry, fn func(*Entry) error) error {
-	if err := fn(e); err != nil || e.Type != TypeDir {
+func walk(t Tree, e *manifest.Entry, fn func(*manifest.Entry) error) error {
+	if err := fn(e); err != nil || e.Type != manifest.TypeDir {
 		return err
 	}
 	children, err := t.ReadDir(e.Path)
@@ -97,7 +96,7 @@ func walk(t Tree, e *Entry, fn func(*Entry) error) error {
 	for _, c := range children {
 		err := walk(t, c, fn)
 		if errors.Is(err, fs.SkipDir) {
-			if c.Type == TypeDir {
+			if c.Type == manifest.TypeDir {
 				continue
 			}
 			return nil // skips the rest of this directory
@@ -107,26 +106,4 @@ func walk(t Tree, e *Entry, fn func(*Entry) error) error {
 		}
 	}
 	return nil
-}
-
-// Tree is a read-only file tree: the merged view of a layer stack, or a build
-// context. Paths are as in Entry.Path. No method follows symlinks, also not in
-// the middle of a path: use ResolvePath for that. Errors match fs.ErrNotExist.
-// A Tree is safe for concurrent use.
-type Tree interface {
-	// Lstat describes one object. Digest may be empty.
-	Lstat(path string) (*Entry, error)
-	// ReadDir lists a directory's children, sorted by name.
-	ReadDir(path string) ([]*Entry, error)
-	// Open opens a regular file; the caller closes it.
-	Open(path string) (io.ReadCloser, error)
-	// Digest returns the content digest of a regular file, from an index where
-	// one is known to be true, else by reading the file.
-	Digest(path string) (digest.Digest, error)
-}
-
-// HostPather is a Tree that can say where an object really lies on this machine
-// (for bind mounts, links and reflinks). The path must not be written to.
-type HostPather interface {
-	HostPath(path string) (string, bool)
 }

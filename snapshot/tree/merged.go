@@ -1,4 +1,4 @@
-package snapshot
+package tree
 
 import (
 	"cmp"
@@ -19,30 +19,35 @@ import (
 	"layered.build/builder/snapshot/object"
 )
 
-// treeLayer is one layer of a stackTree.
-type treeLayer struct {
-	idx      *manifest.Index
-	dir, tar string // the forms; at least one exists
+// Layer is one layer of a Merged.
+type Layer struct {
+	// Index has the layer's entries.
+	Index *manifest.Index
+	// Dir and tar are where the layer's forms are, of which at least one exists.
+	Dir string
+	tar string
 }
 
-// stackTree is the merged view of layers, topmost first.
-type stackTree struct {
-	layers []treeLayer
+// Merged is the merged view of layers: of whole ones, by their manifests. It is a Tree
+// and a HostPather, safe for concurrent use once all layers were added.
+type Merged struct {
+	// Layers are the layers, the topmost first.
+	Layers []Layer
 
 	mu sync.Mutex // guards visible
 	// visible lists for a directory the layers that have a part of what is in it.
 	visible map[string][]int
 }
 
-// newMerged returns a tree of no layers.
-func newMerged() *stackTree { return &stackTree{visible: map[string][]int{}} }
+// NewMerged returns a tree of no layers.
+func NewMerged() *Merged { return &Merged{visible: map[string][]int{}} }
 
-// add puts a layer below those that are there, before the tree is used. The layer has
+// Add puts a layer below those that are there, before the tree is used. The layer has
 // its manifest and at least one of the directory and the canonical tar.
-func (t *stackTree) add(list, dir, tar string) error {
+func (t *Merged) Add(list, dir, tar string) error {
 	idx, err := manifest.Open(list)
 	if err == nil {
-		t.layers = append(t.layers, treeLayer{idx: idx, dir: dir, tar: tar})
+		t.Layers = append(t.Layers, Layer{Index: idx, Dir: dir, tar: tar})
 	}
 	return err
 }
@@ -50,14 +55,16 @@ func (t *stackTree) add(list, dir, tar string) error {
 var _ interface {
 	Tree
 	HostPather
-} = (*stackTree)(nil)
+} = (*Merged)(nil)
 
-func notExist(op, p string) error {
+// NotExist is the error of a path that a tree has not; it matches fs.ErrNotExist.
+func NotExist(op, p string) error {
 	return &fs.PathError{Op: op, Path: p, Err: fs.ErrNotExist}
 }
 
-// dirLayers returns the layers that make up a directory, topmost first.
-func (t *stackTree) dirLayers(dir string) ([]int, error) {
+// DirLayers returns which of Layers make up a directory, topmost first. The list must
+// not be changed.
+func (t *Merged) DirLayers(dir string) ([]int, error) {
 	t.mu.Lock()
 	vis, ok := t.visible[dir]
 	t.mu.Unlock()
@@ -69,7 +76,7 @@ func (t *stackTree) dirLayers(dir string) ([]int, error) {
 		return nil, err
 	}
 	for _, i := range candidates {
-		r, err := t.layers[i].idx.Find(dir)
+		r, err := t.Layers[i].Index.Find(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			if dir == "." {
 				vis = append(vis, i)
@@ -79,7 +86,7 @@ func (t *stackTree) dirLayers(dir string) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.Type != TypeDir {
+		if r.Type != manifest.TypeDir {
 			break
 		}
 		vis = append(vis, i)
@@ -94,18 +101,20 @@ func (t *stackTree) dirLayers(dir string) ([]int, error) {
 }
 
 // candidates are the layers in which a path may be.
-func (t *stackTree) candidates(p string) ([]int, error) {
+func (t *Merged) candidates(p string) ([]int, error) {
 	if p != "." {
-		return t.dirLayers(path.Dir(p))
+		return t.DirLayers(path.Dir(p))
 	}
-	all := make([]int, len(t.layers))
+	all := make([]int, len(t.Layers))
 	for i := range all {
 		all[i] = i
 	}
 	return all, nil
 }
 
-func (t *stackTree) lookup(op, p string) (*manifest.Record, *treeLayer, error) {
+// Lookup returns what a path shows and the layer that it comes from, which is nil for
+// a root that no layer has. Op is what errors say was done.
+func (t *Merged) Lookup(op, p string) (*manifest.Record, *Layer, error) {
 	if !fs.ValidPath(p) {
 		return nil, nil, &fs.PathError{Op: op, Path: p, Err: fs.ErrInvalid}
 	}
@@ -114,28 +123,28 @@ func (t *stackTree) lookup(op, p string) (*manifest.Record, *treeLayer, error) {
 		return nil, nil, err
 	}
 	for _, i := range candidates {
-		l := &t.layers[i]
-		r, err := l.idx.Find(p)
+		l := &t.Layers[i]
+		r, err := l.Index.Find(p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, nil, &fs.PathError{Op: op, Path: p, Err: err}
 		}
-		if r.Type == TypeWhiteout {
+		if r.Type == manifest.TypeWhiteout {
 			break
 		}
 		return r, l, nil
 	}
 	if p == "." {
-		return &manifest.Record{Entry: Entry{Path: ".", Type: TypeDir, Mode: 0o755}}, nil, nil
+		return &manifest.Record{Entry: manifest.Entry{Path: ".", Type: manifest.TypeDir, Mode: 0o755}}, nil, nil
 	}
-	return nil, nil, notExist(op, p)
+	return nil, nil, NotExist(op, p)
 }
 
 // Lstat implements Tree.
-func (t *stackTree) Lstat(p string) (*Entry, error) {
-	r, _, err := t.lookup("lstat", p)
+func (t *Merged) Lstat(p string) (*manifest.Entry, error) {
+	r, _, err := t.Lookup("lstat", p)
 	if err != nil {
 		return nil, err
 	}
@@ -143,83 +152,83 @@ func (t *stackTree) Lstat(p string) (*Entry, error) {
 }
 
 // ReadDir implements Tree.
-func (t *stackTree) ReadDir(p string) ([]*Entry, error) {
-	placed, err := t.list(p)
+func (t *Merged) ReadDir(p string) ([]*manifest.Entry, error) {
+	placed, err := t.List(p)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]*Entry, len(placed))
+	list := make([]*manifest.Entry, len(placed))
 	for i := range placed {
 		list[i] = &placed[i].Entry
 	}
 	return list, nil
 }
 
-// placed is an object and the layer that it comes from.
-type placed struct {
+// Placed is an object and the layer that it comes from.
+type Placed struct {
 	*manifest.Record
-	layer *treeLayer
+	Layer *Layer
 }
 
-// list is ReadDir that says where the objects come from.
-func (t *stackTree) list(p string) ([]placed, error) {
-	r, _, err := t.lookup("readdir", p)
+// List is ReadDir that says where the objects come from.
+func (t *Merged) List(p string) ([]Placed, error) {
+	r, _, err := t.Lookup("readdir", p)
 	if err != nil {
 		return nil, err
 	}
-	if r.Type != TypeDir {
+	if r.Type != manifest.TypeDir {
 		return nil, &fs.PathError{Op: "readdir", Path: p, Err: unix.ENOTDIR}
 	}
-	vis, err := t.dirLayers(p)
+	vis, err := t.DirLayers(p)
 	if err != nil {
 		return nil, err
 	}
-	var list []placed
+	var list []Placed
 	seen := map[string]bool{}
 	for _, i := range vis {
-		err := t.layers[i].idx.Children(p, func(r *manifest.Record) {
+		err := t.Layers[i].Index.Children(p, func(r *manifest.Record) {
 			if len(vis) > 1 {
 				if seen[r.Path] {
 					return
 				}
 				seen[r.Path] = true
 			}
-			if r.Type != TypeWhiteout {
-				list = append(list, placed{r, &t.layers[i]})
+			if r.Type != manifest.TypeWhiteout {
+				list = append(list, Placed{r, &t.Layers[i]})
 			}
 		})
 		if err != nil {
 			return nil, &fs.PathError{Op: "readdir", Path: p, Err: err}
 		}
 	}
-	slices.SortFunc(list, func(a, b placed) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(list, func(a, b Placed) int { return cmp.Compare(a.Path, b.Path) })
 	return list, nil
 }
 
-func (t *stackTree) file(op, p string) (*manifest.Record, *treeLayer, error) {
-	r, l, err := t.lookup(op, p)
+func (t *Merged) file(op, p string) (*manifest.Record, *Layer, error) {
+	r, l, err := t.Lookup(op, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.Type != TypeFile {
+	if r.Type != manifest.TypeFile {
 		return nil, nil, &fs.PathError{Op: op, Path: p, Err: fmt.Errorf("not a regular file: %w", fs.ErrInvalid)}
 	}
 	return r, l, nil
 }
 
 // Open implements Tree.
-func (t *stackTree) Open(p string) (io.ReadCloser, error) {
+func (t *Merged) Open(p string) (io.ReadCloser, error) {
 	r, l, err := t.file("open", p)
 	if err != nil {
 		return nil, err
 	}
-	return l.open(r)
+	return l.Open(r)
 }
 
-// open opens a file's content in the form that is there. Another process may
+// Open opens a file's content in the form that is there. Another process may
 // replace the tar by the directory meanwhile.
-func (l *treeLayer) open(r *manifest.Record) (io.ReadCloser, error) {
-	f, offset, err := l.openFile(r)
+func (l *Layer) Open(r *manifest.Record) (io.ReadCloser, error) {
+	f, offset, err := l.OpenFile(r)
 	if err != nil {
 		return nil, err
 	}
@@ -229,10 +238,10 @@ func (l *treeLayer) open(r *manifest.Record) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// openFile opens the file that holds a file's content, from an offset on that is 0
+// OpenFile opens the file that holds a file's content, from an offset on that is 0
 // only if it is a file of its own.
-func (l *treeLayer) openFile(r *manifest.Record) (*os.File, int64, error) {
-	f, err := os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+func (l *Layer) OpenFile(r *manifest.Record) (*os.File, int64, error) {
+	f, err := os.OpenFile(filepath.Join(l.Dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return f, 0, err
 	}
@@ -240,7 +249,7 @@ func (l *treeLayer) openFile(r *manifest.Record) (*os.File, int64, error) {
 	if terr == nil {
 		return tar, r.Offset, nil
 	}
-	f, err = os.OpenFile(filepath.Join(l.dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err = os.OpenFile(filepath.Join(l.Dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	return f, 0, err
 }
 
@@ -254,7 +263,7 @@ type section struct {
 func (s *section) Close() error { return s.f.Close() }
 
 // Digest implements Tree.
-func (t *stackTree) Digest(p string) (digest.Digest, error) {
+func (t *Merged) Digest(p string) (digest.Digest, error) {
 	r, l, err := t.file("digest", p)
 	if err != nil {
 		return "", err
@@ -262,7 +271,7 @@ func (t *stackTree) Digest(p string) (digest.Digest, error) {
 	if r.Digest != "" {
 		return r.Digest, nil
 	}
-	f, err := l.open(r)
+	f, err := l.Open(r)
 	if err != nil {
 		return "", err
 	}
@@ -272,12 +281,12 @@ func (t *stackTree) Digest(p string) (digest.Digest, error) {
 
 // HostPath implements HostPather, for regular files of layers that have a
 // directory.
-func (t *stackTree) HostPath(p string) (string, bool) {
+func (t *Merged) HostPath(p string) (string, bool) {
 	r, l, err := t.file("open", p)
 	if err != nil {
 		return "", false
 	}
-	host := filepath.Join(l.dir, r.Path)
+	host := filepath.Join(l.Dir, r.Path)
 	var st unix.Stat_t
 	if err := object.Lstat(host, &st); err != nil {
 		return "", false
