@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"layered.build/builder/registry/config"
+	"layered.build/builder/registry/credentials"
 	"layered.build/builder/snapshot"
 )
 
@@ -21,7 +22,7 @@ type Client struct {
 	opts   Options
 	limits Timeouts
 	routes *routing
-	keys   *keychain
+	keys   *credentials.Keychain
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
 	// compressions bounds the layers that are compressed at once, which costs
@@ -54,7 +55,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	opts.Parallel = cmp.Or(opts.Parallel, 4)
 	return &Client{
 		store: store, images: images, opts: opts, limits: opts.Timeouts.withDefaults(),
-		routes: routes, keys: newKeychain(opts.ConfigDir),
+		routes: routes, keys: credentials.New(opts.ConfigDir),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
 		hosts:        map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},

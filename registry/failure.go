@@ -133,13 +133,13 @@ func (s *session) fail(op, object string, err error) error {
 		return err
 	}
 	e := &Error{Op: op, Object: object, Host: s.ep.host, Status: asStatus(err)}
-	e.Err = &scrubbed{err: err, text: s.cred.scrub(plainText(err))}
+	e.Err = &scrubbed{err: err, text: s.cred.Scrub(plainText(err))}
 	switch {
 	case errors.Is(err, ErrBadDigest):
 		e.Kind = ErrBadDigest
 		e.Hint = "the registry or a proxy on the way damages data; try another mirror"
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		e.Kind, e.Credentials = ErrUnauthorized, s.cred.about
+		e.Kind, e.Credentials = ErrUnauthorized, s.cred.About
 		e.Hint = s.loginHint()
 	case e.Status == http.StatusNotFound:
 		e.Kind = ErrNotFound

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"layered.build/builder/registry/credentials"
 )
 
 // host is one registry as this process knows it.
@@ -30,7 +32,7 @@ type host struct {
 type session struct {
 	ep     endpoint
 	scheme string
-	cred   credential
+	cred   credentials.Credential
 	client *http.Client
 }
 
@@ -63,7 +65,7 @@ func (c *Client) open(ctx context.Context, ep endpoint, actions string, more ...
 }
 
 func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*session, error) {
-	cred, err := c.keys.get(ep.host, ep.repo)
+	cred, err := c.keys.Get(ep.host, ep.repo)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 	}
 	s := &session{ep: ep, cred: cred}
 	s.ep.opening = nil // it belongs to the one who made it
-	if cred.auth != (authn.AuthConfig{}) {
+	if cred.Auth != (authn.AuthConfig{}) {
 		ep.opening = nil // what anybody may see is not what is asked for
 	}
 	challenge, err := h.probe(ctx, ep)
@@ -94,13 +96,13 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 }
 
 // authenticated wraps a transport with what the registry's challenge asks for.
-func authenticated(ctx context.Context, reg name.Registry, base http.RoundTripper, cred credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
+func authenticated(ctx context.Context, reg name.Registry, base http.RoundTripper, cred credentials.Credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
 	token := &transport.Token{}
 	if strings.EqualFold(ch.Scheme, "bearer") {
-		if cred.auth.RegistryToken != "" {
-			token.Token = cred.auth.RegistryToken
+		if cred.Auth.RegistryToken != "" {
+			token.Token = cred.Auth.RegistryToken
 		} else {
-			got, err := transport.Exchange(ctx, reg, cred.authenticator(), base, scopes, ch)
+			got, err := transport.Exchange(ctx, reg, cred.Authenticator(), base, scopes, ch)
 			if err != nil {
 				return nil, err
 			}
@@ -110,7 +112,7 @@ func authenticated(ctx context.Context, reg name.Registry, base http.RoundTrippe
 			}
 		}
 	}
-	return transport.FromToken(reg, cred.authenticator(), base, ch, token)
+	return transport.FromToken(reg, cred.Authenticator(), base, ch, token)
 }
 
 // internalRealm lets a registry at a private address name a token server at

@@ -1,4 +1,6 @@
-package registry
+// Package credentials finds what is to be presented to registries where docker and
+// podman keep it.
+package credentials
 
 import (
 	"encoding/base64"
@@ -16,29 +18,31 @@ import (
 	"github.com/docker/docker-credential-helpers/credentials"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"layered.build/builder/registry/errdef"
 )
 
-// keychain finds credentials where docker and podman keep them: docker's
+// Keychain finds credentials where docker and podman keep them: docker's
 // config.json with its credential helpers, then podman's auth.json.
-type keychain struct {
+type Keychain struct {
 	// docker and podman are files; those that do not exist count as empty.
 	docker string
 	podman []string
 
 	mu    sync.Mutex
-	found map[string]credential // guarded by mu
+	found map[string]Credential // guarded by mu
 }
 
-// credential is what is presented to one registry.
-type credential struct {
-	auth authn.AuthConfig
-	// about says what is used, without the secret.
-	about string
+// Credential is what is presented to one registry.
+type Credential struct {
+	Auth authn.AuthConfig // the zero value is none
+	// About says what is used, without the secret.
+	About string
 }
 
-// newKeychain looks in dir, else in $DOCKER_CONFIG, else in ~/.docker; then where
+// New looks in dir, else in $DOCKER_CONFIG, else in ~/.docker; then where
 // podman looks (containers-auth.json(5)).
-func newKeychain(dir string) *keychain {
+func New(dir string) *Keychain {
 	home, _ := os.UserHomeDir()
 	if dir == "" {
 		dir = os.Getenv("DOCKER_CONFIG")
@@ -46,7 +50,7 @@ func newKeychain(dir string) *keychain {
 	if dir == "" && home != "" {
 		dir = filepath.Join(home, ".docker")
 	}
-	k := &keychain{docker: filepath.Join(dir, "config.json"), found: map[string]credential{}}
+	k := &Keychain{docker: filepath.Join(dir, "config.json"), found: map[string]Credential{}}
 	if f := os.Getenv("REGISTRY_AUTH_FILE"); f != "" {
 		k.podman = append(k.podman, f)
 	}
@@ -63,10 +67,10 @@ func newKeychain(dir string) *keychain {
 	return k
 }
 
-// get returns the credentials for a repository. A file that cannot be read is an
+// Get returns the credentials for a repository of a host[:port]. A file that cannot be read is an
 // error; a credential helper that fails leaves the request anonymous, as docker
 // does, and is told in the credential's description.
-func (k *keychain) get(host, repo string) (credential, error) {
+func (k *Keychain) Get(host, repo string) (Credential, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := host + "/" + repo
@@ -80,12 +84,12 @@ func (k *keychain) get(host, repo string) (credential, error) {
 	return c, err
 }
 
-func (k *keychain) lookup(host, repo string) (credential, error) {
+func (k *Keychain) lookup(host, repo string) (Credential, error) {
 	var failed []string
 	for i, path := range append([]string{k.docker}, k.podman...) {
 		cf, err := loadAuthFile(path)
 		if err != nil {
-			return credential{}, fmt.Errorf("read credentials: %w", err)
+			return Credential{}, fmt.Errorf("read credentials: %w", err)
 		}
 		if cf == nil {
 			continue
@@ -106,7 +110,7 @@ func (k *keychain) lookup(host, repo string) (credential, error) {
 	if len(failed) > 0 {
 		about += "; " + strings.Join(failed, "; ")
 	}
-	return credential{about: about}, nil
+	return Credential{About: about}, nil
 }
 
 func loadAuthFile(path string) (*configfile.ConfigFile, error) {
@@ -121,7 +125,7 @@ func loadAuthFile(path string) (*configfile.ConfigFile, error) {
 	cf, err := config.LoadFromReader(f)
 	if err != nil {
 		// The cause could quote the file's content.
-		return nil, fmt.Errorf("%s: %w: not a docker configuration file", path, ErrInvalid)
+		return nil, fmt.Errorf("%s: %w: not a docker configuration file", path, errdef.ErrInvalid)
 	}
 	return cf, nil
 }
@@ -179,28 +183,29 @@ func helperFailure(cf *configfile.ConfigFile, host, path string, err error) stri
 	return fmt.Sprintf("docker-credential-%s (%s) failed: %s", helper, path, text)
 }
 
-func newCredential(a types.AuthConfig, path string) credential {
+func newCredential(a types.AuthConfig, path string) Credential {
 	about := fmt.Sprintf("user %q (%s)", a.Username, path)
 	if a.Username == "" || a.Username == "<token>" {
 		about = fmt.Sprintf("a token (%s)", path)
 	}
-	return credential{about: about, auth: authn.AuthConfig{
+	return Credential{About: about, Auth: authn.AuthConfig{
 		Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
 	}}
 }
 
-func (c credential) authenticator() authn.Authenticator {
-	if c.auth == (authn.AuthConfig{}) {
+// Authenticator presents the credential, or nothing if there is none.
+func (c Credential) Authenticator() authn.Authenticator {
+	if c.Auth == (authn.AuthConfig{}) {
 		return authn.Anonymous
 	}
-	return authn.FromConfig(c.auth)
+	return authn.FromConfig(c.Auth)
 }
 
-// scrub removes the credential from a text.
-func (c credential) scrub(text string) string {
-	secrets := []string{c.auth.Password, c.auth.IdentityToken, c.auth.RegistryToken}
-	if c.auth.Password != "" {
-		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(c.auth.Username+":"+c.auth.Password)))
+// Scrub removes the credential from a text.
+func (c Credential) Scrub(text string) string {
+	secrets := []string{c.Auth.Password, c.Auth.IdentityToken, c.Auth.RegistryToken}
+	if c.Auth.Password != "" {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(c.Auth.Username+":"+c.Auth.Password)))
 	}
 	for _, s := range secrets {
 		if s != "" {

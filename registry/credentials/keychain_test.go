@@ -1,40 +1,14 @@
-package registry
+package credentials
 
 import (
-	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"layered.build/builder/registry/errdef"
 )
-
-func writeFileT(t *testing.T, path, text string, mode os.FileMode) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func basic(user, pass string) string {
-	return base64.StdEncoding.EncodeToString([]byte(user + ":" + pass))
-}
-
-// isolate keeps the machine's own credentials and settings out of a test.
-func isolate(t *testing.T) (home string) {
-	t.Helper()
-	home = t.TempDir()
-	t.Setenv("HOME", home)
-	for _, v := range []string{"DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_AUTH_CONFIG", mirrorEnv} {
-		t.Setenv(v, "")
-	}
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "none"))
-	return home
-}
 
 func TestKeychainFiles(t *testing.T) {
 	home := isolate(t)
@@ -47,7 +21,7 @@ func TestKeychainFiles(t *testing.T) {
 		"quay.example/team":{"auth":"`+basic("team", "s4")+`"},
 		"quay.example":{"auth":"`+basic("all", "s5")+`"},
 		"only.example/a/b":{"auth":"`+basic("deep", "s6")+`"}}}`, 0o600)
-	k := newKeychain("")
+	k := New("")
 	for at, want := range map[string]string{
 		"index.docker.io library/alpine": "hub:s1",
 		"reg.example:5000 x":             "reg:s2",
@@ -60,16 +34,16 @@ func TestKeychainFiles(t *testing.T) {
 		"none.example x":                 ":",
 	} {
 		host, repo, _ := strings.Cut(at, " ")
-		c, err := k.get(host, repo)
+		c, err := k.Get(host, repo)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.auth.Username + ":" + c.auth.Password + c.auth.IdentityToken; got != want {
+		if got := c.Auth.Username + ":" + c.Auth.Password + c.Auth.IdentityToken; got != want {
 			t.Errorf("%s: %q, want %q", at, got, want)
 		}
 		for _, secret := range []string{"s1", "s2", "s3", "s4", "s5", "s6", "idtok"} {
-			if strings.Contains(strings.ReplaceAll(c.about, home, ""), secret) {
-				t.Errorf("%s: the description shows the secret: %s", at, c.about)
+			if strings.Contains(strings.ReplaceAll(c.About, home, ""), secret) {
+				t.Errorf("%s: the description shows the secret: %s", at, c.About)
 			}
 		}
 	}
@@ -90,7 +64,7 @@ esac
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	dir := filepath.Join(home, "cfg")
 	writeFileT(t, filepath.Join(dir, "config.json"), `{"credsStore":"fake","credHelpers":{"gone.example":"absent"}}`, 0o600)
-	k := newKeychain(dir)
+	k := New(dir)
 	for host, want := range map[string][2]string{
 		"good.example": {"helped:s7", `user "helped"`},
 		"tok.example":  {":s8", "a token"},
@@ -98,15 +72,15 @@ esac
 		"bad.example":  {":", "docker-credential-fake"},
 		"gone.example": {":", "docker-credential-absent"},
 	} {
-		c, err := k.get(host, "x")
+		c, err := k.Get(host, "x")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.auth.Username + ":" + c.auth.Password + c.auth.IdentityToken; got != want[0] || !strings.Contains(c.about, want[1]) {
-			t.Errorf("%s: %q, %q; want %q", host, got, c.about, want)
+		if got := c.Auth.Username + ":" + c.Auth.Password + c.Auth.IdentityToken; got != want[0] || !strings.Contains(c.About, want[1]) {
+			t.Errorf("%s: %q, %q; want %q", host, got, c.About, want)
 		}
-		if strings.Contains(c.about, "leak-me") || strings.Contains(c.about, "s7") {
-			t.Errorf("%s: the description shows a secret: %s", host, c.about)
+		if strings.Contains(c.About, "leak-me") || strings.Contains(c.About, "s7") {
+			t.Errorf("%s: the description shows a secret: %s", host, c.About)
 		}
 	}
 }
@@ -115,8 +89,8 @@ func TestKeychainBrokenFile(t *testing.T) {
 	home := isolate(t)
 	path := writeFileT(t, filepath.Join(home, "auth.json"), `{"auths": {"x": {"auth": "hunter2"`, 0o600)
 	t.Setenv("REGISTRY_AUTH_FILE", path)
-	_, err := newKeychain("").get("x", "y")
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
+	_, err := New("").Get("x", "y")
+	if !errors.Is(err, errdef.ErrInvalid) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%v", err)
 	}
 }
