@@ -2,11 +2,7 @@ package registry
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"sync"
-	"syscall"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -20,20 +16,15 @@ type Client struct {
 	store  *snapshot.Store
 	images *Images
 	opts   Options
-	limits Timeouts
 	routes *routing
-	keys   *credentials.Keychain
+	pool   *pool
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
 	// compressions bounds the layers that are compressed at once, which costs
 	// memory; each keeps several cores busy.
 	compressions *semaphore.Weighted
 
-	mu       sync.Mutex
-	hosts    map[string]*host    // guarded by mu
-	sessions map[string]*session // guarded by mu
-	// down are mirrors that do not answer, and since when.
-	down map[string]time.Time // guarded by mu
+	mu sync.Mutex
 	// work are the layers being compressed or pushed, and those that have been.
 	work map[string]*job // guarded by mu
 }
@@ -51,15 +42,13 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts.Retry = opts.Retry.withDefaults()
 	opts.Parallel = cmp.Or(opts.Parallel, 4)
 	return &Client{
-		store: store, images: images, opts: opts, limits: opts.Timeouts.withDefaults(),
-		routes: routes, keys: credentials.New(opts.ConfigDir),
+		store: store, images: images, opts: opts, routes: routes,
+		pool:         newPool(credentials.New(opts.ConfigDir), opts.UserAgent, opts.Retry, opts.Timeouts),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
-		hosts:        map[string]*host{}, sessions: map[string]*session{}, work: map[string]*job{},
-		down: map[string]time.Time{},
+		work:         map[string]*job{},
 	}, nil
 }
 
@@ -91,24 +80,6 @@ type Options struct {
 	Timeouts Timeouts
 }
 
-// Retry says how often a request that failed for a passing reason (429, 5xx, a
-// broken connection) is made again. Zero fields take defaults.
-type Retry struct {
-	// Attempts counts the first one too (0: 5).
-	Attempts int
-	// Wait is the pause after the first failure; it doubles up to MaxWait (0:
-	// 250 ms and 8 s). Retry-After is honoured up to MaxWait.
-	Wait, MaxWait time.Duration
-}
-
-// Timeouts bound how long a silent peer is waited for. Zero fields take defaults.
-type Timeouts struct {
-	// Dial, TLS and Header bound the steps of a request (0: 10 s, 10 s, 60 s).
-	Dial, TLS, Header time.Duration
-	// Stall is how long a body may stand still (0: 60 s).
-	Stall time.Duration
-}
-
 // PushOptions say what a pushed image looks like.
 type PushOptions struct {
 	// DockerTypes makes Docker's media types where the image has no manifest yet.
@@ -120,75 +91,4 @@ type PushOptions struct {
 	Compression Compression
 	// ByDigest gives the image no tag.
 	ByDigest bool
-}
-
-func (r Retry) withDefaults() Retry {
-	return Retry{
-		Attempts: cmp.Or(r.Attempts, 5),
-		Wait:     cmp.Or(r.Wait, 250*time.Millisecond),
-		MaxWait:  cmp.Or(r.MaxWait, 8*time.Second),
-	}
-}
-
-// again calls f until it succeeds, fails for a lasting reason, or has been tried
-// often enough. It waits longer each time.
-func (c *Client) again(ctx context.Context, f func() error) error {
-	return c.times(ctx, c.opts.Retry.Attempts, f)
-}
-
-// refusedAttempts is how often to knock where nobody listens.
-const refusedAttempts = 3
-
-func (c *Client) times(ctx context.Context, attempts int, f func() error) error {
-	wait := c.opts.Retry.Wait
-	for attempt := 1; ; attempt++ {
-		err := f()
-		if err == nil || attempt >= attempts || !passing(err) || ctx.Err() != nil {
-			return err
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			attempts = min(attempts, refusedAttempts)
-		}
-		var se *statusError
-		pause := wait
-		if errors.As(err, &se) && se.retryAfter > pause {
-			pause = min(se.retryAfter, c.opts.Retry.MaxWait)
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return err
-		}
-		wait = min(2*wait, c.opts.Retry.MaxWait)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// mirrorRest is how long a mirror that did not answer is left alone.
-const mirrorRest = time.Minute
-
-// rests reports whether an endpoint is a mirror that did not answer of late.
-func (c *Client) rests(ep endpoint) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	since, ok := c.down[ep.host]
-	return ep.mirror && ok && time.Since(since) < mirrorRest
-}
-
-// noteDown remembers a mirror that does not answer, so that not every request
-// has to find out again.
-func (c *Client) noteDown(ep endpoint, err error) {
-	if ep.mirror && errors.Is(err, ErrUnreachable) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.down[ep.host] = time.Now()
-	}
 }

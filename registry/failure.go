@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"layered.build/builder/registry/credentials"
 )
 
 // statusError is an answer that says no.
@@ -128,24 +130,29 @@ func tlsProblem(err error) string {
 
 // fail turns the failure of a request into an *Error.
 func (s *session) fail(op, object string, err error) error {
+	return fail(s.ep.host, s.cred, op, object, err)
+}
+
+// fail turns the failure of a request to a host into an *Error.
+func fail(host string, cred credentials.Credential, op, object string, err error) error {
 	var done *Error
 	if err == nil || errors.As(err, &done) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	e := &Error{Op: op, Object: object, Host: s.ep.host, Status: asStatus(err)}
-	e.Err = &scrubbed{err: err, text: s.cred.Scrub(plainText(err))}
+	e := &Error{Op: op, Object: object, Host: host, Status: asStatus(err)}
+	e.Err = &scrubbed{err: err, text: cred.Scrub(plainText(err))}
 	switch {
 	case errors.Is(err, ErrBadDigest):
 		e.Kind = ErrBadDigest
 		e.Hint = "the registry or a proxy on the way damages data; try another mirror"
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		e.Kind, e.Credentials = ErrUnauthorized, s.cred.About
-		e.Hint = s.loginHint()
+		e.Kind, e.Credentials = ErrUnauthorized, cred.About
+		e.Hint = loginHint(host)
 	case e.Status == http.StatusNotFound:
 		e.Kind = ErrNotFound
 	case e.Status == 0 || passing(err):
 		e.Kind = ErrUnreachable
-		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", s.ep.host)
+		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", host)
 		if e.Status == http.StatusTooManyRequests {
 			e.Hint = "the registry limits how much may be fetched: log in, wait, or use a mirror (--registry-mirror)"
 		}
@@ -155,8 +162,7 @@ func (s *session) fail(op, object string, err error) error {
 	return e
 }
 
-func (s *session) loginHint() string {
-	host := s.ep.host
+func loginHint(host string) string {
 	if host == "index.docker.io" {
 		return "is the name right? Docker Hub answers so for repositories that do not exist; for a private one run `docker login`"
 	}

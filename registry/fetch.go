@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/config"
+	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -230,14 +231,14 @@ type blobReader struct {
 func (b *blobReader) connect() error {
 	var failed []error
 	for ; b.ep < len(b.eps); b.ep++ {
-		if b.c.rests(b.eps[b.ep]) {
+		if b.c.pool.rests(b.eps[b.ep]) {
 			continue
 		}
-		err := b.c.at(b.ctx, b.eps[b.ep], "get layer", b.desc.Digest.String(), func(s *session) error {
+		err := b.c.pool.pull(b.ctx, b.eps[b.ep], call{op: "get layer", object: b.desc.Digest.String(), do: func(s *session, _ *http.Response) error {
 			body, err := getBlob(b.ctx, s, b.desc, b.at)
 			b.body = body
 			return err
-		})
+		}})
 		if err == nil || b.ctx.Err() != nil {
 			return err
 		}
@@ -266,14 +267,12 @@ func (c *Client) foreign(ctx context.Context, where string, offset, size int64) 
 		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", config.RedactUserinfo(where), ErrInvalid)
 	}
 	ep := endpoint{host: u.Host, schemes: []string{u.Scheme}, skipVerify: c.routes.isInsecure(u.Host)}
-	h, err := c.host(ep)
+	s, err := c.pool.anonymous(ep)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{ep: ep, scheme: u.Scheme}
-	s.client = &http.Client{Transport: h.base, CheckRedirect: c.checkRedirect(s)}
 	var body io.ReadCloser
-	err = c.again(ctx, func() error {
+	err = c.pool.again(ctx, func() error {
 		var err error
 		body, err = getURL(ctx, s.client, where, offset, size)
 		return s.fail("get foreign layer", config.RedactUserinfo(where), err)
@@ -314,28 +313,24 @@ func (b *blobReader) advance(p []byte) {
 func (b *blobReader) resume(cause error) error {
 	b.body.Close()
 	b.fails++
-	err := b.host().fail("get layer", b.desc.Digest.String(), cause)
+	host := ""
+	if b.ep < len(b.eps) {
+		host = b.eps[b.ep].host
+	}
+	err := fail(host, credentials.Credential{}, "get layer", b.desc.Digest.String(), cause)
 	if b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
 	}
-	if b.fails >= b.c.opts.Retry.Attempts {
+	if b.fails >= b.c.pool.retry.Attempts {
 		if b.ep+1 >= len(b.eps) {
 			return err
 		}
 		b.ep, b.fails = b.ep+1, 0
 	}
-	if err := sleep(b.ctx, min(b.c.opts.Retry.Wait<<max(b.fails-1, 0), b.c.opts.Retry.MaxWait)); err != nil {
+	if err := b.c.pool.pause(b.ctx, b.fails); err != nil {
 		return err
 	}
 	return b.connect()
-}
-
-// host is a session for error messages only.
-func (b *blobReader) host() *session {
-	if b.ep < len(b.eps) {
-		return &session{ep: b.eps[b.ep]}
-	}
-	return &session{}
 }
 
 // Close implements io.Closer.

@@ -105,8 +105,8 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 
 // open logs in; scopes are what else is to be used.
 func (p *pusher) open(ctx context.Context, scopes []string) error {
-	return p.c.again(ctx, func() (err error) {
-		p.s, err = p.c.open(ctx, p.ep, "push,pull", scopes...)
+	return p.c.pool.again(ctx, func() (err error) {
+		p.s, err = p.c.pool.open(ctx, p.ep, nil, "push,pull", scopes...)
 		return err
 	})
 }
@@ -283,7 +283,7 @@ func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte
 
 // manifest sends a manifest or an index under a tag or its digest.
 func (p *pusher) manifest(ctx context.Context, name string, desc ocispec.Descriptor, raw []byte) error {
-	return p.c.again(ctx, func() error {
+	return p.c.pool.again(ctx, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.url("/manifests/"+name), bytes.NewReader(raw))
 		if err != nil {
 			return err

@@ -48,6 +48,27 @@ func (c *Client) Resolve(ctx context.Context, ref string, platform ocispec.Platf
 	return out, nil
 }
 
+// Resolved is one platform's image in a registry: all of its metadata, none of
+// its layers.
+type Resolved struct {
+	// Ref is the normalised reference (docker.io/library/alpine:3.20).
+	Ref string
+	// Descriptor names the manifest of the chosen platform.
+	Descriptor ocispec.Descriptor
+	// Index names the multi-platform index that it was chosen from, if any.
+	Index *ocispec.Descriptor
+	// Platform is what the image's configuration says.
+	Platform ocispec.Platform
+	// RawManifest and RawConfig are the bytes that the digests are of.
+	RawManifest, RawConfig []byte
+	Config                 ImageConfig
+	// Layers are the compressed layers, lowest first.
+	Layers []ocispec.Descriptor
+}
+
+// Digest returns the digest of the platform's manifest.
+func (r *Resolved) Digest() digest.Digest { return r.Descriptor.Digest }
+
 // fetcher gets the parts of one image from wherever they are.
 type fetcher struct {
 	c   *Client
@@ -117,18 +138,13 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 		}
 		tag = want.Digest.String()
 	}
-	for i := range f.eps {
-		o := &opening{path: "/manifests/" + tag, accept: mediatype.Accept}
-		defer o.close()
-		f.eps[i].opening = o
-	}
 	var raw []byte
 	var mediaType string
-	err := f.each(ctx, "get manifest", tag, func(s *session) error {
+	err := f.each(ctx, call{"get manifest", tag, "/manifests/" + tag, mediatype.Accept, func(s *session, first *http.Response) error {
 		var err error
-		raw, mediaType, err = getManifest(ctx, s, f.opened(s), tag, want)
+		raw, mediaType, err = getManifest(ctx, s, first, tag, want)
 		return err
-	})
+	}})
 	if err != nil {
 		return nil, want, err
 	}
@@ -140,18 +156,6 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 		return nil, want, fmt.Errorf("store manifest %s: %w", desc.Digest, err)
 	}
 	return raw, desc, nil
-}
-
-// opened returns the answer that the opening of a session brought, if it did.
-func (f *fetcher) opened(s *session) *http.Response {
-	for _, ep := range f.eps {
-		if ep.host == s.ep.host && ep.repo == s.ep.repo {
-			if resp := ep.opening.take(); resp != nil {
-				return resp
-			}
-		}
-	}
-	return nil
 }
 
 // getManifest reads a manifest from an answer, or asks for it if that is nil.
@@ -214,7 +218,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 		return nil, fmt.Errorf("configuration %s: %w: %d bytes", desc.Digest, ErrInvalid, desc.Size)
 	}
 	var raw []byte
-	err := f.each(ctx, "get configuration", desc.Digest.String(), func(s *session) error {
+	err := f.each(ctx, call{op: "get configuration", object: desc.Digest.String(), do: func(s *session, _ *http.Response) error {
 		body, err := getBlob(ctx, s, desc, 0)
 		if err != nil {
 			return err
@@ -224,7 +228,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 			return err
 		}
 		return image.Verify(raw, desc)
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -237,13 +241,13 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 // each asks the places where an image may be, one after the other, each of them
 // several times if it fails for a passing reason. The error is that of the last,
 // the origin.
-func (f *fetcher) each(ctx context.Context, op, object string, do func(s *session) error) error {
+func (f *fetcher) each(ctx context.Context, do call) error {
 	var mirrors []error
 	for _, ep := range f.eps {
-		if f.c.rests(ep) {
+		if f.c.pool.rests(ep) {
 			continue
 		}
-		err := f.c.at(ctx, ep, op, object, do)
+		err := f.c.pool.pull(ctx, ep, do)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -266,46 +270,3 @@ func withMirrors(err error, mirrors []error) error {
 	}
 	return fmt.Errorf("%w (mirrors failed too: %s)", err, strings.Join(text, "; "))
 }
-
-// mirrorAttempts is how often a mirror is asked: there is always the origin.
-const mirrorAttempts = 2
-
-// at does something in a session with one endpoint, several times if need be.
-func (c *Client) at(ctx context.Context, ep endpoint, op, object string, do func(s *session) error) error {
-	attempts := c.opts.Retry.Attempts
-	if ep.mirror {
-		attempts = min(attempts, mirrorAttempts)
-	}
-	err := c.times(ctx, attempts, func() error {
-		s, err := c.open(ctx, ep, "pull")
-		if err != nil {
-			return err
-		}
-		return s.fail(op, object, do(s))
-	})
-	if ctx.Err() == nil {
-		c.noteDown(ep, err)
-	}
-	return err
-}
-
-// Resolved is one platform's image in a registry: all of its metadata, none of
-// its layers.
-type Resolved struct {
-	// Ref is the normalised reference (docker.io/library/alpine:3.20).
-	Ref string
-	// Descriptor names the manifest of the chosen platform.
-	Descriptor ocispec.Descriptor
-	// Index names the multi-platform index that it was chosen from, if any.
-	Index *ocispec.Descriptor
-	// Platform is what the image's configuration says.
-	Platform ocispec.Platform
-	// RawManifest and RawConfig are the bytes that the digests are of.
-	RawManifest, RawConfig []byte
-	Config                 ImageConfig
-	// Layers are the compressed layers, lowest first.
-	Layers []ocispec.Descriptor
-}
-
-// Digest returns the digest of the platform's manifest.
-func (r *Resolved) Digest() digest.Digest { return r.Descriptor.Digest }

@@ -20,8 +20,6 @@ type endpoint struct {
 	skipVerify bool
 	// mirror says that another place is the origin.
 	mirror bool
-	// opening, if set, is what a new session will be asked first.
-	opening *opening
 }
 
 // routing knows where the repositories of registries are found.

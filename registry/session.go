@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -18,6 +19,29 @@ import (
 
 	"layered.build/builder/registry/credentials"
 )
+
+// pool has the sessions with registries. It is safe for concurrent use.
+type pool struct {
+	keys   *credentials.Keychain
+	agent  string
+	retry  Retry
+	limits Timeouts
+
+	mu       sync.Mutex
+	hosts    map[string]*host    // guarded by mu
+	sessions map[string]*session // guarded by mu
+	// down are mirrors that do not answer, and since when.
+	down map[string]time.Time // guarded by mu
+}
+
+// newPool makes a pool whose requests have a user agent. Zero fields of retry and limits
+// take defaults.
+func newPool(keys *credentials.Keychain, agent string, retry Retry, limits Timeouts) *pool {
+	return &pool{
+		keys: keys, agent: agent, retry: retry.withDefaults(), limits: limits.withDefaults(),
+		hosts: map[string]*host{}, sessions: map[string]*session{}, down: map[string]time.Time{},
+	}
+}
 
 // host is one registry as this process knows it.
 type host struct {
@@ -42,43 +66,43 @@ func (s *session) url(path string) string {
 }
 
 // open returns a session for a repository with the given actions ("pull" or
-// "push,pull"); more are further scopes.
-func (c *Client) open(ctx context.Context, ep endpoint, actions string, more ...string) (*session, error) {
+// "push,pull"); more are further scopes. A host that is new is asked first, unless that
+// is nil, which may have its answer then.
+func (p *pool) open(ctx context.Context, ep endpoint, first *opening, actions string, more ...string) (*session, error) {
 	key := ep.host + " " + ep.repo + " " + actions + " " + strings.Join(more, " ") + fmt.Sprint(ep.skipVerify, ep.schemes)
-	c.mu.Lock()
-	s := c.sessions[key]
-	c.mu.Unlock()
+	p.mu.Lock()
+	s := p.sessions[key]
+	p.mu.Unlock()
 	if s != nil {
 		return s, nil
 	}
-	s, err := c.login(ctx, ep, append([]string{"repository:" + ep.repo + ":" + actions}, more...))
+	s, err := p.login(ctx, ep, first, append([]string{"repository:" + ep.repo + ":" + actions}, more...))
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if other := c.sessions[key]; other != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if other := p.sessions[key]; other != nil {
 		return other, nil
 	}
-	c.sessions[key] = s
+	p.sessions[key] = s
 	return s, nil
 }
 
-func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*session, error) {
-	cred, err := c.keys.Get(ep.host, ep.repo)
+func (p *pool) login(ctx context.Context, ep endpoint, first *opening, scopes []string) (*session, error) {
+	cred, err := p.keys.Get(ep.host, ep.repo)
 	if err != nil {
 		return nil, err
 	}
-	h, err := c.host(ep)
+	h, err := p.host(ep)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{ep: ep, cred: cred}
-	s.ep.opening = nil // it belongs to the one who made it
 	if cred.Auth != (authn.AuthConfig{}) {
-		ep.opening = nil // what anybody may see is not what is asked for
+		first = nil // what anybody may see is not what is asked for
 	}
-	challenge, err := h.probe(ctx, ep)
+	challenge, err := h.probe(ctx, ep, first)
 	if err != nil {
 		return nil, s.fail("reach registry", "", err)
 	}
@@ -91,7 +115,18 @@ func (c *Client) login(ctx context.Context, ep endpoint, scopes []string) (*sess
 	if err != nil {
 		return nil, s.fail("log in for", strings.TrimPrefix(scopes[0], "repository:"), err)
 	}
-	s.client = &http.Client{Transport: rt, CheckRedirect: c.checkRedirect(s)}
+	s.client = &http.Client{Transport: rt, CheckRedirect: p.checkRedirect(s)}
+	return s, nil
+}
+
+// anonymous returns a session without credentials, in the first of an endpoint's schemes.
+func (p *pool) anonymous(ep endpoint) (*session, error) {
+	h, err := p.host(ep)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{ep: ep, scheme: ep.schemes[0]}
+	s.client = &http.Client{Transport: h.base, CheckRedirect: p.checkRedirect(s)}
 	return s, nil
 }
 
@@ -156,7 +191,7 @@ func (t *aliasTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // checkRedirect follows redirects (registries send blobs from elsewhere), but
 // not from https to http: nobody could vouch for the answer.
-func (c *Client) checkRedirect(s *session) func(*http.Request, []*http.Request) error {
+func (p *pool) checkRedirect(s *session) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if len(via) >= 10 {
 			return errors.New("stopped after 10 redirects")
@@ -168,14 +203,14 @@ func (c *Client) checkRedirect(s *session) func(*http.Request, []*http.Request) 
 	}
 }
 
-func (c *Client) host(ep endpoint) (*host, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (p *pool) host(ep endpoint) (*host, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	key := fmt.Sprint(ep.host, ep.skipVerify, ep.schemes)
-	if h := c.hosts[key]; h != nil {
+	if h := p.hosts[key]; h != nil {
 		return h, nil
 	}
-	rt, err := newTransport(ep.host, ep.skipVerify, c.limits)
+	rt, err := newTransport(ep.host, ep.skipVerify, p.limits)
 	if err != nil {
 		return nil, err
 	}
@@ -183,14 +218,14 @@ func (c *Client) host(ep endpoint) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w: %w", ep.host, ErrInvalid, err)
 	}
-	h := &host{base: &patient{inner: rt, limits: c.limits, agent: c.opts.UserAgent}, reg: reg}
-	c.hosts[key] = h
+	h := &host{base: &patient{inner: rt, limits: p.limits, agent: p.agent}, reg: reg}
+	p.hosts[key] = h
 	return h, nil
 }
 
 // probe finds out which scheme the host speaks and how it wants to be talked to.
 // Only answers are remembered, so that a host that was down is asked again.
-func (h *host) probe(ctx context.Context, ep endpoint) (*transport.Challenge, error) {
+func (h *host) probe(ctx context.Context, ep endpoint, first *opening) (*transport.Challenge, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.challenge != nil {
@@ -198,7 +233,7 @@ func (h *host) probe(ctx context.Context, ep endpoint) (*transport.Challenge, er
 	}
 	var errs []error
 	for _, scheme := range ep.schemes {
-		ch, err := ep.opening.try(ctx, h.base, scheme+"://"+ep.host+"/v2/"+ep.repo)
+		ch, err := first.try(ctx, h.base, scheme+"://"+ep.host+"/v2/"+ep.repo)
 		if ch == nil && err == nil {
 			ch, err = ping(ctx, h.base, scheme+"://"+ep.host+"/v2/")
 		}

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,15 +15,6 @@ import (
 	"sync"
 	"time"
 )
-
-func (t Timeouts) withDefaults() Timeouts {
-	return Timeouts{
-		Dial:   cmp.Or(t.Dial, 10*time.Second),
-		TLS:    cmp.Or(t.TLS, 10*time.Second),
-		Header: cmp.Or(t.Header, time.Minute),
-		Stall:  cmp.Or(t.Stall, time.Minute),
-	}
-}
 
 // certDirs are where docker and podman keep authorities and client certificates
 // for a registry, in folders named after its host[:port].

@@ -31,7 +31,7 @@ func (p *pusher) do(req *http.Request, ok ...int) (*http.Response, error) {
 // has asks whether the repository has a blob.
 func (p *pusher) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	there := false
-	err := p.c.again(ctx, func() error {
+	err := p.c.pool.again(ctx, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.s.url("/blobs/"+desc.Digest.String()), nil)
 		if err != nil {
 			return err

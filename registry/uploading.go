@@ -43,7 +43,7 @@ func (p *pusher) uploading(desc ocispec.Descriptor) *uploading {
 func (u *uploading) run(ctx context.Context) error {
 	for {
 		had := u.offset
-		err := u.p.c.again(ctx, func() error { return u.once(ctx) })
+		err := u.p.c.pool.again(ctx, func() error { return u.once(ctx) })
 		if err == nil || !passing(err) || u.offset <= had || ctx.Err() != nil {
 			return err
 		}
