@@ -13,10 +13,7 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-const (
-	defaultHostname = "buildkitsandbox" // what Dockerfiles see under BuildKit
-	defaultShmSize  = 64 << 20
-)
+const defaultHostname = "buildkitsandbox" // what Dockerfiles see under BuildKit
 
 // newConfig translates what of a Spec is libcontainer's part. The root file system
 // and all namespaces but those of processes, mounts and cgroups exist already.
@@ -82,11 +79,4 @@ func (s *Sandbox) namespaces() []specs.LinuxNamespace {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	return ns
-}
-
-func shmSize(spec *sandbox.Spec) int64 {
-	if spec.ShmSize > 0 {
-		return spec.ShmSize
-	}
-	return defaultShmSize
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 
 	"layered.build/builder/executor/emulate"
 	"layered.build/builder/executor/fakeid"
-	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -46,21 +43,6 @@ func (r *run) endEmulation() error {
 		err = errors.Join(err, owner.WriteSide(upper, r.emulation.Owners()))
 	}
 	return err
-}
-
-// mkdirAllRecorded makes a directory and its missing parents for a user whose id
-// cannot be given to files.
-func mkdirAllRecorded(path string, u sandbox.User) error {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := mkdirAllRecorded(filepath.Dir(path), u); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return fmt.Errorf("make working directory: %w", err)
-	}
-	return owner.Lchown(path, u.UID, u.GID)
 }
 
 // withHome adds the home directory of the user that the process believes to be.

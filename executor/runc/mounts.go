@@ -14,7 +14,7 @@ import (
 )
 
 // mount makes the i-th mount of the Spec.
-func (r *run) mount(i int, m sandbox.Mount) error {
+func (r *rootfs) mount(i int, m sandbox.Mount) error {
 	dest := filepath.Clean(m.Dest)
 	if dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
 		return fmt.Errorf("mount %s: nothing can be mounted in /proc", dest)
@@ -33,7 +33,7 @@ func (r *run) mount(i int, m sandbox.Mount) error {
 		if src, err = r.snapshot(i, m); err != nil {
 			return fmt.Errorf("mount %s: %w", dest, err)
 		}
-		return r.root.bind(src, dest, attrs)
+		return r.bind(src, dest, attrs)
 	case m.Selector != "":
 		f, err := openBeneath(src, m.Selector)
 		if err != nil {
@@ -42,10 +42,10 @@ func (r *run) mount(i int, m sandbox.Mount) error {
 		defer f.Close()
 		src = descriptorPath(f)
 	}
-	if r.users != nil {
-		return r.root.bindMapped(src, dest, attrs)
+	if r.opts.Users != nil {
+		return r.bindMapped(src, dest, attrs)
 	}
-	return r.root.bind(src, dest, attrs)
+	return r.bind(src, dest, attrs)
 }
 
 // openBeneath opens a path below a directory in this thread's mount namespace.
@@ -62,12 +62,12 @@ func openBeneath(dir, path string) (*os.File, error) {
 func descriptorPath(f *os.File) string { return "/proc/thread-self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // snapshot attaches a snapshot aside and returns the path in it that is wanted.
-func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
-	dir := r.path("mnt", strconv.Itoa(i))
+func (r *rootfs) snapshot(i int, m sandbox.Mount) (string, error) {
+	dir := filepath.Join(r.opts.Dir, "mnt", strconv.Itoa(i))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	from, err := r.mapped.Mount(m.Snapshot)
+	from, err := r.opts.Mapped.Mount(m.Snapshot)
 	if err == nil {
 		err = from.Attach(dir)
 	}
@@ -84,7 +84,7 @@ func (r *run) snapshot(i int, m sandbox.Mount) (string, error) {
 	return src, nil
 }
 
-func (r *run) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
+func (r *rootfs) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
 	mode := t.Mode
 	if mode == 0 {
 		mode = 0o1777
@@ -97,5 +97,5 @@ func (r *run) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
 	if attrs&unix.MOUNT_ATTR_RDONLY != 0 {
 		flags |= unix.MS_RDONLY
 	}
-	return r.root.fs(dest, "tmpfs", flags, data)
+	return r.fs(dest, "tmpfs", flags, data)
 }

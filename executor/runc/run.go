@@ -9,11 +9,8 @@ import (
 	"strings"
 	"syscall"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
-	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/emulate"
@@ -24,7 +21,6 @@ import (
 	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
-	"layered.build/builder/snapshot/owner"
 )
 
 // run is one Run, on its private thread.
@@ -105,26 +101,18 @@ func (r *run) enterOwned() error {
 
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
-	dir := r.path("root")
-	root, err := r.mapped.Mount(r.spec.Root)
-	if err == nil {
-		err = root.Attach(dir)
-	}
+	var err error
+	r.root, err = attachRoot(r.spec.Root, rootOptions{
+		Dir: r.dir, Users: r.users, Mapped: r.mapped, Borrowed: r.s.userns, SingleID: r.s.emulated,
+	})
 	if err != nil {
-		return fmt.Errorf("attach root file system: %w", err)
+		return err
 	}
-	r.root = &rootfs{dir: dir, stubs: newStubs(dir, root.Upper), users: r.users, userns: r.s.userns, singleID: r.s.emulated}
-	insecure := r.spec.Security == dag.SecurityInsecure
-	var devices []specs.LinuxDevice
-	if insecure {
-		devices = insecureDevices()
-	}
-	devices = append(devices, deviceNodes(r.spec.Devices)...)
-	if err := r.root.base(shmSize(r.spec), devices, insecure); err != nil {
+	if err := r.root.base(r.spec); err != nil {
 		return err
 	}
 	if dirs := r.cgroup.Hierarchies(); dirs != nil {
-		if err := r.root.cgroups(dirs, insecure); err != nil {
+		if err := r.root.cgroups(dirs, r.spec.Security == dag.SecurityInsecure); err != nil {
 			return err
 		}
 	}
@@ -132,11 +120,20 @@ func (r *run) prepareRoot() error {
 		return err
 	}
 	for i, m := range r.spec.Mounts {
-		if err := r.mount(i, m); err != nil {
+		if err := r.root.mount(i, m); err != nil {
 			return err
 		}
 	}
-	return r.makeCwd()
+	return r.root.makeCwd(cwd(r.spec), r.spec.User)
+}
+
+// mountEtc mounts what this run has of its own in /etc.
+func (r *run) mountEtc() error {
+	conf, err := network.ResolvConf(r.s.opts.ResolvConf, r.spec.Network, r.spec.DNS)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.root.etc("resolv.conf", conf), r.root.etc("hosts", hosts(hostname(r.spec), r.spec.Hosts)))
 }
 
 // start runs the process and waits for its end.
@@ -251,40 +248,6 @@ func (r *run) release(p *libcontainer.Process) error {
 	// The end stays open, so that the process's write finds a reader.
 	r.closers = append(r.closers, fifo)
 	return nil
-}
-
-// makeCwd makes the working directory if it is missing, owned by the user that
-// the process runs as. It is a change that stays.
-func (r *run) makeCwd() error {
-	path, err := securejoin.SecureJoin(r.path("root"), cwd(r.spec))
-	if err != nil {
-		return fmt.Errorf("resolve working directory: %w", err)
-	}
-	u := r.spec.User
-	if r.root.covered(path) {
-		f, err := r.root.makeShared(path, true, r.giveTo(u))
-		if err != nil {
-			return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
-		}
-		return f.Close()
-	}
-	if r.s.emulated {
-		return mkdirAllRecorded(path, u)
-	}
-	if err := user.MkdirAllAndChown(path, 0o755, r.users.Outer(u.UID), r.users.Outer(u.GID), user.WithOnlyNew); err != nil {
-		return fmt.Errorf("make working directory %s: %w", cwd(r.spec), err)
-	}
-	return nil
-}
-
-// giveTo returns what gives a new directory to a user.
-func (r *run) giveTo(u sandbox.User) func(parent int, name string) error {
-	return func(parent int, name string) error {
-		if r.s.emulated {
-			return owner.Lchown(fmt.Sprintf("/proc/thread-self/fd/%d/%s", parent, name), u.UID, u.GID)
-		}
-		return unix.Fchownat(parent, name, int(u.UID), int(u.GID), unix.AT_SYMLINK_NOFOLLOW)
-	}
 }
 
 func cwd(spec *sandbox.Spec) string {

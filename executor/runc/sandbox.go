@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -204,6 +205,16 @@ func privateTmpfs(dir string) error {
 	for _, d := range []string{"root", "state", "mnt"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o711); err != nil {
 			return fmt.Errorf("make state directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkDevices refuses places that are not in /dev.
+func checkDevices(devices []sandbox.Device) error {
+	for _, d := range devices {
+		if filepath.Clean(d.Path) != d.Path || !strings.HasPrefix(d.Path, "/dev/") {
+			return fmt.Errorf("device %s: its place must be below /dev", d.Path)
 		}
 	}
 	return nil
