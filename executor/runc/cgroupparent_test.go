@@ -13,14 +13,16 @@ import (
 	"layered.build/builder/executor/sandbox/sandboxtest"
 )
 
+const cgroupRoot = "/sys/fs/cgroup"
+
 // TestCgroupParent: the processes of a container are below the cgroup that was
 // asked for, whose limits count; nothing is left in it, also of a process that was
 // killed.
 func TestCgroupParent(t *testing.T) {
 	env := sandboxtest.NewEnv(t, newSandbox(t))
-	hierarchy, limit := filepath.Join(cgroupMount, "pids"), "pids.max"
+	hierarchy, limit := filepath.Join(cgroupRoot, "pids"), "pids.max"
 	if cgroups.IsCgroup2UnifiedMode() {
-		hierarchy = cgroupMount
+		hierarchy = cgroupRoot
 	}
 	name := fmt.Sprintf("builder-test-%d", os.Getpid())
 	parent := filepath.Join(hierarchy, name, "deeper")
@@ -94,11 +96,11 @@ func (w startedWriter) Write(b []byte) (int, error) {
 }
 
 func removeParents(t *testing.T, name string) {
-	dirs, err := filepath.Glob(filepath.Join(cgroupMount, "*", name))
+	dirs, err := filepath.Glob(filepath.Join(cgroupRoot, "*", name))
 	if err != nil {
 		t.Error(err)
 	}
-	for _, dir := range append(dirs, filepath.Join(cgroupMount, name)) {
+	for _, dir := range append(dirs, filepath.Join(cgroupRoot, name)) {
 		if err := cgroups.RemovePath(dir); err != nil {
 			t.Error(err)
 		}

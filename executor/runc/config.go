@@ -9,6 +9,7 @@ import (
 
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/runc/rootfs"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 )
@@ -27,7 +28,7 @@ func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, e
 			Args:         spec.Args,
 			Capabilities: confine.Capabilities(spec),
 		},
-		Mounts: containerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
+		Mounts: rootfs.ContainerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
 		Linux: &specs.Linux{
 			Namespaces: s.namespaces(),
 			Resources:  s.cgroups.Resources(spec), CgroupsPath: s.cgroups.Path(spec),

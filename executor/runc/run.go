@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -17,6 +15,7 @@ import (
 	"layered.build/builder/executor/runc/cgroup"
 	"layered.build/builder/executor/runc/confine"
 	"layered.build/builder/executor/runc/network"
+	"layered.build/builder/executor/runc/rootfs"
 	"layered.build/builder/executor/runc/userns"
 	"layered.build/builder/executor/runc/watch"
 	"layered.build/builder/executor/sandbox"
@@ -35,7 +34,7 @@ type run struct {
 	preparing string
 
 	cfg       *configs.Config
-	root      *rootfs
+	root      *rootfs.Root
 	net       *network.Network
 	cgroup    *cgroup.Group
 	watch     *watch.Watcher
@@ -76,7 +75,7 @@ func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 		return sandbox.Exit{}, err
 	}
 	if !r.s.cgroups.Unified() {
-		if err := hideCgroups(); err != nil {
+		if err := rootfs.HideCgroups(); err != nil {
 			return sandbox.Exit{}, err
 		}
 	}
@@ -102,17 +101,17 @@ func (r *run) enterOwned() error {
 // prepareRoot attaches the root file system and makes all mounts in it.
 func (r *run) prepareRoot() error {
 	var err error
-	r.root, err = attachRoot(r.spec.Root, rootOptions{
+	r.root, err = rootfs.Attach(r.spec.Root, rootfs.Options{
 		Dir: r.dir, Users: r.users, Mapped: r.mapped, Borrowed: r.s.userns, SingleID: r.s.emulated,
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.root.base(r.spec); err != nil {
+	if err := r.root.Base(r.spec); err != nil {
 		return err
 	}
 	if dirs := r.cgroup.Hierarchies(); dirs != nil {
-		if err := r.root.cgroups(dirs, r.spec.Security == dag.SecurityInsecure); err != nil {
+		if err := r.root.Cgroups(dirs, r.spec.Security == dag.SecurityInsecure); err != nil {
 			return err
 		}
 	}
@@ -120,11 +119,11 @@ func (r *run) prepareRoot() error {
 		return err
 	}
 	for i, m := range r.spec.Mounts {
-		if err := r.root.mount(i, m); err != nil {
+		if err := r.root.Mount(i, m); err != nil {
 			return err
 		}
 	}
-	return r.root.makeCwd(cwd(r.spec), r.spec.User)
+	return r.root.MakeCwd(cwd(r.spec), r.spec.User)
 }
 
 // mountEtc mounts what this run has of its own in /etc.
@@ -133,7 +132,7 @@ func (r *run) mountEtc() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.root.etc("resolv.conf", conf), r.root.etc("hosts", hosts(hostname(r.spec), r.spec.Hosts)))
+	return errors.Join(r.root.Etc("resolv.conf", conf), r.root.Etc("hosts", rootfs.Hosts(hostname(r.spec), r.spec.Hosts)))
 }
 
 // start runs the process and waits for its end.
@@ -257,63 +256,6 @@ func cwd(spec *sandbox.Spec) string {
 	return spec.Cwd
 }
 
-// report tells the user in the process's own error stream why it did not start.
-func report(spec *sandbox.Spec, msg string) error {
-	w := spec.Stderr
-	if w == nil {
-		w = spec.Stdout
-	}
-	if w == nil {
-		return nil
-	}
-	_, err := fmt.Fprintln(w, msg)
-	return err
-}
-
-// userMistake finds in an error of Container.Start what the user can mend and
-// returns the exit code that docker gives for it. The error comes from another
-// process, as text.
-func userMistake(err error) (string, int) {
-	text := err.Error()
-	i := strings.Index(text, "exec: ")
-	if i < 0 {
-		if i = strings.Index(text, "chdir to cwd"); i >= 0 {
-			return text[i:], 126
-		}
-		return "", 0
-	}
-	msg := text[i:]
-	switch {
-	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
-		return msg, 127
-	case strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
-		return msg, 126
-	}
-	return "", 0
-}
-
-// exit says how the process ended.
-func (r *run) exit(state *os.ProcessState) sandbox.Exit {
-	e := sandbox.Exit{Code: state.ExitCode(), Usage: r.watch.Usage(r.before, state)}
-	if r.spec.Network != dag.NetHost {
-		e.Network = network.Usage()
-	}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		e.Code = 128 + int(ws.Signal())
-	}
-	r.cgroup.Account(&e)
-	switch {
-	case r.watch.Victim != nil:
-		e.OOM, e.Victim = true, r.watch.Victim
-	case e.OOM:
-		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.Inner)
-	}
-	if r.watch.PidsHit {
-		e.PidsHit++
-	}
-	return e
-}
-
 // close takes away what is not bound to the life of the thread.
 func (r *run) close() error {
 	var errs []error
@@ -333,7 +275,7 @@ func (r *run) close() error {
 		errs = append(errs, r.net.Close(&r.s.closing))
 	}
 	if r.root != nil {
-		errs = append(errs, r.root.clean())
+		errs = append(errs, r.root.Clean())
 	}
 	return errors.Join(errs...)
 }

@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"errors"
@@ -15,9 +15,9 @@ import (
 	"layered.build/builder/snapshot/owner"
 )
 
-// makeCwd makes the working directory if it is missing, owned by the user that
+// MakeCwd makes the working directory if it is missing, owned by the user that
 // the process runs as. It is a change that stays.
-func (r *rootfs) makeCwd(cwd string, u sandbox.User) error {
+func (r *Root) MakeCwd(cwd string, u sandbox.User) error {
 	path, err := securejoin.SecureJoin(r.dir, cwd)
 	if err != nil {
 		return fmt.Errorf("resolve working directory: %w", err)
@@ -39,7 +39,7 @@ func (r *rootfs) makeCwd(cwd string, u sandbox.User) error {
 }
 
 // giveTo returns what gives a new directory to a user.
-func (r *rootfs) giveTo(u sandbox.User) func(parent int, name string) error {
+func (r *Root) giveTo(u sandbox.User) func(parent int, name string) error {
 	return func(parent int, name string) error {
 		if r.opts.SingleID {
 			return owner.Lchown(fmt.Sprintf("/proc/thread-self/fd/%d/%s", parent, name), u.UID, u.GID)

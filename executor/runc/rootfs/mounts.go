@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"fmt"
@@ -13,8 +13,8 @@ import (
 	"layered.build/builder/executor/sandbox"
 )
 
-// mount makes the i-th mount of the Spec.
-func (r *rootfs) mount(i int, m sandbox.Mount) error {
+// Mount makes the i-th mount of the Spec.
+func (r *Root) Mount(i int, m sandbox.Mount) error {
 	dest := filepath.Clean(m.Dest)
 	if dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
 		return fmt.Errorf("mount %s: nothing can be mounted in /proc", dest)
@@ -62,7 +62,7 @@ func openBeneath(dir, path string) (*os.File, error) {
 func descriptorPath(f *os.File) string { return "/proc/thread-self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // snapshot attaches a snapshot aside and returns the path in it that is wanted.
-func (r *rootfs) snapshot(i int, m sandbox.Mount) (string, error) {
+func (r *Root) snapshot(i int, m sandbox.Mount) (string, error) {
 	dir := filepath.Join(r.opts.Dir, "mnt", strconv.Itoa(i))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
@@ -84,7 +84,7 @@ func (r *rootfs) snapshot(i int, m sandbox.Mount) (string, error) {
 	return src, nil
 }
 
-func (r *rootfs) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
+func (r *Root) tmpfs(dest string, t *sandbox.Tmpfs, attrs uint64) error {
 	mode := t.Mode
 	if mode == 0 {
 		mode = 0o1777

@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"errors"
@@ -16,14 +16,14 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// rootfs puts mounts into a root file system before the container exists.
+// Root puts mounts into a root file system before the container exists.
 //
 // libcontainer would do it from inside, where it must expect the image's process
 // to change paths under its hands, with some 200 system calls a mount. Here
 // nothing else runs in the root yet, so that a path that was resolved stays so, but
 // for mounts that other containers have, too (see makeShared).
-type rootfs struct {
-	opts  rootOptions
+type Root struct {
+	opts  Options
 	dir   string // where it is mounted
 	stubs *stubs
 	over  []string // mountpoints so far, resolved
@@ -31,8 +31,8 @@ type rootfs struct {
 	open []*os.File
 }
 
-// rootOptions say how a root file system is attached.
-type rootOptions struct {
+// Options say how a root file system is attached.
+type Options struct {
 	// Dir is a directory of this run alone. The root is mounted on "root" in it, and
 	// what is mounted from a snapshot below "mnt"; both exist.
 	Dir string
@@ -46,9 +46,9 @@ type rootOptions struct {
 	SingleID bool
 }
 
-// attachRoot mounts a snapshot as the root file system, in the calling thread's mount
-// namespace. The caller calls clean, also when an error is returned later.
-func attachRoot(m snapshot.Mount, o rootOptions) (*rootfs, error) {
+// Attach mounts a snapshot as the root file system, in the calling thread's mount
+// namespace. The caller calls Clean at the end of the run.
+func Attach(m snapshot.Mount, o Options) (*Root, error) {
 	dir := filepath.Join(o.Dir, "root")
 	root, err := o.Mapped.Mount(m)
 	if err == nil {
@@ -57,14 +57,14 @@ func attachRoot(m snapshot.Mount, o rootOptions) (*rootfs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach root file system: %w", err)
 	}
-	return &rootfs{opts: o, dir: dir, stubs: newStubs(dir, root.Upper)}, nil
+	return &Root{opts: o, dir: dir, stubs: newStubs(dir, root.Upper)}, nil
 }
 
 // mountpoint resolves dest in the root and makes it if it is missing. What lies
 // in another mount is made there and stays; what lies in the root itself becomes
 // a stub. at is the open mountpoint in the first case, in which path is a name of
 // it that only serves to mount.
-func (r *rootfs) mountpoint(dest string, dir bool) (path string, at *os.File, err error) {
+func (r *Root) mountpoint(dest string, dir bool) (path string, at *os.File, err error) {
 	path, err = securejoin.SecureJoin(r.dir, dest)
 	if err != nil {
 		return "", nil, fmt.Errorf("resolve mountpoint %s: %w", dest, err)
@@ -90,7 +90,7 @@ func (r *rootfs) mountpoint(dest string, dir bool) (path string, at *os.File, er
 
 // makeShared opens a path in another mount, and makes what of it is missing: it
 // stays. The mount may be a cache, which other processes change at the same time.
-func (r *rootfs) makeShared(path string, dir bool, own func(parent int, name string) error) (*os.File, error) {
+func (r *Root) makeShared(path string, dir bool, own func(parent int, name string) error) (*os.File, error) {
 	root, err := os.Open(r.dir)
 	if err != nil {
 		return nil, err
@@ -99,12 +99,12 @@ func (r *rootfs) makeShared(path string, dir bool, own func(parent int, name str
 	return sandbox.MakeBeneath(int(root.Fd()), strings.TrimPrefix(path, r.dir), dir, 0o755, own)
 }
 
-func (r *rootfs) covered(path string) bool {
+func (r *Root) covered(path string) bool {
 	return slices.ContainsFunc(r.over, func(m string) bool { return strings.HasPrefix(path, m+"/") })
 }
 
 // fs mounts a new file system.
-func (r *rootfs) fs(dest, fstype string, flags uintptr, data string) error {
+func (r *Root) fs(dest, fstype string, flags uintptr, data string) error {
 	path, _, err := r.mountpoint(dest, true)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (r *rootfs) fs(dest, fstype string, flags uintptr, data string) error {
 
 // lasting makes a directory that every root file system has, once a process ran
 // in it: it is not a stub and stays in the layer, as with BuildKit and docker.
-func (r *rootfs) lasting(dir string) error {
+func (r *Root) lasting(dir string) error {
 	if r.stubs.upper == "" {
 		return nil
 	}
@@ -128,8 +128,8 @@ func (r *rootfs) lasting(dir string) error {
 	return nil
 }
 
-// clean takes the stubs away.
-func (r *rootfs) clean() error {
+// Clean takes the mountpoints that were made for this run away, and all mounts before.
+func (r *Root) Clean() error {
 	for _, f := range r.open {
 		f.Close()
 	}

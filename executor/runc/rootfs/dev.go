@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 )
 
 // populateDev makes the device nodes and links of a minimal /dev.
-func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
+func (r *Root) populateDev(devices []specs.LinuxDevice) error {
 	dev := r.over[len(r.over)-1]
 	for _, d := range append(defaultDevices(), devices...) {
 		path := filepath.Join(dev, strings.TrimPrefix(d.Path, "/dev/"))
@@ -45,7 +45,7 @@ func (r *rootfs) populateDev(devices []specs.LinuxDevice) error {
 	return nil
 }
 
-func (r *rootfs) makeDevice(path string, d specs.LinuxDevice) error {
+func (r *Root) makeDevice(path string, d specs.LinuxDevice) error {
 	mode := uint32(unix.S_IFCHR)
 	if d.Type == "b" {
 		mode = unix.S_IFBLK

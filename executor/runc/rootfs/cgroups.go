@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"fmt"
@@ -12,12 +12,12 @@ import (
 // cgroupMount is where cgroups are mounted, here and in containers.
 const cgroupMount = "/sys/fs/cgroup"
 
-// hideCgroups makes all cgroups read-only for the calling private thread, so that
+// HideCgroups makes all cgroups read-only for the calling private thread, so that
 // libcontainer does not make its own (v1).
-func hideCgroups() error { return setAttrs(cgroupMount, unix.MOUNT_ATTR_RDONLY) }
+func HideCgroups() error { return setAttrs(cgroupMount, unix.MOUNT_ATTR_RDONLY) }
 
-// cgroups shows a container's v1 cgroups, by the names of their hierarchies.
-func (r *rootfs) cgroups(dirs map[string]string, writable bool) error {
+// Cgroups shows a container's v1 cgroups, by the names of their hierarchies.
+func (r *Root) Cgroups(dirs map[string]string, writable bool) error {
 	if err := r.fs(cgroupMount, "tmpfs", sealed, "mode=755"); err != nil {
 		return err
 	}

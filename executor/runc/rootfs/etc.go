@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"bytes"
@@ -9,8 +9,8 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// etc mounts a file with the given content at /etc/name, read-only as BuildKit does.
-func (r *rootfs) etc(name string, data []byte) error {
+// Etc mounts a file with the given content at /etc/name, read-only as BuildKit does.
+func (r *Root) Etc(name string, data []byte) error {
 	path := filepath.Join(r.opts.Dir, name)
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		return fmt.Errorf("write /etc/%s: %w", name, err)
@@ -18,8 +18,8 @@ func (r *rootfs) etc(name string, data []byte) error {
 	return r.bind(path, "/etc/"+name, sealedRO)
 }
 
-// hosts is the /etc/hosts of a container with a name, and with others beside it.
-func hosts(name string, others []dag.HostAlias) []byte {
+// Hosts is the /etc/hosts of a container with a name, and with others beside it.
+func Hosts(name string, others []dag.HostAlias) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", name)
 	for _, h := range others {

@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 )
 
 // bind mounts a file or directory with what is mounted below it.
-func (r *rootfs) bind(src, dest string, attrs uint64) error {
+func (r *Root) bind(src, dest string, attrs uint64) error {
 	fi, err := os.Stat(src)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)
@@ -31,7 +31,7 @@ func (r *rootfs) bind(src, dest string, attrs uint64) error {
 
 // bindMapped is bind of what has ids of this machine, which the container sees as
 // its own.
-func (r *rootfs) bindMapped(src, dest string, attrs uint64) error {
+func (r *Root) bindMapped(src, dest string, attrs uint64) error {
 	fi, err := os.Stat(src)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dest, err)

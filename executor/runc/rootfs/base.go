@@ -1,4 +1,4 @@
-package runc
+package rootfs
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 
 const defaultShmSize = 64 << 20
 
-// base mounts what every container has, but for what needs the container's own
-// process namespace (see containerMounts).
-func (r *rootfs) base(spec *sandbox.Spec) error {
+// Base mounts what every container has, but for what needs the container's own
+// process namespace (see ContainerMounts).
+func (r *Root) Base(spec *sandbox.Spec) error {
 	insecure := spec.Security == dag.SecurityInsecure
 	for _, dir := range []string{"dev", "proc", "sys"} {
 		if err := r.lasting(dir); err != nil {
@@ -64,9 +64,9 @@ func shmSize(spec *sandbox.Spec) int64 {
 	return defaultShmSize
 }
 
-// containerMounts are those that libcontainer makes. It sets up devices itself
+// ContainerMounts are those that libcontainer makes. It sets up devices itself
 // unless /dev is bound: here it is, to itself.
-func containerMounts(root string, cgroup2 bool, cgroupRO string) []specs.Mount {
+func ContainerMounts(root string, cgroup2 bool, cgroupRO string) []specs.Mount {
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "bind", Source: filepath.Join(root, "dev"), Options: []string{"rbind"}},
