@@ -2,12 +2,17 @@ package snapshot_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
 )
 
@@ -93,18 +98,43 @@ func TestCollectExcludesUse(t *testing.T) {
 	}
 	asked := make(chan bool, 1)
 	err = collector.Collect(t.Context(), func(c *snapshot.Collection) error {
-		started := make(chan struct{})
-		go func() {
-			close(started)
-			asked <- user.Blobs().Has(d)
-		}()
-		<-started
+		go func() { asked <- user.Blobs().Has(d) }()
+		fixtures.Await(t, func() string {
+			if len(asked) > 0 || waitsForLock(t, filepath.Join(root, "collect.lock")) {
+				return ""
+			}
+			return "nobody waits for the collection to end"
+		})
+		if len(asked) > 0 {
+			t.Errorf("while a collection decided, somebody was told %t of a blob", <-asked)
+			asked <- false
+		}
 		return c.RemoveBlob(d)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if there := <-asked; there {
-		t.Error("a blob was seen while it was removed")
+		t.Error("a blob was seen that is removed")
 	}
+}
+
+// waitsForLock asks the kernel whether somebody waits for a lock on a file.
+func waitsForLock(t *testing.T, path string) bool {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inode := fmt.Sprintf(":%d ", st.Ino)
+	for line := range strings.Lines(string(locks)) {
+		if strings.Contains(line, " -> ") && strings.Contains(line, inode) {
+			return true
+		}
+	}
+	return false
 }
