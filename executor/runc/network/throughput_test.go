@@ -198,6 +198,7 @@ func testThroughput(t *testing.T, noTUN bool) {
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
+	measured := map[string]bool{}
 	for line := range strings.Lines(string(out)) {
 		var name string
 		var n int
@@ -206,11 +207,16 @@ func testThroughput(t *testing.T, noTUN bool) {
 			continue
 		}
 		t.Logf("%s: %.1f Gbit/s", name, mbytes*8/1000)
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "BenchmarkThroughput/"), "-")
+		measured[name] = mbytes > 0
 		if least := os.Getenv(throughputEnv); least != "" {
 			var want float64
 			if _, err := fmt.Sscan(least, &want); err != nil || mbytes*8 < want {
 				t.Errorf("%s: %.0f Mbit/s, want %s", name, mbytes*8, least)
 			}
 		}
+	}
+	if !measured["down"] || !measured["up"] {
+		t.Errorf("measured %v, want down and up:\n%s", measured, out)
 	}
 }
