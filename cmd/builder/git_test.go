@@ -121,7 +121,7 @@ func startSSHD(dir, key string) (addr string, stop func(), err error) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
-	for range 100 {
+	for deadline := time.Now().Add(fixtures.Patience); time.Now().Before(deadline); {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
 			return addr, stop, nil

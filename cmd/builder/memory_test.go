@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"layered.build/builder/fixtures"
 )
 
 func TestHeadroom(t *testing.T) {
@@ -32,7 +34,7 @@ func TestHeadroomSeesCollections(t *testing.T) {
 			if n < int64(len(keep))*32<<20 {
 				t.Errorf("the limit is %d with %d MiB in use", n, 32*len(keep))
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(fixtures.Patience):
 			t.Fatal("not told of a collection")
 		}
 		for len(told) > 0 {

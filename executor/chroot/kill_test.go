@@ -9,21 +9,26 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
 )
 
 const victimEnv = "BUILDER_TEST_VICTIM"
 
+// victimSleep is how many seconds the processes of a test's victim sleep, which tells
+// them from all others.
+func victimSleep(test int) string { return fmt.Sprintf("4243%09d", test) }
+
 // victim is a builder that is killed: it runs a step and never comes back.
 func victim() {
+	mark := victimSleep(os.Getppid())
 	s, err := New(Options{StateDir: os.Getenv(victimEnv)})
 	if err == nil {
 		_, err = s.Run(context.Background(), &sandbox.Spec{
-			ID: "victim", Args: []string{"/bin/sh", "-c", "(setsid sleep 4243 &); sleep 4243 & echo ready; wait"},
+			ID: "victim", Args: []string{"/bin/sh", "-c", "(setsid sleep " + mark + " &); sleep " + mark + " & echo ready; wait"},
 			Root: snapshot.Mount{Upper: os.Getenv("BUILDER_TEST_ROOT")}, Stdout: os.Stdout,
 		})
 	}
@@ -68,11 +73,12 @@ func TestKilledBuilder(t *testing.T) {
 // waitForSleepers waits until n processes of the victim's step are there.
 func waitForSleepers(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); sleepers(t) != n; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d processes of the step, want %d", sleepers(t), n)
+	fixtures.Await(t, func() string {
+		if there := sleepers(t); there != n {
+			return fmt.Sprintf("%d processes of the step, want %d", there, n)
 		}
-	}
+		return ""
+	})
 }
 
 // sleepers counts the processes of the victim's step.
@@ -83,7 +89,7 @@ func sleepers(t *testing.T) (n int) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x004243") && !strings.Contains(string(b), "echo") {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x00"+victimSleep(os.Getpid())) && !strings.Contains(string(b), "echo") {
 			n++
 		}
 	}

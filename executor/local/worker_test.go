@@ -23,6 +23,7 @@ import (
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/source"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 	fileowner "layered.build/builder/snapshot/owner"
@@ -484,8 +485,9 @@ func TestRefusals(t *testing.T) {
 func TestCacheSharing(t *testing.T) {
 	needRoot(t)
 	s := newSite(t)
+	wait := fixtures.Patience
 	open := func(sharing string) (string, func() error, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
 		m := &mounter{w: s.worker, job: &executor.Job{}}
 		p, err := m.cache(ctx, dag.Mount{Type: dag.MountCache, Input: -1, ID: "c", Sharing: sharing})
@@ -495,9 +497,11 @@ func TestCacheSharing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wait = 50 * time.Millisecond
 	if _, _, err := open("locked"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a locked cache is given out twice: %v", err)
 	}
+	wait = fixtures.Patience
 	private, donePrivate, err := open("private")
 	if err != nil || private == first {
 		t.Errorf("a cache in use is given out as private: %v", err)

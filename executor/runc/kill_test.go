@@ -9,27 +9,31 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
 const victimEnv = "BUILDER_TEST_VICTIM"
 
+// victimSleep is how many seconds the processes of a test's victim sleep, which tells
+// them from all others.
+func victimSleep(test int) string { return fmt.Sprintf("4242%09d", test) }
+
 // victim is a builder that is killed: it runs a container and never comes back.
 func victim() {
-	dir := os.Getenv(victimEnv)
+	dir, mark := os.Getenv(victimEnv), victimSleep(os.Getppid())
 	s, err := New(Options{StateDir: filepath.Join(dir, "state")})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	spec := &sandbox.Spec{
-		ID: "victim", Args: []string{"/bin/sh", "-c", "(setsid sleep 4242 &); echo ready; sleep 4242"},
+		ID: "victim", Args: []string{"/bin/sh", "-c", "(setsid sleep " + mark + " &); echo ready; sleep " + mark},
 		Root: snapshot.Mount{
 			Lower: []string{os.Getenv("BUILDER_TEST_LOWER")},
 			Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
@@ -76,20 +80,14 @@ func TestKilledBuilder(t *testing.T) {
 	_ = cmd.Wait()
 
 	s := newSandbox(t)
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if err := s.Reclaim(t.Context()); err != nil && time.Now().After(deadline) {
-			t.Error(err)
-		}
+	fixtures.Await(t, func() string {
+		err := s.Reclaim(t.Context())
 		left := traces(t, pid, dir)
-		if left == "" {
-			return
+		if err != nil || left != "" {
+			return fmt.Sprintf("left behind (%v):\n%s", err, left)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("left behind:\n%s", left)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return ""
+	})
 }
 
 // traces lists the processes, mounts and cgroups of a builder.
@@ -101,7 +99,7 @@ func traces(t *testing.T, pid int, dir string) string {
 		t.Fatal(err)
 	}
 	for _, f := range cmdlines {
-		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x004242") {
+		if b, _ := os.ReadFile(f); strings.Contains(string(b), "sleep\x00"+victimSleep(os.Getpid())) {
 			out = append(out, f)
 		}
 		mounts, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "mountinfo"))
@@ -109,13 +107,5 @@ func traces(t *testing.T, pid int, dir string) string {
 			out = append(out, filepath.Dir(f)+"/mountinfo")
 		}
 	}
-	cgroups, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/builder/%d-*", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	deeper, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/*/*/builder/%d-*", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Join(append(append(out, cgroups...), deeper...), "\n")
+	return strings.Join(append(out, fixtures.Cgroups(t, pid)...), "\n")
 }

@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -138,7 +138,7 @@ func TestLoadFails(t *testing.T) {
 
 func putBlob(t *testing.T, f *fake, data []byte, desc ocispec.Descriptor) (int64, *opening, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	c := dial(f.socket, "default")
 	defer c.close()

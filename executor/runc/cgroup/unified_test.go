@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/planner/dag"
 )
 
@@ -90,7 +91,7 @@ func TestUnifiedAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := f.SetReadDeadline(time.Now().Add(fixtures.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "memory.events"), []byte("oom_kill 2\n"), 0o644); err != nil {

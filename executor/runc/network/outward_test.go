@@ -21,12 +21,13 @@ import (
 
 	"layered.build/builder/executor/runc/netstack"
 	"layered.build/builder/executor/runc/thread"
+	"layered.build/builder/fixtures"
 )
 
 const outwardEnv = "BUILDER_TEST_OUTWARD"
 
 // How long an answer is waited for that must, and that must not come.
-const long, short = 5 * time.Second, 200 * time.Millisecond
+const long, short = fixtures.Patience, 200 * time.Millisecond
 
 // Addresses of the machine that the tests of the network run on.
 const (
@@ -154,7 +155,7 @@ func greet(t *testing.T, ip string) int {
 // reach says what a TCP connection from the thread's namespace gives.
 func reach(addr string, port int) string {
 	// One address after another, so that all sockets are made on this thread.
-	d := net.Dialer{Timeout: 2 * time.Second, FallbackDelay: -1}
+	d := net.Dialer{Timeout: 20 * time.Second, FallbackDelay: -1}
 	c, err := d.Dial("tcp", net.JoinHostPort(addr, fmt.Sprint(port)))
 	if err != nil {
 		return err.Error()
@@ -396,7 +397,7 @@ func TestInsideEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {

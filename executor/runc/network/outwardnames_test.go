@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"layered.build/builder/fixtures"
 )
 
 // nameServer answers A, AAAA and TXT questions from the records, on UDP and TCP of
@@ -133,7 +135,7 @@ func query(network, name string, typ dnsmessage.Type) (*dnsmessage.Message, erro
 		return nil, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(fixtures.Patience))
 	m := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: 7, RecursionDesired: true},
 		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name + "."), Type: typ, Class: dnsmessage.ClassINET}},
