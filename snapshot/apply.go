@@ -88,7 +88,7 @@ func (a *applier) run(r io.Reader) (*layerRecord, error) {
 }
 
 func (a *applier) read(r io.Reader) error {
-	sr := &splitReader{r: r, w: a.split, keep: true}
+	sr := newSplitReader(r, a.split)
 	tr := tar.NewReader(sr)
 	for {
 		if a.ctx.Err() != nil {
@@ -101,11 +101,11 @@ func (a *applier) read(r io.Reader) error {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return fmt.Errorf("read tar: %w", err)
 		}
-		known := a.split.headers
+		known := a.split.entries()
 		if err := a.entry(h, tr, sr); err != nil {
 			return fmt.Errorf("unpack %q: %w", h.Name, err)
 		}
-		if a.split.headers == known {
+		if a.split.entries() == known {
 			a.split.header(h.Name)
 		}
 	}

@@ -68,6 +68,9 @@ func newSplitWriter(path string) (*splitWriter, error) {
 	return w, nil
 }
 
+// entries returns how many headers were added.
+func (w *splitWriter) entries() int { return w.headers }
+
 // bytes adds bytes that are kept as they are.
 func (w *splitWriter) bytes(p []byte) {
 	b := w.cur

@@ -50,6 +50,11 @@ type splitReader struct {
 	keep bool
 }
 
+// newSplitReader returns a reader that keeps what is read.
+func newSplitReader(r io.Reader, w *splitWriter) *splitReader {
+	return &splitReader{r: r, w: w, keep: true}
+}
+
 // Read implements io.Reader.
 func (s *splitReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
@@ -59,9 +64,13 @@ func (s *splitReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// splitForms are where the parts of a pulled layer are: the tarsplit, the directory, and
+// contents that are in the directory no more, by their number.
+type splitForms struct{ split, dir, dup string }
+
 // assemble writes the tar of a pulled layer.
-func assemble(ctx context.Context, layer string, w io.Writer) error {
-	f, err := os.Open(filepath.Join(layer, splitFile))
+func assemble(ctx context.Context, layer splitForms, w io.Writer) error {
+	f, err := os.Open(layer.split)
 	if err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func assemble(ctx context.Context, layer string, w io.Writer) error {
 		return err
 	}
 	defer z.Close()
-	out := bufio.NewWriterSize(w, sinkChunk)
+	out := bufio.NewWriterSize(w, 256<<10)
 	dec := json.NewDecoder(z)
 	next := func() (*storage.Entry, error) {
 		if ctx.Err() != nil {
@@ -79,7 +88,7 @@ func assemble(ctx context.Context, layer string, w io.Writer) error {
 		}
 		return nextEntry(dec)
 	}
-	if err := asm.WriteOutputTarStream(&contents{layer: layer}, unpackerFunc(next), out); err != nil {
+	if err := asm.WriteOutputTarStream(&contents{splitForms: layer}, unpackerFunc(next), out); err != nil {
 		return fmt.Errorf("assemble tar: %w", err)
 	}
 	return out.Flush()
@@ -109,27 +118,19 @@ func nextEntry(dec *json.Decoder) (*storage.Entry, error) {
 
 // contents gives the contents of a layer's files in the order of its tar.
 type contents struct {
-	layer string
-	n     int
+	splitForms
+	n int
 }
 
 // Get implements storage.FileGetter.
 func (c *contents) Get(name string) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(c.layer, dupForm, strconv.Itoa(c.n)))
+	f, err := os.Open(filepath.Join(c.dup, strconv.Itoa(c.n)))
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(filepath.Join(c.layer, dirForm, path.Clean("/"+name)))
+		f, err = os.Open(filepath.Join(c.dir, path.Clean("/"+name)))
 	}
 	if err != nil {
 		return nil, err // not a nil *os.File
 	}
 	c.n++
 	return f, nil
-}
-
-// noEOF keeps a cut-off file from looking like a complete one.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -51,7 +51,7 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 	}
 	if rec.Foreign {
 		return verified(produce(ctx, func(ctx context.Context, w io.Writer) error {
-			return assemble(ctx, s.layerPath(id), w)
+			return assemble(ctx, splitForms{split: s.layerPath(id, splitFile), dir: s.layerPath(id, dirForm), dup: s.layerPath(id, dupForm)}, w)
 		})), nil
 	}
 	return produce(ctx, func(ctx context.Context, w io.Writer) error {

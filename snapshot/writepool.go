@@ -197,3 +197,11 @@ func (w *holeWriter) Write(b []byte) (int, error) {
 }
 
 var zeroPage [4096]byte
+
+// noEOF keeps a cut-off file from looking like a complete one.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
