@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tarsplit"
 )
 
 // applier makes a layer's directory, manifest and tarsplit from a tar in one
@@ -28,7 +29,7 @@ type applier struct {
 	grown  *growth
 	tmp    string
 	dir    string
-	split  *splitWriter
+	split  *tarsplit.Writer
 	pool   *writePool
 	looked bool // for what lies below, or would if anything did
 	below  Tree // of the layers below; nil until it is needed
@@ -62,7 +63,7 @@ func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec, grown
 	if err := os.Mkdir(a.dir, 0o755); err != nil {
 		return nil, err
 	}
-	w, err := newSplitWriter(filepath.Join(tmp, splitFile))
+	w, err := tarsplit.Create(filepath.Join(tmp, splitFile))
 	if err != nil {
 		return nil, err
 	}
@@ -78,17 +79,17 @@ func (a *applier) run(r io.Reader) (*layerRecord, error) {
 		err = perr
 	}
 	if err != nil {
-		a.split.abort()
+		a.split.Abort()
 		return nil, err
 	}
-	if err := a.split.finish(); err != nil {
+	if err := a.split.Finish(); err != nil {
 		return nil, err
 	}
 	return a.finish()
 }
 
 func (a *applier) read(r io.Reader) error {
-	sr := newSplitReader(r, a.split)
+	sr := tarsplit.NewReader(r, a.split)
 	tr := tar.NewReader(sr)
 	for {
 		if a.ctx.Err() != nil {
@@ -101,12 +102,12 @@ func (a *applier) read(r io.Reader) error {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return fmt.Errorf("read tar: %w", err)
 		}
-		known := a.split.entries()
+		known := a.split.Entries()
 		if err := a.entry(h, tr, sr); err != nil {
 			return fmt.Errorf("unpack %q: %w", h.Name, err)
 		}
-		if a.split.entries() == known {
-			a.split.header(h.Name)
+		if a.split.Entries() == known {
+			a.split.Header(h.Name)
 		}
 	}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, sr, make([]byte, 64<<10)); err != nil {
@@ -130,7 +131,7 @@ func cleanName(name string) (string, error) {
 	return p, nil
 }
 
-func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *splitReader) error {
+func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
@@ -223,7 +224,7 @@ func headerEntry(h *tar.Header) (Entry, error) {
 
 func (a *applier) host(p string) string { return filepath.Join(a.dir, p) }
 
-func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *splitReader) error {
+func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) error {
 	old := a.nodes[e.Path]
 	if old != nil && old.entry.Type == TypeDir && e.Type == TypeDir {
 		old.entry = e
@@ -283,16 +284,16 @@ func isSparse(h *tar.Header) bool {
 
 // content writes a regular file. What of a sparse file is in the stream is kept
 // in the tarsplit.
-func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *splitReader) error {
-	var sum contentSum
+func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) error {
+	var sum tarsplit.Sum
 	sparse := isSparse(h)
 	switch {
 	case sparse:
-		a.split.header(h.Name)
+		a.split.Header(h.Name)
 	case n.entry.Size > 0:
-		n.file, sum = a.split.file(splitName(h.Name, n.entry.Path), n.entry.Size)
-		sr.keep = false
-		defer func() { sr.keep = true }()
+		n.file, sum = a.split.File(splitName(h.Name, n.entry.Path), n.entry.Size)
+		sr.Keep = false
+		defer func() { sr.Keep = true }()
 	}
 	if n.entry.Size <= object.SmallFile {
 		return a.pool.small(a.host(n.entry.Path), n, tr, sum)

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/tarsplit"
 )
 
 // Tar returns the exact uncompressed tar of a layer; its digest is the DiffID,
@@ -51,7 +52,7 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 	}
 	if rec.Foreign {
 		return verified(produce(ctx, func(ctx context.Context, w io.Writer) error {
-			return assemble(ctx, splitForms{split: s.layerPath(id, splitFile), dir: s.layerPath(id, dirForm), dup: s.layerPath(id, dupForm)}, w)
+			return tarsplit.Assemble(ctx, tarsplit.Forms{Split: s.layerPath(id, splitFile), Dir: s.layerPath(id, dirForm), Dup: s.layerPath(id, dupForm)}, w)
 		})), nil
 	}
 	return produce(ctx, func(ctx context.Context, w io.Writer) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tarsplit"
 )
 
 // writePool writes and hashes small files in goroutines while their successors
@@ -35,7 +36,7 @@ type writeJob struct {
 	// entry is a copy: the node may get other metadata before it is written.
 	entry Entry
 	buf   []byte
-	sum   contentSum
+	sum   tarsplit.Sum
 }
 
 const poolWindow = 32
@@ -61,8 +62,8 @@ func newWritePool(m *object.Maker) *writePool {
 }
 
 func (p *writePool) write(j *writeJob) error {
-	j.sum.add(j.buf)
-	j.sum.done()
+	j.sum.Add(j.buf)
+	j.sum.Done()
 	sum := sha256.Sum256(j.buf)
 	j.node.ino.digest = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 	return p.m.WriteFile(j.path, &j.entry, j.buf)
@@ -75,7 +76,7 @@ func (p *writePool) failed() error {
 }
 
 // small reads a file of at most smallFile bytes and leaves it to the goroutines.
-func (p *writePool) small(path string, n *node, r io.Reader, sum contentSum) error {
+func (p *writePool) small(path string, n *node, r io.Reader, sum tarsplit.Sum) error {
 	if err := p.failed(); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (p *writePool) small(path string, n *node, r io.Reader, sum contentSum) err
 		return noEOF(err)
 	}
 	j.path, j.node, j.entry, j.sum = path, n, n.entry, sum
-	sum.later()
+	sum.Later()
 	n.ino.writing = true
 	p.pending = append(p.pending, n.ino)
 	p.jobs <- j
@@ -135,7 +136,7 @@ func (p *writePool) close() error {
 // fileSink says what becomes of a large file's bytes, besides being written.
 type fileSink struct {
 	sparse bool // leave blocks of zeros out
-	sum    contentSum
+	sum    tarsplit.Sum
 	grown  *growth
 }
 

@@ -1,4 +1,4 @@
-package snapshot
+package tarsplit
 
 import (
 	"hash/crc64"
@@ -16,7 +16,7 @@ func TestCRC64(t *testing.T) {
 			b[i] = byte(rng.Uint32())
 		}
 		sum := rng.Uint64()
-		if got, want := crc64Update(sum, b), crc64.Update(sum, storage.CRCTable, b); got != want {
+		if got, want := updateCRC(sum, b), crc64.Update(sum, storage.CRCTable, b); got != want {
 			t.Fatalf("%d bytes: %x, want %x", n, got, want)
 		}
 	}
@@ -26,6 +26,6 @@ func BenchmarkCRC64(b *testing.B) {
 	data := make([]byte, 64<<10)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		crc64Update(0, data)
+		updateCRC(0, data)
 	}
 }

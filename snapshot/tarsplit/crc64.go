@@ -1,4 +1,4 @@
-package snapshot
+package tarsplit
 
 import (
 	"encoding/binary"
@@ -7,12 +7,12 @@ import (
 	"github.com/vbatts/tar-split/tar/storage"
 )
 
-// crc64Update adds bytes to a CRC-64 of tar-split: hash/crc64's with the polynomial
+// updateCRC adds bytes to a CRC-64 of tar-split: hash/crc64's with the polynomial
 // ISO, x^64 + x^4 + x^3 + x + 1. That has so few terms that a multiplication by a power
 // of x^64 is a few shifts, which is four times as fast as tables: x^64 is x^4 + x^3 +
 // x + 1, and x^128 its square, x^8 + x^6 + x^2 + 1. The highest coefficient is in the
 // lowest bit.
-func crc64Update(sum uint64, b []byte) uint64 {
+func updateCRC(sum uint64, b []byte) uint64 {
 	sum = ^sum
 	for ; len(b) >= 16; b = b[16:] {
 		s, w := sum^binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])

@@ -1,4 +1,4 @@
-package snapshot
+package tarsplit
 
 import (
 	"errors"
@@ -10,16 +10,16 @@ import (
 	"github.com/vbatts/tar-split/tar/storage"
 )
 
-// splitWriter writes a tarsplit file: what a tar has beside the contents of files,
-// as entries of tar-split (docs/FORMAT.md, "Tarsplit"). Who reads the tar adds to
-// a batch; a goroutine encodes whole batches, after others have computed the
-// checksums of the files in them.
-type splitWriter struct {
+// Writer writes a tarsplit file: what a tar has beside the contents of files, as
+// entries of tar-split (docs/FORMAT.md, "Tarsplit"). Who reads the tar adds to a batch;
+// a goroutine encodes whole batches, after others have computed the checksums of the
+// files in them. Either Finish or Abort ends it.
+type Writer struct {
 	f       *os.File
 	z       *zstd.Encoder
-	cur     *splitBatch
-	full    chan *splitBatch
-	free    chan *splitBatch
+	cur     *batch
+	full    chan *batch
+	free    chan *batch
 	wg      sync.WaitGroup
 	err     error // of encoding; valid when wg is done
 	headers int   // how many there were
@@ -31,16 +31,16 @@ const (
 	batchBytes = 128 << 10
 )
 
-// splitBatch is some entries in their order.
-type splitBatch struct {
+// batch is some entries in their order.
+type batch struct {
 	raw    []byte // of all segments
-	parts  []splitPart
+	parts  []part
 	begin  int            // where in raw the segment that is not yet a part begins
 	writes sync.WaitGroup // of files whose checksum is not known yet
 }
 
-// splitPart is a segment, if it has no name, or a file.
-type splitPart struct {
+// part is a segment, if it has no name, or a file.
+type part struct {
 	from, to int // in raw
 	isFile   bool
 	name     string
@@ -48,7 +48,8 @@ type splitPart struct {
 	sum      uint64 // of the content
 }
 
-func newSplitWriter(path string) (*splitWriter, error) {
+// Create begins the tarsplit file at path, which must not exist.
+func Create(path string) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -59,20 +60,20 @@ func newSplitWriter(path string) (*splitWriter, error) {
 		return nil, err
 	}
 	const batches = 3
-	w := &splitWriter{f: f, z: z, full: make(chan *splitBatch, batches), free: make(chan *splitBatch, batches)}
+	w := &Writer{f: f, z: z, full: make(chan *batch, batches), free: make(chan *batch, batches)}
 	for range batches {
-		w.free <- &splitBatch{parts: make([]splitPart, 0, batchParts+1)} // never moved: see contentSum
+		w.free <- &batch{parts: make([]part, 0, batchParts+1)} // never moved: see Sum
 	}
 	w.cur = <-w.free
 	w.wg.Go(w.encode)
 	return w, nil
 }
 
-// entries returns how many headers were added.
-func (w *splitWriter) entries() int { return w.headers }
+// Entries returns how many headers were added.
+func (w *Writer) Entries() int { return w.headers }
 
 // bytes adds bytes that are kept as they are.
-func (w *splitWriter) bytes(p []byte) {
+func (w *Writer) bytes(p []byte) {
 	b := w.cur
 	b.raw = append(b.raw, p...)
 	if len(b.raw) >= batchBytes {
@@ -82,18 +83,18 @@ func (w *splitWriter) bytes(p []byte) {
 }
 
 // endSegment makes a part of the bytes that are none yet.
-func (b *splitBatch) endSegment() {
+func (b *batch) endSegment() {
 	if b.begin < len(b.raw) {
-		b.parts = append(b.parts, splitPart{from: b.begin, to: len(b.raw)})
+		b.parts = append(b.parts, part{from: b.begin, to: len(b.raw)})
 		b.begin = len(b.raw)
 	}
 }
 
-// header adds what comes after a header: an entry whose content, if it has one, is
+// Header adds what comes after a header: an entry whose content, if it has one, is
 // kept with the bytes.
-func (w *splitWriter) header(name string) { w.part(splitPart{isFile: true, name: name}) }
+func (w *Writer) Header(name string) { w.part(part{isFile: true, name: name}) }
 
-func (w *splitWriter) part(p splitPart) *splitPart {
+func (w *Writer) part(p part) *part {
 	if len(w.cur.parts)+2 > batchParts {
 		// Room for the segment before the part; a segment at the end of a batch
 		// may go on in the next one.
@@ -106,56 +107,57 @@ func (w *splitWriter) part(p splitPart) *splitPart {
 	return &w.cur.parts[len(w.cur.parts)-1]
 }
 
-// file adds a file's content, which is left out. It returns the content's number,
+// File adds a file's content, which is left out. It returns the content's number,
 // from 0, and what is to be told its checksum before anything else is added, or
-// elsewhere, after later has been called.
-func (w *splitWriter) file(name string, size int64) (int, contentSum) {
-	p := w.part(splitPart{isFile: true, name: name, size: size})
+// elsewhere, after Later has been called.
+func (w *Writer) File(name string, size int64) (int, Sum) {
+	p := w.part(part{isFile: true, name: name, size: size})
 	w.files++
-	return w.files - 1, contentSum{part: p, batch: w.cur}
+	return w.files - 1, Sum{part: p, batch: w.cur}
 }
 
-// contentSum receives the checksum of a file's content. The zero value does
+// Sum receives the checksum of a file's content. The zero value does
 // nothing with it.
-type contentSum struct {
-	part  *splitPart
-	batch *splitBatch
+type Sum struct {
+	part  *part
+	batch *batch
 }
 
-// later announces that another goroutine will call done.
-func (c contentSum) later() {
+// Later announces that another goroutine will call Done.
+func (c Sum) Later() {
 	if c.part != nil {
 		c.batch.writes.Add(1)
 	}
 }
 
-func (c contentSum) done() {
+// Done says that the checksum is complete, after Later.
+func (c Sum) Done() {
 	if c.part != nil {
 		c.batch.writes.Done()
 	}
 }
 
-// add hashes some more of the content.
-func (c contentSum) add(b []byte) {
+// Add hashes some more of the content.
+func (c Sum) Add(b []byte) {
 	if c.part != nil {
-		c.part.sum = crc64Update(c.part.sum, b)
+		c.part.sum = updateCRC(c.part.sum, b)
 	}
 }
 
-// Write implements io.Writer; it is add.
-func (c contentSum) Write(b []byte) (int, error) {
-	c.add(b)
+// Write implements io.Writer; it is Add.
+func (c Sum) Write(b []byte) (int, error) {
+	c.Add(b)
 	return len(b), nil
 }
 
-func (w *splitWriter) pass() {
+func (w *Writer) pass() {
 	w.full <- w.cur
 	w.cur = <-w.free
 }
 
 // encode writes the batches that are passed to it.
-func (w *splitWriter) encode() {
-	p := newSplitPacker(w.z)
+func (w *Writer) encode() {
+	p := newPacker(w.z)
 	for b := range w.full {
 		b.writes.Wait()
 		for i := range b.parts {
@@ -168,7 +170,7 @@ func (w *splitWriter) encode() {
 	}
 }
 
-func (b *splitBatch) entry(p *splitPart) storage.Entry {
+func (b *batch) entry(p *part) storage.Entry {
 	if !p.isFile {
 		return storage.Entry{Type: storage.SegmentType, Payload: b.raw[p.from:p.to]}
 	}
@@ -181,8 +183,8 @@ func (b *splitBatch) entry(p *splitPart) storage.Entry {
 	return e
 }
 
-// finish writes the rest. All checksums are known.
-func (w *splitWriter) finish() error {
+// Finish writes the rest. All checksums are known.
+func (w *Writer) Finish() error {
 	w.cur.endSegment()
 	w.full <- w.cur
 	w.end()
@@ -193,15 +195,15 @@ func (w *splitWriter) finish() error {
 	return nil
 }
 
-// abort closes the file of an unfinished tarsplit. Nobody computes checksums any
+// Abort closes the file of an unfinished tarsplit. Nobody computes checksums any
 // more.
-func (w *splitWriter) abort() {
+func (w *Writer) Abort() {
 	w.end()
 	w.z.Close()
 	w.f.Close()
 }
 
-func (w *splitWriter) end() {
+func (w *Writer) end() {
 	close(w.full)
 	w.wg.Wait()
 }
