@@ -97,16 +97,16 @@ func (s *shadows) link(host, called string) string {
 	return name
 }
 
-// copy returns a copy of a program that names another interpreter.
-func (s *shadows) copy(p place, f *os.File, h elfHead, interp string) (string, error) {
-	host, called := p.host, p.called
+// copy returns a copy of a program that names another interpreter. The process is
+// called as the step names it.
+func (s *shadows) copy(host, called string, f *os.File, h elfHead, interp string) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %d %d %s %s", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec, interp, called))
 	dir := filepath.Join(s.dir, hex.EncodeToString(sum[:12]))
-	name := filepath.Join(dir, called) // which the process is called after
+	name := filepath.Join(dir, called)
 	if _, ok := s.of[name]; ok {
 		return name, nil
 	}
@@ -181,8 +181,7 @@ func (c *call) find(p place, name string) (*execution, error) {
 		head = head[:n]
 		switch {
 		case bytes.HasPrefix(head, []byte("\x7fELF")):
-			e.file.called = path.Base(name)
-			e.host, err = c.loadable(e.file, f)
+			e.host, err = c.loadable(e.file.host, path.Base(name), f)
 			f.Close()
 			return e, err
 		case !bytes.HasPrefix(head, []byte("#!")):
@@ -221,14 +220,15 @@ func parseScript(head []byte) (interp, arg string, ok bool) {
 	return text[:i], strings.Trim(text[i:], " \t"), true
 }
 
-// loadable returns a file that the kernel can execute by itself.
-func (c *call) loadable(p place, f *os.File) (string, error) {
+// loadable returns a file that the kernel can execute by itself, for a program that
+// the step calls by a name.
+func (c *call) loadable(host, called string, f *os.File) (string, error) {
 	h, err := readELF(f)
 	if err != nil {
 		return "", err
 	}
 	if h.interp == "" {
-		return c.k.t.exec.link(p.host, p.called), nil
+		return c.k.t.exec.link(host, called), nil
 	}
 	interp, err := c.resolve(atCwd, h.interp, true)
 	if err != nil {
@@ -237,7 +237,7 @@ func (c *call) loadable(p place, f *os.File) (string, error) {
 	if _, err := os.Stat(interp.host); err != nil {
 		return "", errnoOf(err)
 	}
-	return c.k.t.exec.copy(p, f, h, interp.host)
+	return c.k.t.exec.copy(host, called, f, h, interp.host)
 }
 
 func (c *call) doExecve(at int, p place, name string) (int64, error) {

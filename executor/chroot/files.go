@@ -20,16 +20,6 @@ func (c *call) changeable(dirfd, i int, follow bool) (place, error) {
 	return p, err
 }
 
-// isPoint reports whether something is mounted exactly there.
-func (v *view) isPoint(guest string) bool {
-	for _, b := range v.bindings {
-		if b.Guest == guest {
-			return true
-		}
-	}
-	return guest == "/"
-}
-
 func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 	flags := c.flags(flagsAt)
 	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL

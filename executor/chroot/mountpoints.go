@@ -33,7 +33,6 @@ func (l *layout) bind(guest, host string, readOnly bool) error {
 func (l *layout) resolve(guest string) (string, error) {
 	w := &viewer{
 		v: &view{root: l.root, bindings: l.view}, root: "/", pid: os.Getpid(), tid: os.Getpid(), lenient: true,
-		known: func(int) bool { return false }, original: func(s string) string { return s },
 	}
 	p, err := w.resolve("/", path.Clean("/"+guest), true)
 	return p.guest, err

@@ -26,7 +26,6 @@ type view struct {
 type place struct {
 	guest, host string
 	readOnly    bool
-	called      string // of a program: how the step names it
 }
 
 // at returns the place with a name that has no symlinks. The topmost binding is the
@@ -81,6 +80,16 @@ func (v *view) hasBelow(guest string) bool {
 	return false
 }
 
+// isPoint reports whether something is mounted exactly there.
+func (v *view) isPoint(guest string) bool {
+	for _, b := range v.bindings {
+		if b.Guest == guest {
+			return true
+		}
+	}
+	return guest == "/"
+}
+
 func under(p, dir string) bool {
 	return len(p) > len(dir) && strings.HasPrefix(p, dir) && (p[len(dir)] == '/' || dir == "/")
 }
@@ -97,9 +106,9 @@ type viewer struct {
 	root string
 	// lenient takes directories that do not exist for directories.
 	lenient bool
-	// known says which processes it may look at.
+	// known says which processes it may look at; nil is none.
 	known func(pid int) bool
-	// original returns what an executed file is a copy of.
+	// original returns what an executed file is a copy of; nil is itself.
 	original func(host string) string
 }
 
@@ -248,7 +257,7 @@ func (w *viewer) procLink(host string) (target, magic string, err error) {
 	if nerr != nil {
 		return "", "", errNotSpecial
 	}
-	if !w.known(pid) {
+	if w.known == nil || !w.known(pid) {
 		return "", "", unix.ENOENT
 	}
 	f = f[1:]
@@ -263,7 +272,7 @@ func (w *viewer) procLink(host string) (target, magic string, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		if f[0] == "exe" {
+		if f[0] == "exe" && w.original != nil {
 			t = w.original(t)
 		}
 		seen, ok := w.v.named(t)
