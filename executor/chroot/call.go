@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // call is a system call that a thread is about to make, or has made.
@@ -111,30 +113,30 @@ func (c *call) flags(i int) int { return int(uint32(c.reg.arg(i))) }
 func (c *call) path(i int) (string, error) { return readPath(c.k.tid, c.reg.arg(i)) }
 
 // place resolves the path in argument i, relative to the directory dirfd.
-func (c *call) place(dirfd, i int, follow bool) (place, error) {
+func (c *call) place(dirfd, i int, follow bool) (view.Place, error) {
 	name, err := c.path(i)
 	if err != nil {
-		return place{}, err
+		return view.Place{}, err
 	}
 	return c.resolve(dirfd, name, follow)
 }
 
-func (c *call) resolve(dirfd int, name string, follow bool) (place, error) {
+func (c *call) resolve(dirfd int, name string, follow bool) (view.Place, error) {
 	w, from := c.k.viewer(), ""
 	if name == "" {
-		return place{}, unix.ENOENT
+		return view.Place{}, unix.ENOENT
 	}
 	if name[0] != '/' {
 		var err error
-		if from, err = w.directory(dirfd); err != nil {
-			return place{}, err
+		if from, err = w.Directory(dirfd); err != nil {
+			return view.Place{}, err
 		}
 	}
-	return w.resolve(from, name, follow)
+	return w.Resolve(from, name, follow)
 }
 
 // object is place that also takes descriptors (AT_EMPTY_PATH).
-func (c *call) object(dirfd, i, flags int) (place, error) {
+func (c *call) object(dirfd, i, flags int) (view.Place, error) {
 	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0
 	if flags&unix.AT_EMPTY_PATH == 0 {
 		return c.place(dirfd, i, follow)
@@ -143,7 +145,7 @@ func (c *call) object(dirfd, i, flags int) (place, error) {
 	if c.reg.arg(i) != 0 {
 		var err error
 		if name, err = c.path(i); err != nil {
-			return place{}, err
+			return view.Place{}, err
 		}
 	}
 	if name != "" {
@@ -153,20 +155,20 @@ func (c *call) object(dirfd, i, flags int) (place, error) {
 }
 
 // open names an open file so that following the name leads to it.
-func (c *call) open(fd int) (place, error) {
+func (c *call) open(fd int) (view.Place, error) {
 	w := c.k.viewer()
 	if fd == unix.AT_FDCWD {
-		dir, err := w.directory(fd)
+		dir, err := w.Directory(fd)
 		if err != nil {
-			return place{}, err
+			return view.Place{}, err
 		}
-		return w.v.at(dir), nil
+		return w.View.At(dir), nil
 	}
-	p, err := w.descriptor(fd)
+	p, err := w.Descriptor(fd)
 	if err != nil {
-		return place{}, err
+		return view.Place{}, err
 	}
-	p.host = descriptorPath(c.k.pid, fd)
+	p.Host = descriptorPath(c.k.pid, fd)
 	return p, nil
 }
 

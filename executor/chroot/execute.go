@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // maxScripts is how often an interpreter may be a script itself.
@@ -153,7 +155,7 @@ func (s *shadows) make(dir, name string, f *os.File, h elfHead, interp string) e
 
 // execution is what execve(2) comes down to.
 type execution struct {
-	file place
+	file view.Place
 	// before are arguments that replace the first one: of scripts.
 	before []string
 	host   string // what the kernel executes
@@ -161,10 +163,10 @@ type execution struct {
 }
 
 // find follows interpreters of scripts to a program.
-func (c *call) find(p place, name string) (*execution, error) {
+func (c *call) find(p view.Place, name string) (*execution, error) {
 	e := &execution{file: p}
 	for range maxScripts + 1 {
-		st, err := c.k.t.stat(e.file.host, true)
+		st, err := c.k.t.stat(e.file.Host, true)
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +174,7 @@ func (c *call) find(p place, name string) (*execution, error) {
 			return nil, unix.EACCES
 		}
 		e.st = st
-		f, err := os.Open(e.file.host)
+		f, err := os.Open(e.file.Host)
 		if err != nil {
 			return nil, errnoOf(err)
 		}
@@ -181,7 +183,7 @@ func (c *call) find(p place, name string) (*execution, error) {
 		head = head[:n]
 		switch {
 		case bytes.HasPrefix(head, []byte("\x7fELF")):
-			e.host, err = c.loadable(e.file.host, path.Base(name), f)
+			e.host, err = c.loadable(e.file.Host, path.Base(name), f)
 			f.Close()
 			return e, err
 		case !bytes.HasPrefix(head, []byte("#!")):
@@ -234,13 +236,13 @@ func (c *call) loadable(host, called string, f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(interp.host); err != nil {
+	if _, err := os.Stat(interp.Host); err != nil {
 		return "", errnoOf(err)
 	}
-	return c.k.t.exec.copy(host, called, f, h, interp.host)
+	return c.k.t.exec.copy(host, called, f, h, interp.Host)
 }
 
-func (c *call) doExecve(at int, p place, name string) (int64, error) {
+func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
 	e, err := c.find(p, name)
 	if err != nil {
 		return 0, err
@@ -313,7 +315,7 @@ func (c *call) execveat() (int64, error) {
 	case name == "":
 		name = "/dev/fd/" + itoa(c.fd(0))
 	case name[0] != '/':
-		name = p.guest
+		name = p.Guest
 	}
 	c.reg.setArg(4, 0)
 	return c.doExecve(1, p, name)

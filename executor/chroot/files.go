@@ -6,15 +6,17 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // atCwd is the directory of calls that have no other.
 const atCwd = unix.AT_FDCWD
 
 // changeable is place for calls that change it.
-func (c *call) changeable(dirfd, i int, follow bool) (place, error) {
+func (c *call) changeable(dirfd, i int, follow bool) (view.Place, error) {
 	p, err := c.place(dirfd, i, follow)
-	if err == nil && p.readOnly {
+	if err == nil && p.ReadOnly {
 		err = unix.EROFS
 	}
 	return p, err
@@ -30,30 +32,30 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 	created := false
 	if flags&unix.O_CREAT != 0 {
 		var st unix.Stat_t
-		created = unix.Lstat(p.host, &st) == unix.ENOENT
+		created = unix.Lstat(p.Host, &st) == unix.ENOENT
 	}
-	if p.readOnly && flags&unix.O_PATH == 0 && (flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 || created) {
+	if p.ReadOnly && flags&unix.O_PATH == 0 && (flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 || created) {
 		return 0, unix.EROFS
 	}
 	temporary := flags&unix.O_TMPFILE == unix.O_TMPFILE
 	switch {
 	case created:
-		err = c.k.permitEntry(p.host, false)
+		err = c.k.permitEntry(p.Host, false)
 	case temporary:
-		err = c.k.permit(p.host, unix.W_OK|unix.X_OK)
+		err = c.k.permit(p.Host, unix.W_OK|unix.X_OK)
 	default:
-		err = c.k.permitOpen(p.host, flags)
+		err = c.k.permitOpen(p.Host, flags)
 	}
 	if err != nil {
 		return 0, err
 	}
-	if err := c.setPath(at, p.host); err != nil {
+	if err := c.setPath(at, p.Host); err != nil {
 		return 0, err
 	}
 	if created || temporary {
-		dir := path.Dir(p.host)
+		dir := path.Dir(p.Host)
 		if temporary {
-			dir = p.host
+			dir = p.Host
 		}
 		c.k.after = c.k.madeFile(dir)
 	}
@@ -75,10 +77,10 @@ func (c *call) doMkdir(dirfd, at int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.isPoint(p.guest) {
+	if c.k.t.view.IsPoint(p.Guest) {
 		return 0, unix.EEXIST
 	}
-	host := trimSlash(p.host)
+	host := trimSlash(p.Host)
 	return c.makes(at, host)
 }
 
@@ -118,9 +120,9 @@ func (c *call) doMknod(dirfd, at int) (int64, error) {
 	}
 	mode := uint32(c.reg.arg(at + 1))
 	if kind := mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
-		return 0, c.k.makeDevice(p.host, mode, c.reg.arg(at+2))
+		return 0, c.k.makeDevice(p.Host, mode, c.reg.arg(at+2))
 	}
-	return c.makes(at, p.host)
+	return c.makes(at, p.Host)
 }
 
 func (c *call) doUnlink(dirfd, at, flags int) (int64, error) {
@@ -128,13 +130,13 @@ func (c *call) doUnlink(dirfd, at, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.isPoint(p.guest) {
+	if c.k.t.view.IsPoint(p.Guest) {
 		return 0, unix.EBUSY
 	}
-	if err := c.k.permitEntry(p.host, true); err != nil {
+	if err := c.k.permitEntry(p.Host, true); err != nil {
 		return 0, err
 	}
-	return 0, unix.Unlinkat(unix.AT_FDCWD, p.host, flags)
+	return 0, unix.Unlinkat(unix.AT_FDCWD, p.Host, flags)
 }
 
 func (c *call) doRename(fromDir, from, toDir, to int, flags uint) (int64, error) {
@@ -146,13 +148,13 @@ func (c *call) doRename(fromDir, from, toDir, to int, flags uint) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	if v := &c.k.t.view; v.isPoint(p.guest) || v.isPoint(q.guest) {
+	if v := &c.k.t.view; v.IsPoint(p.Guest) || v.IsPoint(q.Guest) {
 		return 0, unix.EBUSY
 	}
-	if err := errors.Join(c.k.permitEntry(p.host, true), c.k.permitEntry(q.host, true)); err != nil {
+	if err := errors.Join(c.k.permitEntry(p.Host, true), c.k.permitEntry(q.Host, true)); err != nil {
 		return 0, err
 	}
-	return 0, unix.Renameat2(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, flags)
+	return 0, unix.Renameat2(unix.AT_FDCWD, p.Host, unix.AT_FDCWD, q.Host, flags)
 }
 
 func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
@@ -161,12 +163,12 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 		return 0, err
 	}
 	mode := uint32(c.reg.arg(modeAt))
-	st, err := c.k.t.stat(p.host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host))
+	st, err := c.k.t.stat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host))
 	if err != nil {
 		return 0, err
 	}
 	kind := st.Mode & unix.S_IFMT
-	if mode&unix.W_OK != 0 && p.readOnly && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) {
+	if mode&unix.W_OK != 0 && p.ReadOnly && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) {
 		return 0, unix.EROFS
 	}
 	uid, gid := c.k.creds.UID.Real, c.k.creds.GID.Real
@@ -190,7 +192,7 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 	}
 	// Of what is not in the root, such as devices, this process decides.
 	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		return 0, unix.Access(p.host, mode)
+		return 0, unix.Access(p.Host, mode)
 	}
 	return 0, nil
 }
@@ -201,21 +203,21 @@ func (c *call) rewrite(dirfd, at int, follow bool) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.setPath(at, p.host); err != nil {
+	if err := c.setPath(at, p.Host); err != nil {
 		return 0, err
 	}
 	return 0, errChanged
 }
 
 func (c *call) doGetcwd() (int64, error) {
-	dir, err := c.k.viewer().directory(atCwd)
+	dir, err := c.k.viewer().Directory(atCwd)
 	if err != nil {
 		return 0, err
 	}
 	switch {
 	case dir == c.k.root:
 		dir = "/"
-	case c.k.root != "/" && under(dir, c.k.root):
+	case c.k.root != "/" && view.Under(dir, c.k.root):
 		dir = dir[len(c.k.root):]
 	}
 	if uint64(len(dir)) >= c.reg.arg(1) {
@@ -233,13 +235,13 @@ func (c *call) doChroot() (int64, error) {
 		return 0, err
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(p.host, &st); err != nil {
+	if err := unix.Stat(p.Host, &st); err != nil {
 		return 0, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return 0, unix.ENOTDIR
 	}
-	c.k.root = p.guest
+	c.k.root = p.Guest
 	return 0, nil
 }
 
@@ -248,10 +250,10 @@ func (c *call) doTruncate() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.k.permit(p.host, unix.W_OK); err != nil {
+	if err := c.k.permit(p.Host, unix.W_OK); err != nil {
 		return 0, err
 	}
-	return 0, unix.Truncate(p.host, int64(c.reg.arg(1)))
+	return 0, unix.Truncate(p.Host, int64(c.reg.arg(1)))
 }
 
 func (c *call) doStatfs() (int64, error) {
@@ -260,7 +262,7 @@ func (c *call) doStatfs() (int64, error) {
 		return 0, err
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(p.host, &st); err != nil {
+	if err := unix.Statfs(p.Host, &st); err != nil {
 		return 0, err
 	}
 	return 0, writeMemory(c.k.tid, c.reg.arg(1), structBytes(&st))

@@ -15,6 +15,7 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
@@ -26,7 +27,7 @@ type layout struct {
 	spec *sandbox.Spec
 	dir  string // of this run
 	root string
-	view []binding
+	view []view.Binding
 	made []string // mountpoints in the root, parents first
 	temp []string // directories elsewhere
 }
@@ -201,16 +202,16 @@ func (l *layout) makeCwd(cwd string) error {
 	if err != nil {
 		return fmt.Errorf("resolve working directory: %w", err)
 	}
-	v := view{root: l.root, bindings: l.view}
-	p := v.at(real)
-	if _, err := os.Stat(p.host); err == nil || p.readOnly || l.spec.ReadOnlyRoot {
+	v := view.View{Root: l.root, Bindings: l.view}
+	p := v.At(real)
+	if _, err := os.Stat(p.Host); err == nil || p.ReadOnly || l.spec.ReadOnlyRoot {
 		return nil // or the step's process finds out
 	}
 	if err := l.makeCwd(path.Dir(real)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(p.host, 0o755); err != nil {
+	if err := os.Mkdir(p.Host, 0o755); err != nil {
 		return fmt.Errorf("make working directory %s: %w", cwd, err)
 	}
-	return owner.Record(p.host, l.spec.User.UID, l.spec.User.GID)
+	return owner.Record(p.Host, l.spec.User.UID, l.spec.User.GID)
 }

@@ -4,10 +4,12 @@ import (
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
-	var p place
+	var p view.Place
 	var err error
 	if flags&unix.AT_EMPTY_PATH != 0 {
 		p, err = c.object(fromDir, from, flags)
@@ -21,13 +23,13 @@ func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if p.readOnly {
+	if p.ReadOnly {
 		return 0, unix.EXDEV
 	}
-	if err := c.k.permitEntry(q.host, false); err != nil {
+	if err := c.k.permitEntry(q.Host, false); err != nil {
 		return 0, err
 	}
-	return 0, unix.Linkat(unix.AT_FDCWD, p.host, unix.AT_FDCWD, q.host, unix.AT_SYMLINK_FOLLOW*follows(p.host))
+	return 0, unix.Linkat(unix.AT_FDCWD, p.Host, unix.AT_FDCWD, q.Host, unix.AT_SYMLINK_FOLLOW*follows(p.Host))
 }
 
 // follows is 1 for names that only lead to their object by being followed.
@@ -51,13 +53,13 @@ func (c *call) doSymlink(target, toDir, to int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.isPoint(q.guest) {
+	if c.k.t.view.IsPoint(q.Guest) {
 		return 0, unix.EEXIST
 	}
-	if err := c.k.permitEntry(q.host, false); err != nil {
+	if err := c.k.permitEntry(q.Host, false); err != nil {
 		return 0, err
 	}
-	return 0, unix.Symlink(text, q.host)
+	return 0, unix.Symlink(text, q.Host)
 }
 
 func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
@@ -71,11 +73,11 @@ func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
 	}
 	var text string
 	if name == "" { // of a descriptor that O_PATH|O_NOFOLLOW opened
-		p, err := c.k.viewer().descriptor(dirfd)
+		p, err := c.k.viewer().Descriptor(dirfd)
 		if err != nil {
 			return 0, err
 		}
-		if text, err = readlink(p.host); err != nil {
+		if text, err = view.Readlink(p.Host); err != nil {
 			return 0, err
 		}
 	} else if text, err = c.linkText(dirfd, name); err != nil {
@@ -91,13 +93,13 @@ func (c *call) linkText(dirfd int, name string) (string, error) {
 		return "", err
 	}
 	w := c.k.viewer()
-	text, magic, err := w.link(p.guest)
+	text, magic, err := w.Link(p.Guest)
 	if err != nil {
 		return "", err
 	}
 	if magic != "" {
-		if seen, ok := w.v.named(text); ok {
-			text = seen.guest
+		if seen, ok := w.View.Named(text); ok {
+			text = seen.Guest
 		}
 	}
 	return text, nil

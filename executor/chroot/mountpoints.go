@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // bind shows something at a place, whose symlinks are resolved in the root.
@@ -24,29 +26,29 @@ func (l *layout) bind(guest, host string, readOnly bool) error {
 	if err := l.stub(real, fi.IsDir()); err != nil {
 		return err
 	}
-	l.view = append(l.view, binding{Guest: real, Host: host, ReadOnly: readOnly})
+	l.view = append(l.view, view.Binding{Guest: real, Host: host, ReadOnly: readOnly})
 	return nil
 }
 
 // resolve follows the symlinks on the way to a place, also through what is bound
 // already.
 func (l *layout) resolve(guest string) (string, error) {
-	w := &viewer{
-		v: &view{root: l.root, bindings: l.view}, root: "/", pid: os.Getpid(), tid: os.Getpid(), lenient: true,
+	w := &view.Viewer{
+		View: &view.View{Root: l.root, Bindings: l.view}, Root: "/", PID: os.Getpid(), TID: os.Getpid(), Lenient: true,
 	}
-	p, err := w.resolve("/", path.Clean("/"+guest), true)
-	return p.guest, err
+	p, err := w.Resolve("/", path.Clean("/"+guest), true)
+	return p.Guest, err
 }
 
 // stub makes a mountpoint that is missing, so that listings show it. What lies in
 // another mount is only made if its host side can be written to.
 func (l *layout) stub(guest string, dir bool) error {
-	v := view{root: l.root, bindings: l.view}
-	p := v.at(guest)
-	if _, err := os.Lstat(p.host); err == nil || p.readOnly {
+	v := view.View{Root: l.root, Bindings: l.view}
+	p := v.At(guest)
+	if _, err := os.Lstat(p.Host); err == nil || p.ReadOnly {
 		return nil
 	}
-	inRoot := strings.HasPrefix(p.host, l.root+"/")
+	inRoot := strings.HasPrefix(p.Host, l.root+"/")
 	if inRoot && l.spec.Root.Upper == "" {
 		return nil // the step finds it all the same
 	}
@@ -55,18 +57,18 @@ func (l *layout) stub(guest string, dir bool) error {
 			return err
 		}
 	}
-	return l.keepTime(path.Dir(p.host), func() error {
+	return l.keepTime(path.Dir(p.Host), func() error {
 		var err error
 		if dir {
-			err = os.Mkdir(p.host, 0o755)
+			err = os.Mkdir(p.Host, 0o755)
 		} else {
 			var f *os.File
-			if f, err = os.OpenFile(p.host, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err == nil {
+			if f, err = os.OpenFile(p.Host, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err == nil {
 				err = f.Close()
 			}
 		}
 		if err == nil && inRoot {
-			l.made = append(l.made, strings.TrimPrefix(p.host, l.root+"/"))
+			l.made = append(l.made, strings.TrimPrefix(p.Host, l.root+"/"))
 		}
 		if errors.Is(err, fs.ErrExist) {
 			err = nil

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -116,7 +117,7 @@ func (c *call) doStat(dirfd, at, buf, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.giveStat(p.host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host), buf)
+	return c.giveStat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host), buf)
 }
 
 func (c *call) giveStat(host string, follow bool, buf int) (int64, error) {
@@ -145,15 +146,15 @@ func (c *call) doStatx() (int64, error) {
 		return 0, err
 	}
 	host := flags &^ unix.AT_EMPTY_PATH
-	if isDescriptor(p.host) {
+	if isDescriptor(p.Host) {
 		host &^= unix.AT_SYMLINK_NOFOLLOW
 	}
 	var stx unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, p.host, host, c.flags(3), &stx); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, p.Host, host, c.flags(3), &stx); err != nil {
 		return 0, err
 	}
 	st := unix.Stat_t{Uid: stx.Uid, Gid: stx.Gid, Mode: uint32(stx.Mode), Rdev: unix.Mkdev(stx.Rdev_major, stx.Rdev_minor)}
-	if err := c.k.t.apply(&st, p.host); err != nil {
+	if err := c.k.t.apply(&st, p.Host); err != nil {
 		return 0, err
 	}
 	if uint32(stx.Mode)&unix.S_IFMT != st.Mode&unix.S_IFMT {
@@ -165,22 +166,22 @@ func (c *call) doStatx() (int64, error) {
 }
 
 // changeOwner is chown(2) of what host names.
-func (c *call) changeOwner(p place, follow bool, uid, gid uint32) error {
-	if p.readOnly {
+func (c *call) changeOwner(p view.Place, follow bool, uid, gid uint32) error {
+	if p.ReadOnly {
 		return unix.EROFS
 	}
 	var raw unix.Stat_t
 	var err error
 	if follow {
-		err = unix.Stat(p.host, &raw)
+		err = unix.Stat(p.Host, &raw)
 	} else {
-		err = unix.Lstat(p.host, &raw)
+		err = unix.Lstat(p.Host, &raw)
 	}
 	if err != nil {
 		return err
 	}
 	st := raw
-	if err := c.k.t.apply(&st, p.host); err != nil {
+	if err := c.k.t.apply(&st, p.Host); err != nil {
 		return err
 	}
 	newUID, newGID, err := c.k.creds.Chown(st.Uid, st.Gid, uid, gid)
@@ -192,15 +193,15 @@ func (c *call) changeOwner(p place, follow bool, uid, gid uint32) error {
 		return nil // cannot carry a record
 	}
 	if kind == unix.S_IFREG && st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&0o111 != 0 {
-		if err := owner.Chmod(p.host, st.Mode&^(unix.S_ISUID|unix.S_ISGID)|unix.S_IFREG); err != nil {
+		if err := owner.Chmod(p.Host, st.Mode&^(unix.S_ISUID|unix.S_ISGID)|unix.S_IFREG); err != nil {
 			return err
 		}
 	}
 	rec := owner.Stat{UID: newUID, GID: newGID, Mode: st.Mode, Dev: st.Rdev}
 	if newUID == 0 && newGID == 0 && !rec.IsDevice() {
-		return owner.RemoveFollow(p.host)
+		return owner.RemoveFollow(p.Host)
 	}
-	return owner.WriteFollow(p.host, rec)
+	return owner.WriteFollow(p.Host, rec)
 }
 
 func (c *call) doChown(dirfd, at, uid, flags int) (int64, error) {
@@ -208,7 +209,7 @@ func (c *call) doChown(dirfd, at, uid, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.host)
+	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host)
 	return 0, c.changeOwner(p, follow, uint32(c.reg.arg(uid)), uint32(c.reg.arg(uid+1)))
 }
 
@@ -217,15 +218,15 @@ func (c *call) doFchown() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	p.readOnly = false // it is open
+	p.ReadOnly = false // it is open
 	return 0, c.changeOwner(p, true, uint32(c.reg.arg(1)), uint32(c.reg.arg(2)))
 }
 
-func (c *call) changeMode(p place, mode uint32) error {
-	if p.readOnly {
+func (c *call) changeMode(p view.Place, mode uint32) error {
+	if p.ReadOnly {
 		return unix.EROFS
 	}
-	st, err := c.k.t.stat(p.host, true)
+	st, err := c.k.t.stat(p.Host, true)
 	if err != nil {
 		return err
 	}
@@ -233,10 +234,10 @@ func (c *call) changeMode(p place, mode uint32) error {
 		return unix.EPERM
 	}
 	var raw unix.Stat_t
-	if err := unix.Stat(p.host, &raw); err != nil {
+	if err := unix.Stat(p.Host, &raw); err != nil {
 		return err
 	}
-	return owner.Chmod(p.host, raw.Mode&unix.S_IFMT|mode&0o7777)
+	return owner.Chmod(p.Host, raw.Mode&unix.S_IFMT|mode&0o7777)
 }
 
 func (c *call) doChmod(dirfd, at int, mode uint32, flags int) (int64, error) {
@@ -244,9 +245,9 @@ func (c *call) doChmod(dirfd, at int, mode uint32, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 && !isDescriptor(p.host) {
+	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 && !isDescriptor(p.Host) {
 		var st unix.Stat_t
-		if unix.Lstat(p.host, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if unix.Lstat(p.Host, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return 0, unix.EOPNOTSUPP
 		}
 	}
@@ -258,6 +259,6 @@ func (c *call) doFchmod() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	p.readOnly = false // it is open
+	p.ReadOnly = false // it is open
 	return 0, c.changeMode(p, uint32(c.reg.arg(1)))
 }

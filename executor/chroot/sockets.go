@@ -28,10 +28,10 @@ func (c *call) doAddress(follow bool) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !follow && p.readOnly {
+	if !follow && p.ReadOnly {
 		return 0, unix.EROFS
 	}
-	host, err := c.k.shortName(p.host)
+	host, err := c.k.shortName(p.Host)
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // roleEnv tells this program that it was started to be one of the two processes
@@ -28,7 +30,7 @@ const (
 type config struct {
 	Root     string
 	ReadOnly bool
-	Bindings []binding
+	Bindings []view.Binding
 	Args     []string
 	Env      []string
 	Cwd      string

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
 
@@ -90,7 +91,7 @@ func superviseStep() (outcome, error) {
 
 func newTracer(cfg *config) *tracer {
 	t := &tracer{
-		view:  view{root: cfg.Root, readOnly: cfg.ReadOnly, bindings: cfg.Bindings},
+		view:  view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
 		exec:  shadows{dir: cfg.Shadows, of: map[string]string{}, links: map[string]bool{}},
 		tasks: map[int]*task{}, early: map[int]bool{}, calls: handlers(),
 		uid: os.Getuid(), gid: os.Getgid(), hostname: cfg.Hostname, memory: cfg.Memory,

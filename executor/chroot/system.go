@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // hiddenPaths of /proc and /sys tell about the machine; fixedPaths change it. They
@@ -41,7 +43,7 @@ func (l *layout) system() error {
 	}
 	for _, p := range fixedPaths() {
 		if _, err := os.Lstat(p); err == nil {
-			l.view = append(l.view, binding{p, p, true})
+			l.view = append(l.view, view.Binding{Guest: p, Host: p, ReadOnly: true})
 		}
 	}
 	for _, p := range hiddenPaths() {
@@ -49,9 +51,9 @@ func (l *layout) system() error {
 		switch {
 		case err != nil:
 		case fi.IsDir():
-			l.view = append(l.view, binding{p, empty, true})
+			l.view = append(l.view, view.Binding{Guest: p, Host: empty, ReadOnly: true})
 		default:
-			l.view = append(l.view, binding{p, "/dev/null", true})
+			l.view = append(l.view, view.Binding{Guest: p, Host: "/dev/null", ReadOnly: true})
 		}
 	}
 	return nil

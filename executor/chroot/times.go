@@ -4,11 +4,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/view"
 )
 
 // doTimes sets the times of an object; ts is nil for now.
 func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, error) {
-	var p place
+	var p view.Place
 	var err error
 	if c.reg.arg(at) == 0 {
 		p, err = c.open(dirfd)
@@ -18,17 +20,17 @@ func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	if p.readOnly {
+	if p.ReadOnly {
 		return 0, unix.EROFS
 	}
 	if ts == nil {
 		ts = []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	}
 	flags &= unix.AT_SYMLINK_NOFOLLOW
-	if isDescriptor(p.host) {
+	if isDescriptor(p.Host) {
 		flags = 0
 	}
-	return 0, unix.UtimesNanoAt(unix.AT_FDCWD, p.host, ts, flags)
+	return 0, unix.UtimesNanoAt(unix.AT_FDCWD, p.Host, ts, flags)
 }
 
 // timespecs reads two times; nil for a null pointer.

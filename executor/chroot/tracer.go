@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
 
@@ -20,7 +21,7 @@ const traceOptions = unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK | unix
 
 // tracer is the kernel of a step. All of it belongs to one operating system thread.
 type tracer struct {
-	view  view
+	view  view.View
 	exec  shadows
 	tasks map[int]*task
 	// early are threads that stopped before their parent said that it started them.
@@ -257,8 +258,8 @@ func (k *task) executed() {
 }
 
 // viewer resolves paths for this thread.
-func (k *task) viewer() *viewer {
-	return &viewer{v: &k.t.view, pid: k.pid, tid: k.tid, root: k.root, known: k.t.knows, original: k.t.exec.original}
+func (k *task) viewer() *view.Viewer {
+	return &view.Viewer{View: &k.t.view, PID: k.pid, TID: k.tid, Root: k.root, Known: k.t.knows, Original: k.t.exec.original}
 }
 
 // knows reports whether a process or thread is the step's.

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -12,10 +13,10 @@ import (
 const maxAttribute = 64 << 10
 
 // target finds the object of a call on attributes: where is its first argument.
-func (c *call) target(how attrTarget) (place, error) {
+func (c *call) target(how attrTarget) (view.Place, error) {
 	if how == attrDescriptor {
 		p, err := c.open(c.fd(0))
-		p.readOnly = false
+		p.ReadOnly = false
 		return p, err
 	}
 	return c.place(atCwd, 0, how == attrFollow)
@@ -45,11 +46,11 @@ func (c *call) attribute(i int) (string, error) {
 
 // change finds what a call that changes an attribute is about. Only root changes
 // those that users cannot have.
-func (c *call) change(how attrTarget) (p place, name string, err error) {
+func (c *call) change(how attrTarget) (p view.Place, name string, err error) {
 	if p, err = c.target(how); err != nil {
 		return p, "", err
 	}
-	if p.readOnly {
+	if p.ReadOnly {
 		return p, "", unix.EROFS
 	}
 	name, err = c.attribute(1)
@@ -72,10 +73,10 @@ func (c *call) doSetxattr(how attrTarget) (int64, error) {
 	if err := readMemory(c.k.tid, c.reg.arg(2), value); err != nil {
 		return 0, err
 	}
-	if how == attrNoFollow && !isDescriptor(p.host) {
-		return 0, unix.Lsetxattr(p.host, name, value, c.flags(4))
+	if how == attrNoFollow && !isDescriptor(p.Host) {
+		return 0, unix.Lsetxattr(p.Host, name, value, c.flags(4))
 	}
-	return 0, unix.Setxattr(p.host, name, value, c.flags(4))
+	return 0, unix.Setxattr(p.Host, name, value, c.flags(4))
 }
 
 func (c *call) doGetxattr(how attrTarget) (int64, error) {
@@ -92,10 +93,10 @@ func (c *call) doGetxattr(how attrTarget) (int64, error) {
 	}
 	value := make([]byte, min(c.reg.arg(3), maxAttribute))
 	var n int
-	if how == attrNoFollow && !isDescriptor(p.host) {
-		n, err = unix.Lgetxattr(p.host, name, value)
+	if how == attrNoFollow && !isDescriptor(p.Host) {
+		n, err = unix.Lgetxattr(p.Host, name, value)
 	} else {
-		n, err = unix.Getxattr(p.host, name, value)
+		n, err = unix.Getxattr(p.Host, name, value)
 	}
 	if err != nil {
 		return 0, err
@@ -113,10 +114,10 @@ func (c *call) doListxattr(how attrTarget) (int64, error) {
 	}
 	all := make([]byte, maxAttribute)
 	var n int
-	if how == attrNoFollow && !isDescriptor(p.host) {
-		n, err = unix.Llistxattr(p.host, all)
+	if how == attrNoFollow && !isDescriptor(p.Host) {
+		n, err = unix.Llistxattr(p.Host, all)
 	} else {
-		n, err = unix.Listxattr(p.host, all)
+		n, err = unix.Listxattr(p.Host, all)
 	}
 	if err != nil {
 		return 0, err
@@ -142,8 +143,8 @@ func (c *call) doRemovexattr(how attrTarget) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if how == attrNoFollow && !isDescriptor(p.host) {
-		return 0, unix.Lremovexattr(p.host, name)
+	if how == attrNoFollow && !isDescriptor(p.Host) {
+		return 0, unix.Lremovexattr(p.Host, name)
 	}
-	return 0, unix.Removexattr(p.host, name)
+	return 0, unix.Removexattr(p.Host, name)
 }

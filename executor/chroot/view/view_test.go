@@ -1,4 +1,4 @@
-package chroot
+package view
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func testViewer(v *view) *viewer {
-	return &viewer{v: v, root: "/", pid: os.Getpid(), tid: os.Getpid(), known: func(int) bool { return false }, original: func(s string) string { return s }}
+func testViewer(v *View) *Viewer {
+	return &Viewer{View: v, Root: "/", PID: os.Getpid(), TID: os.Getpid(), Known: func(int) bool { return false }, Original: func(s string) string { return s }}
 }
 
 // Paths lead where the kernel leads them with RESOLVE_IN_ROOT, in random trees full
@@ -50,7 +50,7 @@ func TestResolveLikeTheKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := testViewer(&view{root: root})
+		w := testViewer(&View{Root: root})
 		for range 200 {
 			p := name(6)
 			if r.IntN(4) == 0 {
@@ -73,12 +73,12 @@ func TestResolveLikeTheKernel(t *testing.T) {
 				want, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", obj))
 				unix.Close(obj)
 			}
-			got, err := w.resolve("/", p, follow)
+			got, err := w.Resolve("/", p, follow)
 			if err == nil {
 				var st unix.Stat_t
-				err = unix.Lstat(got.host, &st)
+				err = unix.Lstat(got.Host, &st)
 			}
-			host := strings.TrimSuffix(got.host, "/")
+			host := strings.TrimSuffix(got.Host, "/")
 			if err == nil && host != root && !strings.HasPrefix(host, root+"/") {
 				t.Errorf("seed %d: %q leads out of the root: %q", seed, p, host)
 			}
@@ -132,7 +132,7 @@ func dotsAfterFile(root, name string, follow bool) bool {
 }
 
 func TestView(t *testing.T) {
-	v := &view{root: "/store/tree", bindings: []binding{
+	v := &View{Root: "/store/tree", Bindings: []Binding{
 		{"/cache", "/store/mounts/1", false}, {"/cache/deep", "/elsewhere", true}, {"/proc", "/proc", false}, {"/f", "/store/f", true},
 	}}
 	for _, c := range []struct {
@@ -143,15 +143,15 @@ func TestView(t *testing.T) {
 		{"/cache/x", "/store/mounts/1/x", false}, {"/cache/deep/x", "/elsewhere/x", true}, {"/cached", "/store/tree/cached", false},
 		{"/f", "/store/f", true}, {"/proc/1", "/proc/1", false},
 	} {
-		if p := v.at(c.guest); p.host != c.host || p.readOnly != c.readOnly {
+		if p := v.At(c.guest); p.Host != c.host || p.ReadOnly != c.readOnly {
 			t.Errorf("%s is %+v", c.guest, p)
 		}
-		if p, ok := v.named(c.host); !ok || p.guest != c.guest {
+		if p, ok := v.Named(c.host); !ok || p.Guest != c.guest {
 			t.Errorf("%s is named %+v", c.host, p)
 		}
 	}
 	for _, host := range []string{"/", "/store", "/store/tree2", "/etc/passwd", "pipe:[1]"} {
-		if p, ok := v.named(host); ok {
+		if p, ok := v.Named(host); ok {
 			t.Errorf("%s is named %+v", host, p)
 		}
 	}
