@@ -76,14 +76,3 @@ func attributeCalls() map[int]handler {
 		unix.SYS_FREMOVEXATTR: on((*call).doRemovexattr, attrDescriptor),
 	}
 }
-
-// filterNumbers are the calls that always stop: the others do for some arguments only.
-func filterNumbers(calls map[int]handler) []int {
-	var out []int
-	for nr := range calls {
-		if nr != unix.SYS_PRCTL && nr != unix.SYS_PRLIMIT64 && nr != unix.SYS_CLONE {
-			out = append(out, nr)
-		}
-	}
-	return out
-}

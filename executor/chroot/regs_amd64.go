@@ -2,9 +2,6 @@ package chroot
 
 import "golang.org/x/sys/unix"
 
-// auditArch is what seccomp calls this machine.
-const auditArch = unix.AUDIT_ARCH_X86_64
-
 // registers are those of a thread that is stopped at a system call.
 type registers struct{ r unix.PtraceRegs }
 

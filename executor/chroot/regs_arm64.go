@@ -6,9 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// auditArch is what seccomp calls this machine.
-const auditArch = unix.AUDIT_ARCH_AARCH64
-
 const (
 	ntPrstatus      = 1     // NT_PRSTATUS of linux/elf.h
 	ntARMSystemCall = 0x404 // NT_ARM_SYSTEM_CALL

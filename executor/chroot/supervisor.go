@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -64,7 +66,9 @@ func superviseStep() (outcome, error) {
 	if err := t.attach(pid, fakeid.New(cfg.UID, cfg.GID, cfg.Groups)); err != nil {
 		return outcome{}, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
-	cfg.Filter = filterFor{traced: filterNumbers(t.calls), refused: refusedCalls(), offline: cfg.Offline, counted: cfg.Tasks > 0}.program().bytes()
+	cfg.Filter = rules{
+		Traced: slices.Collect(maps.Keys(t.calls)), Options: tracedOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
+	}.Program().bytes()
 	// The step reads it while this thread serves its system calls.
 	var sent atomic.Value
 	done := make(chan string, 1)
