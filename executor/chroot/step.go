@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/filter"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -136,7 +137,7 @@ func (cfg *config) confine() error {
 		}
 	}
 	unix.Umask(0o022)
-	return parseProgram(cfg.Filter).install()
+	return filter.Parse(cfg.Filter).Install()
 }
 
 // lookPath finds a command as execvp(3) does.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/filter"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
@@ -66,9 +67,9 @@ func superviseStep() (outcome, error) {
 	if err := t.attach(pid, fakeid.New(cfg.UID, cfg.GID, cfg.Groups)); err != nil {
 		return outcome{}, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
-	cfg.Filter = rules{
+	cfg.Filter = filter.Rules{
 		Traced: slices.Collect(maps.Keys(t.calls)), Options: tracedOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
-	}.Program().bytes()
+	}.Program().Bytes()
 	// The step reads it while this thread serves its system calls.
 	var sent atomic.Value
 	done := make(chan string, 1)

@@ -1,4 +1,4 @@
-package chroot
+package filter
 
 import "golang.org/x/sys/unix"
 

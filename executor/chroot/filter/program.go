@@ -1,4 +1,4 @@
-package chroot
+package filter
 
 import (
 	"encoding/binary"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// install puts the filter on all threads of this process, for good.
-func (p program) install() error {
+// Install puts the filter on all threads of this process, for good.
+func (p Program) Install() error {
 	if len(p) > unix.BPF_MAXINSNS {
 		return errors.New("install seccomp filter: too long")
 	}
@@ -25,8 +25,8 @@ func (p program) install() error {
 	return nil
 }
 
-// bytes is the program as it is sent to the process that installs it.
-func (p program) bytes() []byte {
+// Bytes is the program as it is sent to the process that installs it.
+func (p Program) Bytes() []byte {
 	var out []byte
 	for _, in := range p {
 		out = binary.NativeEndian.AppendUint16(out, in.Code)
@@ -36,9 +36,9 @@ func (p program) bytes() []byte {
 	return out
 }
 
-// parseProgram reads what bytes has written.
-func parseProgram(b []byte) program {
-	p := make(program, len(b)/8)
+// Parse reads what Bytes has written.
+func Parse(b []byte) Program {
+	p := make(Program, len(b)/8)
 	for i := range p {
 		in := b[8*i:]
 		p[i] = unix.SockFilter{Code: binary.NativeEndian.Uint16(in), Jt: in[2], Jf: in[3], K: binary.NativeEndian.Uint32(in[4:])}

@@ -1,4 +1,6 @@
-package chroot
+// Package filter makes the seccomp filter of a step that is traced: it says which system
+// calls stop for the tracer, which are refused, and lets all others run at full speed.
+package filter
 
 import (
 	"runtime"
@@ -21,28 +23,28 @@ const x32Bit = 0x40000000
 const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// program is a seccomp filter in the making: a list of tests of the number, each
+// Program is a seccomp filter: a list of tests of the number, each
 // followed by what happens then.
-type program []unix.SockFilter
+type Program []unix.SockFilter
 
 func stmt(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 
-func (p *program) load(offset uint32) {
+func (p *Program) load(offset uint32) {
 	*p = append(*p, stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, offset))
 }
 
-func (p *program) ret(action uint32) { *p = append(*p, stmt(unix.BPF_RET|unix.BPF_K, action)) }
+func (p *Program) ret(action uint32) { *p = append(*p, stmt(unix.BPF_RET|unix.BPF_K, action)) }
 
 // ifEqual does what then says if the accumulator is k.
-func (p *program) ifEqual(k uint32, then func(*program)) {
-	var body program
+func (p *Program) ifEqual(k uint32, then func(*Program)) {
+	var body Program
 	then(&body)
 	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: uint8(len(body))})
 	*p = append(*p, body...)
 }
 
-func (p *program) ifSet(bits uint32, then func(*program)) {
-	var body program
+func (p *Program) ifSet(bits uint32, then func(*Program)) {
+	var body Program
 	then(&body)
 	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: bits, Jf: uint8(len(body))})
 	*p = append(*p, body...)
@@ -50,8 +52,8 @@ func (p *program) ifSet(bits uint32, then func(*program)) {
 
 func refuse(errno unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(errno) }
 
-// rules say what the filter of a step does.
-type rules struct {
+// Rules say what the filter of a step does.
+type Rules struct {
 	// Traced are the numbers of the calls that stop for the tracer. Of clone(2) only
 	// those stop that Counted is about, of prctl(2) those with an option of Options, and
 	// of prlimit64(2) those about another process.
@@ -65,8 +67,8 @@ type rules struct {
 }
 
 // Program is the filter. Calls that would lead around the tracer fail in it.
-func (f rules) Program() program {
-	var p program
+func (f Rules) Program() Program {
+	var p Program
 	p.load(offsetArch)
 	p = append(p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: auditArch, Jt: 1})
 	p.ret(unix.SECCOMP_RET_KILL_PROCESS)
@@ -76,33 +78,33 @@ func (f rules) Program() program {
 		p.ret(refuse(unix.ENOSYS))
 	}
 	if f.Offline {
-		p.ifEqual(unix.SYS_SOCKET, func(p *program) {
+		p.ifEqual(unix.SYS_SOCKET, func(p *Program) {
 			p.load(offsetArgs)
 			for _, family := range []uint32{unix.AF_UNIX, unix.AF_NETLINK} {
-				p.ifEqual(family, func(p *program) { p.ret(unix.SECCOMP_RET_ALLOW) })
+				p.ifEqual(family, func(p *Program) { p.ret(unix.SECCOMP_RET_ALLOW) })
 			}
 			p.ret(refuse(unix.EAFNOSUPPORT))
 		})
 	}
 	if len(f.Traced) > 0 {
-		p.ifEqual(unix.SYS_CLONE, func(p *program) {
+		p.ifEqual(unix.SYS_CLONE, func(p *Program) {
 			p.load(offsetArgs)
-			p.ifSet(namespaceFlags, func(p *program) { p.ret(refuse(unix.EPERM)) })
+			p.ifSet(namespaceFlags, func(p *Program) { p.ret(refuse(unix.EPERM)) })
 			if f.Counted {
 				p.ret(unix.SECCOMP_RET_TRACE)
 			}
 			p.ret(unix.SECCOMP_RET_ALLOW)
 		})
-		p.ifEqual(unix.SYS_PRCTL, func(p *program) {
+		p.ifEqual(unix.SYS_PRCTL, func(p *Program) {
 			p.load(offsetArgs)
 			for _, option := range f.Options {
-				p.ifEqual(uint32(option), func(p *program) { p.ret(unix.SECCOMP_RET_TRACE) })
+				p.ifEqual(uint32(option), func(p *Program) { p.ret(unix.SECCOMP_RET_TRACE) })
 			}
 			p.ret(unix.SECCOMP_RET_ALLOW)
 		})
-		p.ifEqual(unix.SYS_PRLIMIT64, func(p *program) {
+		p.ifEqual(unix.SYS_PRLIMIT64, func(p *Program) {
 			p.load(offsetArgs)
-			p.ifEqual(0, func(p *program) { p.ret(unix.SECCOMP_RET_ALLOW) })
+			p.ifEqual(0, func(p *Program) { p.ret(unix.SECCOMP_RET_ALLOW) })
 			p.ret(unix.SECCOMP_RET_TRACE)
 		})
 	}
@@ -110,10 +112,10 @@ func (f rules) Program() program {
 		if nr == unix.SYS_CLONE || nr == unix.SYS_PRCTL || nr == unix.SYS_PRLIMIT64 {
 			continue // see above
 		}
-		p.ifEqual(uint32(nr), func(p *program) { p.ret(unix.SECCOMP_RET_TRACE) })
+		p.ifEqual(uint32(nr), func(p *Program) { p.ret(unix.SECCOMP_RET_TRACE) })
 	}
 	for nr, errno := range refusedCalls() {
-		p.ifEqual(uint32(nr), func(p *program) { p.ret(refuse(errno)) })
+		p.ifEqual(uint32(nr), func(p *Program) { p.ret(refuse(errno)) })
 	}
 	p.ret(unix.SECCOMP_RET_ALLOW)
 	return p
