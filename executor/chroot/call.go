@@ -6,13 +6,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
 
 // call is a system call that a thread is about to make, or has made.
 type call struct {
 	k   *task
-	reg registers
+	reg ptrace.Registers
 	// done: it is execve(2), and succeeded.
 	done bool
 	used uint64 // bytes of the slot
@@ -34,11 +35,11 @@ var (
 // enter is at the beginning of a system call that the filter stops.
 func (k *task) enter() {
 	c := &call{k: k}
-	if c.reg.load(k.tid) != nil {
+	if c.reg.Load(k.tid) != nil {
 		return
 	}
 	k.saved, k.after = c.reg, nil
-	h := k.t.calls[c.reg.number()]
+	h := k.t.calls[c.reg.Number()]
 	if h == nil {
 		k.resume(0)
 		return
@@ -52,15 +53,15 @@ func (k *task) enter() {
 		if k.after == nil {
 			k.after = func(*call) {} // arguments are put back
 		}
-		_ = c.reg.store(k.tid)
+		_ = c.reg.Store(k.tid)
 		k.resume(0)
 		return
 	case err != nil:
 		v = -int64(errnoOf(err))
 	}
-	c.reg.setResult(v)
-	if c.reg.setNumber(k.tid, -1) == nil {
-		_ = c.reg.store(k.tid)
+	c.reg.SetResult(v)
+	if c.reg.SetNumber(k.tid, -1) == nil {
+		_ = c.reg.Store(k.tid)
 	}
 	k.after = nil
 	k.resume(0)
@@ -75,21 +76,21 @@ func (k *task) leave() {
 		return
 	}
 	c := &call{k: k}
-	if c.reg.load(k.tid) != nil {
+	if c.reg.Load(k.tid) != nil {
 		return
 	}
 	// A call that a signal interrupted is made again, with the arguments it had.
 	for i := range 6 {
-		if i > 0 || !resultIsFirstArgument {
-			c.reg.setArg(i, k.saved.arg(i))
+		if i > 0 || !ptrace.ResultIsFirstArgument {
+			c.reg.SetArg(i, k.saved.Arg(i))
 		}
 	}
 	after(c)
-	if resultIsFirstArgument && restarts(c.reg.result()) {
+	if ptrace.ResultIsFirstArgument && restarts(c.reg.Result()) {
 		// The kernel puts the first argument back from its own copy.
-		c.reg.setArg(0, uint64(c.reg.result()))
+		c.reg.SetArg(0, uint64(c.reg.Result()))
 	}
-	_ = c.reg.store(k.tid)
+	_ = c.reg.Store(k.tid)
 	k.resume(0)
 }
 
@@ -105,12 +106,12 @@ func errnoOf(err error) unix.Errno {
 }
 
 // fd is an argument that is a file descriptor.
-func (c *call) fd(i int) int { return int(int32(c.reg.arg(i))) }
+func (c *call) fd(i int) int { return int(int32(c.reg.Arg(i))) }
 
-func (c *call) flags(i int) int { return int(uint32(c.reg.arg(i))) }
+func (c *call) flags(i int) int { return int(uint32(c.reg.Arg(i))) }
 
 // path reads an argument that is a path.
-func (c *call) path(i int) (string, error) { return readPath(c.k.tid, c.reg.arg(i)) }
+func (c *call) path(i int) (string, error) { return ptrace.ReadPath(c.k.tid, c.reg.Arg(i)) }
 
 // place resolves the path in argument i, relative to the directory dirfd.
 func (c *call) place(dirfd, i int, follow bool) (view.Place, error) {
@@ -142,7 +143,7 @@ func (c *call) object(dirfd, i, flags int) (view.Place, error) {
 		return c.place(dirfd, i, follow)
 	}
 	name := ""
-	if c.reg.arg(i) != 0 {
+	if c.reg.Arg(i) != 0 {
 		var err error
 		if name, err = c.path(i); err != nil {
 			return view.Place{}, err
@@ -183,7 +184,7 @@ func (c *call) setPath(i int, host string) error {
 	if err != nil {
 		return err
 	}
-	c.reg.setArg(i, addr)
+	c.reg.SetArg(i, addr)
 	return nil
 }
 
@@ -209,7 +210,7 @@ func (c *call) put(data []byte) (uint64, error) {
 	}
 	addr := k.slot + c.used
 	c.used += size
-	return addr, writeMemory(k.tid, addr, data)
+	return addr, ptrace.WriteMemory(k.tid, addr, data)
 }
 
 func (k *task) takeSlot() {
@@ -227,14 +228,14 @@ func (c *call) mapMemory(size uint64) (uint64, error) {
 	before := k.saved
 	g := before
 	for i, v := range []uint64{0, size, unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0), 0} {
-		g.setArg(i, v)
+		g.SetArg(i, v)
 	}
 	addr, err := k.inject(&g, unix.SYS_MMAP)
 	if err != nil {
 		return 0, err
 	}
-	g.again(&before)
-	if err := g.store(k.tid); err != nil {
+	g.Again(&before)
+	if err := g.Store(k.tid); err != nil {
 		return 0, unix.ESRCH
 	}
 	return uint64(addr), nil
@@ -242,8 +243,8 @@ func (c *call) mapMemory(size uint64) (uint64, error) {
 
 // inject makes the thread, which is at the beginning of a call, make another one.
 // Afterwards it is at the end of that.
-func (k *task) inject(g *registers, nr int) (int64, error) {
-	if g.setNumber(k.tid, nr) != nil || g.store(k.tid) != nil || unix.PtraceSyscall(k.tid, 0) != nil {
+func (k *task) inject(g *ptrace.Registers, nr int) (int64, error) {
+	if g.SetNumber(k.tid, nr) != nil || g.Store(k.tid) != nil || unix.PtraceSyscall(k.tid, 0) != nil {
 		return 0, unix.ESRCH
 	}
 	for {
@@ -264,13 +265,13 @@ func (k *task) inject(g *registers, nr int) (int64, error) {
 		// Nothing else stops a thread between the two ends of a call but its death.
 		_ = unix.PtraceSyscall(k.tid, 0)
 	}
-	if err := g.load(k.tid); err != nil {
+	if err := g.Load(k.tid); err != nil {
 		return 0, unix.ESRCH
 	}
-	if v := g.result(); v >= 0 || v < -4095 {
+	if v := g.Result(); v >= 0 || v < -4095 {
 		return v, nil
 	}
-	return 0, unix.Errno(-g.result())
+	return 0, unix.Errno(-g.Result())
 }
 
 // putLarge is put for more than a slot holds; the thread calls again in between.
@@ -279,9 +280,9 @@ func (c *call) putLarge(data []byte) (uint64, error) {
 	if k.large.size >= uint64(len(data)) && k.large.size > 0 {
 		addr := k.large.addr
 		k.large = largeMemory{}
-		return addr, writeMemory(k.tid, addr, data)
+		return addr, ptrace.WriteMemory(k.tid, addr, data)
 	}
-	size := (uint64(len(data)) + pageSize - 1) &^ (pageSize - 1)
+	size := (uint64(len(data)) + ptrace.PageSize - 1) &^ (ptrace.PageSize - 1)
 	addr, err := c.mapMemory(size)
 	if err != nil {
 		return 0, err

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/ptrace"
 )
 
 const machine = elf.EM_X86_64
@@ -39,20 +41,20 @@ func legacyCalls() map[int]handler {
 
 // doCreat becomes open(2).
 func (c *call) doCreat() (int64, error) {
-	c.reg.setArg(2, c.reg.arg(1))
-	c.reg.setArg(1, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)
+	c.reg.SetArg(2, c.reg.Arg(1))
+	c.reg.SetArg(1, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)
 	v, err := c.doOpen(atCwd, 0, 1)
 	if err == errChanged {
-		_ = c.reg.setNumber(c.k.tid, unix.SYS_OPEN)
+		_ = c.reg.SetNumber(c.k.tid, unix.SYS_OPEN)
 	}
 	return v, err
 }
 
 func (c *call) doUtime() (int64, error) {
 	var ts []unix.Timespec
-	if c.reg.arg(1) != 0 {
+	if c.reg.Arg(1) != 0 {
 		var t [2]int64
-		if err := readMemory(c.k.tid, c.reg.arg(1), structBytes(&t)); err != nil {
+		if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), structBytes(&t)); err != nil {
 			return 0, err
 		}
 		ts = []unix.Timespec{{Sec: t[0]}, {Sec: t[1]}}
@@ -62,9 +64,9 @@ func (c *call) doUtime() (int64, error) {
 
 func (c *call) doUtimes(dirfd, at int) (int64, error) {
 	var ts []unix.Timespec
-	if c.reg.arg(at+1) != 0 {
+	if c.reg.Arg(at+1) != 0 {
 		var t [2]unix.Timeval
-		if err := readMemory(c.k.tid, c.reg.arg(at+1), unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))); err != nil {
+		if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(at+1), unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))); err != nil {
 			return 0, err
 		}
 		ts = []unix.Timespec{unix.NsecToTimespec(t[0].Nano()), unix.NsecToTimespec(t[1].Nano())}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -266,7 +267,7 @@ func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
 
 // setArguments puts a script's arguments in the place of the first one.
 func (c *call) setArguments(i int, before []string) error {
-	old, err := readPointers(c.k.tid, c.reg.arg(i))
+	old, err := ptrace.ReadPointers(c.k.tid, c.reg.Arg(i))
 	if err != nil {
 		return err
 	}
@@ -285,7 +286,7 @@ func (c *call) setArguments(i int, before []string) error {
 	if err != nil {
 		return err
 	}
-	c.reg.setArg(i, addr)
+	c.reg.SetArg(i, addr)
 	return nil
 }
 
@@ -317,6 +318,6 @@ func (c *call) execveat() (int64, error) {
 	case name[0] != '/':
 		name = p.Guest
 	}
-	c.reg.setArg(4, 0)
+	c.reg.SetArg(4, 0)
 	return c.doExecve(1, p, name)
 }

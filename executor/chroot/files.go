@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -66,7 +67,7 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 func (k *task) madeFile(dir string) func(*call) {
 	uid, gid := k.newOwner(dir)
 	return func(c *call) {
-		if fd := c.reg.result(); fd >= 0 {
+		if fd := c.reg.Result(); fd >= 0 {
 			k.t.made(descriptorPath(k.pid, int(fd)), uid, gid)
 		}
 	}
@@ -106,7 +107,7 @@ func (c *call) makes(at int, host string) (int64, error) {
 	k := c.k
 	uid, gid := k.newOwner(path.Dir(host))
 	k.after = func(c *call) {
-		if c.reg.result() == 0 {
+		if c.reg.Result() == 0 {
 			k.t.made(host, uid, gid)
 		}
 	}
@@ -118,9 +119,9 @@ func (c *call) doMknod(dirfd, at int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	mode := uint32(c.reg.arg(at + 1))
+	mode := uint32(c.reg.Arg(at + 1))
 	if kind := mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
-		return 0, c.k.makeDevice(p.Host, mode, c.reg.arg(at+2))
+		return 0, c.k.makeDevice(p.Host, mode, c.reg.Arg(at+2))
 	}
 	return c.makes(at, p.Host)
 }
@@ -162,7 +163,7 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	mode := uint32(c.reg.arg(modeAt))
+	mode := uint32(c.reg.Arg(modeAt))
 	st, err := c.k.t.stat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host))
 	if err != nil {
 		return 0, err
@@ -220,10 +221,10 @@ func (c *call) doGetcwd() (int64, error) {
 	case c.k.root != "/" && view.Under(dir, c.k.root):
 		dir = dir[len(c.k.root):]
 	}
-	if uint64(len(dir)) >= c.reg.arg(1) {
+	if uint64(len(dir)) >= c.reg.Arg(1) {
 		return 0, unix.ERANGE
 	}
-	return int64(len(dir) + 1), writeMemory(c.k.tid, c.reg.arg(0), append([]byte(dir), 0))
+	return int64(len(dir) + 1), ptrace.WriteMemory(c.k.tid, c.reg.Arg(0), append([]byte(dir), 0))
 }
 
 func (c *call) doChroot() (int64, error) {
@@ -253,7 +254,7 @@ func (c *call) doTruncate() (int64, error) {
 	if err := c.k.permit(p.Host, unix.W_OK); err != nil {
 		return 0, err
 	}
-	return 0, unix.Truncate(p.Host, int64(c.reg.arg(1)))
+	return 0, unix.Truncate(p.Host, int64(c.reg.Arg(1)))
 }
 
 func (c *call) doStatfs() (int64, error) {
@@ -265,7 +266,7 @@ func (c *call) doStatfs() (int64, error) {
 	if err := unix.Statfs(p.Host, &st); err != nil {
 		return 0, err
 	}
-	return 0, writeMemory(c.k.tid, c.reg.arg(1), structBytes(&st))
+	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), structBytes(&st))
 }
 
 func structBytes[T any](v *T) []byte {

@@ -6,13 +6,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/fakeid"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // id is an argument that is a user or group id.
-func (c *call) id(i int) uint32 { return uint32(c.reg.arg(i)) }
+func (c *call) id(i int) uint32 { return uint32(c.reg.Arg(i)) }
 
 // become makes the result of a change of credentials the thread's.
 func (c *call) become(n fakeid.Creds, err error) (int64, error) {
@@ -27,7 +28,7 @@ func (c *call) giveIDs(ids ...uint32) (int64, error) {
 	for i, id := range ids {
 		var b [4]byte
 		binary.NativeEndian.PutUint32(b[:], id)
-		if err := writeMemory(c.k.tid, c.reg.arg(i), b[:]); err != nil {
+		if err := ptrace.WriteMemory(c.k.tid, c.reg.Arg(i), b[:]); err != nil {
 			return 0, err
 		}
 	}
@@ -47,16 +48,16 @@ func (c *call) doGetgroups() (int64, error) {
 	for _, g := range groups {
 		b = binary.NativeEndian.AppendUint32(b, g)
 	}
-	return int64(len(groups)), writeMemory(c.k.tid, c.reg.arg(1), b)
+	return int64(len(groups)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), b)
 }
 
 func (c *call) doSetgroups() (int64, error) {
-	n := c.reg.arg(0)
+	n := c.reg.Arg(0)
 	if n > 65536 {
 		return 0, unix.EINVAL
 	}
 	b := make([]byte, 4*n)
-	if err := readMemory(c.k.tid, c.reg.arg(1), b); err != nil {
+	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), b); err != nil {
 		return 0, err
 	}
 	groups := make([]uint32, n)
@@ -117,7 +118,7 @@ const dockerCaps = 0xa80425fb
 // doCapget says that root has what it usually has.
 func (c *call) doCapget() (int64, error) {
 	var hdr [8]byte
-	if err := readMemory(c.k.tid, c.reg.arg(0), hdr[:]); err != nil {
+	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(0), hdr[:]); err != nil {
 		return 0, err
 	}
 	words := 2
@@ -128,7 +129,7 @@ func (c *call) doCapget() (int64, error) {
 	default:
 		return 0, errAsIs // which says what is supported
 	}
-	if c.reg.arg(1) == 0 {
+	if c.reg.Arg(1) == 0 {
 		return 0, nil
 	}
 	data := make([]byte, 12*words)
@@ -136,7 +137,7 @@ func (c *call) doCapget() (int64, error) {
 		binary.NativeEndian.PutUint32(data, dockerCaps)     // effective
 		binary.NativeEndian.PutUint32(data[4:], dockerCaps) // permitted
 	}
-	return 0, writeMemory(c.k.tid, c.reg.arg(1), data)
+	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), data)
 }
 
 // tracedOptions are those of prctl(2) that the tracer answers.
@@ -145,13 +146,13 @@ func tracedOptions() []int {
 }
 
 func (c *call) doPrctl() (int64, error) {
-	switch int(c.reg.arg(0)) {
+	switch int(c.reg.Arg(0)) {
 	case unix.PR_SET_MM:
 		return 0, unix.EPERM
 	case unix.PR_SET_DUMPABLE:
 		return 0, nil // the tracer could not read its memory any more
 	case unix.PR_CAP_AMBIENT:
-		if int(c.reg.arg(1)) == unix.PR_CAP_AMBIENT_IS_SET {
+		if int(c.reg.Arg(1)) == unix.PR_CAP_AMBIENT_IS_SET {
 			return 0, nil
 		}
 	}
@@ -168,7 +169,7 @@ func (c *call) doKill() (int64, error) {
 	case pid == 0, pid > 0 && c.k.t.knows(pid):
 		return 0, errAsIs
 	case pid == -1:
-		return 0, c.k.t.signalAll(c.k.pid, unix.Signal(c.reg.arg(1)))
+		return 0, c.k.t.signalAll(c.k.pid, unix.Signal(c.reg.Arg(1)))
 	case pid < -1 && c.k.t.hasGroup(-pid):
 		return 0, errAsIs
 	}
@@ -211,5 +212,5 @@ func (c *call) doUname() (int64, error) {
 	}
 	clear(u.Nodename[:])
 	copy(u.Nodename[:len(u.Nodename)-1], c.k.t.hostname)
-	return 0, writeMemory(c.k.tid, c.reg.arg(0), structBytes(&u))
+	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(0), structBytes(&u))
 }

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -63,7 +64,7 @@ func (c *call) doSymlink(target, toDir, to int) (int64, error) {
 }
 
 func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
-	n := int(int32(c.reg.arg(size)))
+	n := int(int32(c.reg.Arg(size)))
 	if n <= 0 {
 		return 0, unix.EINVAL
 	}
@@ -84,7 +85,7 @@ func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
 		return 0, err
 	}
 	text = text[:min(len(text), n)]
-	return int64(len(text)), writeMemory(c.k.tid, c.reg.arg(buf), []byte(text))
+	return int64(len(text)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(buf), []byte(text))
 }
 
 func (c *call) linkText(dirfd int, name string) (string, error) {

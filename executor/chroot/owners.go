@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/snapshot/owner"
 )
@@ -125,7 +126,7 @@ func (c *call) giveStat(host string, follow bool, buf int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, writeMemory(c.k.tid, c.reg.arg(buf), structBytes(&st))
+	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(buf), structBytes(&st))
 }
 
 func (c *call) doFstat() (int64, error) {
@@ -138,7 +139,7 @@ func (c *call) doFstat() (int64, error) {
 
 func (c *call) doStatx() (int64, error) {
 	flags := c.flags(2)
-	if c.reg.arg(1) == 0 {
+	if c.reg.Arg(1) == 0 {
 		flags |= unix.AT_EMPTY_PATH
 	}
 	p, err := c.object(c.fd(0), 1, flags)
@@ -162,7 +163,7 @@ func (c *call) doStatx() (int64, error) {
 	}
 	stx.Uid, stx.Gid, stx.Mode = st.Uid, st.Gid, uint16(st.Mode)
 	stx.Rdev_major, stx.Rdev_minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
-	return 0, writeMemory(c.k.tid, c.reg.arg(4), structBytes(&stx))
+	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(4), structBytes(&stx))
 }
 
 // changeOwner is chown(2) of what host names.
@@ -210,7 +211,7 @@ func (c *call) doChown(dirfd, at, uid, flags int) (int64, error) {
 		return 0, err
 	}
 	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host)
-	return 0, c.changeOwner(p, follow, uint32(c.reg.arg(uid)), uint32(c.reg.arg(uid+1)))
+	return 0, c.changeOwner(p, follow, uint32(c.reg.Arg(uid)), uint32(c.reg.Arg(uid+1)))
 }
 
 func (c *call) doFchown() (int64, error) {
@@ -219,7 +220,7 @@ func (c *call) doFchown() (int64, error) {
 		return 0, err
 	}
 	p.ReadOnly = false // it is open
-	return 0, c.changeOwner(p, true, uint32(c.reg.arg(1)), uint32(c.reg.arg(2)))
+	return 0, c.changeOwner(p, true, uint32(c.reg.Arg(1)), uint32(c.reg.Arg(2)))
 }
 
 func (c *call) changeMode(p view.Place, mode uint32) error {
@@ -260,5 +261,5 @@ func (c *call) doFchmod() (int64, error) {
 		return 0, err
 	}
 	p.ReadOnly = false // it is open
-	return 0, c.changeMode(p, uint32(c.reg.arg(1)))
+	return 0, c.changeMode(p, uint32(c.reg.Arg(1)))
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/executor/chroot/ptrace"
 )
 
 // maxSocketPath is the longest name in a sockaddr_un, without the zero byte.
@@ -12,12 +14,12 @@ const maxSocketPath = 107
 
 // doAddress resolves the path of a local socket's address in arguments 1 and 2.
 func (c *call) doAddress(follow bool) (int64, error) {
-	size := c.reg.arg(2)
+	size := c.reg.Arg(2)
 	if size <= 2 || size > 110 {
 		return 0, errAsIs
 	}
 	addr := make([]byte, size)
-	if err := readMemory(c.k.tid, c.reg.arg(1), addr); err != nil {
+	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), addr); err != nil {
 		return 0, err
 	}
 	if binary.NativeEndian.Uint16(addr) != unix.AF_UNIX || addr[2] == 0 {
@@ -40,8 +42,8 @@ func (c *call) doAddress(follow bool) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.reg.setArg(1, at)
-	c.reg.setArg(2, uint64(len(addr)+1))
+	c.reg.SetArg(1, at)
+	c.reg.SetArg(2, uint64(len(addr)+1))
 	return 0, errChanged
 }
 

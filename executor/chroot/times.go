@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -12,7 +13,7 @@ import (
 func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, error) {
 	var p view.Place
 	var err error
-	if c.reg.arg(at) == 0 {
+	if c.reg.Arg(at) == 0 {
 		p, err = c.open(dirfd)
 	} else {
 		p, err = c.object(dirfd, at, flags)
@@ -35,12 +36,12 @@ func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, err
 
 // timespecs reads two times; nil for a null pointer.
 func (c *call) timespecs(i int) ([]unix.Timespec, error) {
-	if c.reg.arg(i) == 0 {
+	if c.reg.Arg(i) == 0 {
 		return nil, nil
 	}
 	ts := make([]unix.Timespec, 2)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&ts[0])), 2*unsafe.Sizeof(ts[0]))
-	return ts, readMemory(c.k.tid, c.reg.arg(i), b)
+	return ts, ptrace.ReadMemory(c.k.tid, c.reg.Arg(i), b)
 }
 
 func (c *call) doUtimensat() (int64, error) {

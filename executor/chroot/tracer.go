@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
@@ -49,7 +50,7 @@ type task struct {
 	large    largeMemory
 	// after handles the end of the system call that the thread is in.
 	after func(*call)
-	saved registers // at its beginning
+	saved ptrace.Registers // at its beginning
 }
 
 // memory is an address space; threads share it.
@@ -62,7 +63,7 @@ type memory struct {
 // Paths that are rewritten lie in slots, one a thread, not on stacks: those of some
 // languages are small.
 const (
-	slotSize  = 4 * pageSize
+	slotSize  = 4 * ptrace.PageSize
 	slotCount = 64
 )
 
@@ -215,12 +216,12 @@ func (k *task) started() {
 		return
 	}
 	tid := int(msg)
-	var g registers
-	if g.load(k.tid) != nil {
+	var g ptrace.Registers
+	if g.Load(k.tid) != nil {
 		return
 	}
 	n := &task{t: k.t, tid: tid, pid: tid, creds: k.creds, root: k.root, mem: &memory{}}
-	flags := cloneFlags(&g)
+	flags := ptrace.CloneFlags(&g)
 	if flags&unix.CLONE_THREAD != 0 {
 		n.pid = k.pid
 	}
@@ -267,7 +268,7 @@ func (t *tracer) knows(pid int) bool { return t.tasks[pid] != nil }
 
 // limitTasks refuses new threads and processes when there are n.
 func (t *tracer) limitTasks(n int) {
-	for _, nr := range startCalls() {
+	for _, nr := range ptrace.StartCalls() {
 		t.calls[nr] = func(*call) (int64, error) {
 			if len(t.tasks)+len(t.early) >= n {
 				t.refused++

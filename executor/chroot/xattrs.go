@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/snapshot/owner"
 )
@@ -33,7 +34,7 @@ const (
 // attribute is the name that stands for another one on disk: what this process may
 // not set is kept as an attribute of users.
 func (c *call) attribute(i int) (string, error) {
-	name, err := readString(c.k.tid, c.reg.arg(i), 256)
+	name, err := ptrace.ReadString(c.k.tid, c.reg.Arg(i), 256)
 	if err != nil {
 		return "", err
 	}
@@ -65,12 +66,12 @@ func (c *call) doSetxattr(how attrTarget) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size := c.reg.arg(3)
+	size := c.reg.Arg(3)
 	if size > maxAttribute {
 		return 0, unix.E2BIG
 	}
 	value := make([]byte, size)
-	if err := readMemory(c.k.tid, c.reg.arg(2), value); err != nil {
+	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(2), value); err != nil {
 		return 0, err
 	}
 	if how == attrNoFollow && !isDescriptor(p.Host) {
@@ -91,7 +92,7 @@ func (c *call) doGetxattr(how attrTarget) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	value := make([]byte, min(c.reg.arg(3), maxAttribute))
+	value := make([]byte, min(c.reg.Arg(3), maxAttribute))
 	var n int
 	if how == attrNoFollow && !isDescriptor(p.Host) {
 		n, err = unix.Lgetxattr(p.Host, name, value)
@@ -104,7 +105,7 @@ func (c *call) doGetxattr(how attrTarget) (int64, error) {
 	if len(value) == 0 {
 		return int64(n), nil
 	}
-	return int64(n), writeMemory(c.k.tid, c.reg.arg(2), value[:n])
+	return int64(n), ptrace.WriteMemory(c.k.tid, c.reg.Arg(2), value[:n])
 }
 
 func (c *call) doListxattr(how attrTarget) (int64, error) {
@@ -128,14 +129,14 @@ func (c *call) doListxattr(how attrTarget) (int64, error) {
 			out = append(append(out, shown...), 0)
 		}
 	}
-	size := c.reg.arg(2)
+	size := c.reg.Arg(2)
 	switch {
 	case size == 0:
 		return int64(len(out)), nil
 	case size < uint64(len(out)):
 		return 0, unix.ERANGE
 	}
-	return int64(len(out)), writeMemory(c.k.tid, c.reg.arg(1), out)
+	return int64(len(out)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), out)
 }
 
 func (c *call) doRemovexattr(how attrTarget) (int64, error) {

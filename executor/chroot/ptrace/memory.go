@@ -1,4 +1,4 @@
-package chroot
+package ptrace
 
 import (
 	"bytes"
@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const pageSize = 4096
+// PageSize is the least size of a page of memory.
+const PageSize = 4096
 
-// readMemory fills buf from a process's memory.
-func readMemory(pid int, addr uint64, buf []byte) error {
+// ReadMemory fills buf from a process's memory.
+func ReadMemory(pid int, addr uint64, buf []byte) error {
 	if len(buf) == 0 {
 		return nil
 	}
@@ -26,8 +27,8 @@ func readMemory(pid int, addr uint64, buf []byte) error {
 	return err
 }
 
-// writeMemory writes to memory that the process itself can write to.
-func writeMemory(pid int, addr uint64, data []byte) error {
+// WriteMemory writes to memory that the process itself can write to.
+func WriteMemory(pid int, addr uint64, data []byte) error {
 	if len(data) == 0 {
 		return nil
 	}
@@ -43,14 +44,14 @@ func writeMemory(pid int, addr uint64, data []byte) error {
 	return err
 }
 
-// readString reads a string that ends with a zero byte and has less than limit
+// ReadString reads a string that ends with a zero byte and has less than limit
 // bytes.
-func readString(pid int, addr uint64, limit int) (string, error) {
+func ReadString(pid int, addr uint64, limit int) (string, error) {
 	var out []byte
 	var chunk [512]byte
 	for len(out) < limit {
-		n := min(len(chunk), pageSize-int(addr%pageSize))
-		if err := readMemory(pid, addr, chunk[:n]); err != nil {
+		n := min(len(chunk), PageSize-int(addr%PageSize))
+		if err := ReadMemory(pid, addr, chunk[:n]); err != nil {
 			return "", err
 		}
 		if i := bytes.IndexByte(chunk[:n], 0); i >= 0 {
@@ -65,23 +66,23 @@ func readString(pid int, addr uint64, limit int) (string, error) {
 	return "", unix.ENAMETOOLONG
 }
 
-// readPath reads a path.
-func readPath(pid int, addr uint64) (string, error) { return readString(pid, addr, unix.PathMax) }
+// ReadPath reads a path.
+func ReadPath(pid int, addr uint64) (string, error) { return ReadString(pid, addr, unix.PathMax) }
 
-// readPointers reads an array that ends with a null pointer.
-func readPointers(pid int, addr uint64) ([]uint64, error) {
+// ReadPointers reads an array that ends with a null pointer.
+func ReadPointers(pid int, addr uint64) ([]uint64, error) {
 	var out []uint64
 	if addr == 0 {
 		return nil, nil
 	}
 	var chunk [512]byte
 	for {
-		n := min(len(chunk), pageSize-int(addr%pageSize))
+		n := min(len(chunk), PageSize-int(addr%PageSize))
 		n -= n % 8
 		if n == 0 { // an array that is not aligned
 			n = 8
 		}
-		if err := readMemory(pid, addr, chunk[:n]); err != nil {
+		if err := ReadMemory(pid, addr, chunk[:n]); err != nil {
 			return nil, err
 		}
 		for i := 0; i < n; i += 8 {
