@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/credentials"
+	"layered.build/builder/registry/routing"
 	"layered.build/builder/snapshot"
 )
 
@@ -16,7 +17,7 @@ type Client struct {
 	store  *snapshot.Store
 	images *Images
 	opts   Options
-	routes *routing
+	routes *routing.Table
 	pool   *pool
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
@@ -38,7 +39,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 		}
 		opts.Config = cfg
 	}
-	routes, err := newRouting(opts.Mirrors, opts.Insecure, opts.Config)
+	routes, err := routing.New(opts.Mirrors, opts.Insecure, opts.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,7 @@ func (c *Client) Source(ref string) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	eps, err := c.routes.pull(r)
+	eps, err := c.routes.Pull(r)
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +201,9 @@ func (c *Client) Destination(ctx context.Context, ref string, src Source, opts P
 	d := &remoteDestination{p: p}
 	var scopes []string
 	if remote, ok := src.(*remoteSource); ok {
-		if ep, err := c.routes.push(remote.f.ref); err == nil && ep.host == p.ep.host && ep.repo != p.ep.repo {
-			d.from = ep.repo
-			scopes = append(scopes, "repository:"+ep.repo+":pull")
+		if ep, err := c.routes.Push(remote.f.ref); err == nil && ep.Host == p.ep.Host && ep.Repo != p.ep.Repo {
+			d.from = ep.Repo
+			scopes = append(scopes, "repository:"+ep.Repo+":pull")
 		}
 	}
 	return d, p.open(ctx, scopes)

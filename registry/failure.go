@@ -130,7 +130,7 @@ func tlsProblem(err error) string {
 
 // fail turns the failure of a request into an *Error.
 func (s *session) fail(op, object string, err error) error {
-	return fail(s.ep.host, s.cred, op, object, err)
+	return fail(s.ep.Host, s.cred, op, object, err)
 }
 
 // fail turns the failure of a request to a host into an *Error.

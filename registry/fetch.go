@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/progress"
+	"layered.build/builder/registry/routing"
 	"layered.build/builder/snapshot"
 )
 
@@ -185,12 +185,12 @@ func (src *blobSource) open(ctx context.Context, offset int64) (io.ReadCloser, e
 	}
 	b := &blobReader{ctx: ctx, c: src.c, src: src, desc: src.desc, progress: ProgressOf(ctx), at: offset}
 	for _, ref := range src.refs {
-		eps, err := src.c.routes.pull(ref)
+		eps, err := src.c.routes.Pull(ref)
 		if err != nil {
 			return nil, err
 		}
 		for _, ep := range eps {
-			if !ep.mirror || !again {
+			if !ep.Mirror || !again {
 				b.eps = append(b.eps, ep)
 			}
 		}
@@ -217,7 +217,7 @@ type blobReader struct {
 	c        *Client
 	src      *blobSource
 	desc     ocispec.Descriptor
-	eps      []endpoint
+	eps      []routing.Endpoint
 	progress Progress
 
 	ep    int // index into eps of the current one
@@ -262,11 +262,10 @@ func (b *blobReader) connect() error {
 // foreign reads a layer that its registry must not distribute, from where its
 // descriptor says, without credentials.
 func (c *Client) foreign(ctx context.Context, where string, offset, size int64) (io.ReadCloser, error) {
-	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || c.routes.isInsecure(u.Host))) {
-		return nil, fmt.Errorf("foreign layer at %q: %w: not a https URL", config.RedactUserinfo(where), ErrInvalid)
+	ep, err := c.routes.URL(where)
+	if err != nil {
+		return nil, err
 	}
-	ep := endpoint{host: u.Host, schemes: []string{u.Scheme}, skipVerify: c.routes.isInsecure(u.Host)}
 	s, err := c.pool.anonymous(ep)
 	if err != nil {
 		return nil, err
@@ -315,7 +314,7 @@ func (b *blobReader) resume(cause error) error {
 	b.fails++
 	host := ""
 	if b.ep < len(b.eps) {
-		host = b.eps[b.ep].host
+		host = b.eps[b.ep].Host
 	}
 	err := fail(host, credentials.Credential{}, "get layer", b.desc.Digest.String(), cause)
 	if b.ctx.Err() != nil {

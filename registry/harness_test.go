@@ -260,9 +260,18 @@ func isolate(t *testing.T) (home string) {
 	t.Helper()
 	home = t.TempDir()
 	t.Setenv("HOME", home)
-	for _, v := range []string{"DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_AUTH_CONFIG", mirrorEnv} {
+	for _, v := range []string{"DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_AUTH_CONFIG", "BUILDER_REGISTRY_MIRROR"} {
 		t.Setenv(v, "")
 	}
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "none"))
 	return home
+}
+
+func mustRef(t *testing.T, s string) Reference {
+	t.Helper()
+	r, err := ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

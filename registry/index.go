@@ -110,7 +110,7 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 	if err != nil {
 		return nil, err
 	}
-	eps, err := c.routes.pull(r)
+	eps, err := c.routes.Pull(r)
 	if err != nil {
 		return nil, err
 	}

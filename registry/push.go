@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
+	"layered.build/builder/registry/routing"
 	"layered.build/builder/snapshot"
 )
 
@@ -23,7 +24,7 @@ import (
 type pusher struct {
 	c    *Client
 	ref  Reference
-	ep   endpoint
+	ep   routing.Endpoint
 	s    *session
 	opts PushOptions
 }
@@ -82,7 +83,7 @@ func (p *pusher) scopes(stack snapshot.Stack) []string {
 
 // work is the name of the sending of a layer.
 func (p *pusher) work(l snapshot.Layer) string {
-	return "push " + p.ep.host + "/" + p.ep.repo + " " + string(l.DiffID)
+	return "push " + p.ep.Host + "/" + p.ep.Repo + " " + string(l.DiffID)
 }
 
 func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
@@ -93,12 +94,12 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 	if ref.Digest != "" {
 		return nil, fmt.Errorf("%w: a digest follows from the content, it cannot be chosen", ErrInvalid)
 	}
-	ep, err := c.routes.push(ref)
+	ep, err := c.routes.Push(ref)
 	if err != nil {
 		return nil, err
 	}
 	if opts.Insecure {
-		ep.skipVerify, ep.schemes = true, []string{"https", "http"}
+		ep.SkipVerify, ep.Schemes = true, []string{"https", "http"}
 	}
 	return &pusher{c: c, ref: ref, ep: ep, opts: opts}, nil
 }
@@ -125,8 +126,8 @@ func (p *pusher) mountable(layers ...snapshot.Layer) []string {
 			if err != nil || ref.Domain != p.ref.Domain || ref.Path == p.ref.Path {
 				continue
 			}
-			if ep, err := p.c.routes.push(ref); err == nil && ep.host == p.ep.host && !slices.Contains(repos, ep.repo) {
-				repos = append(repos, ep.repo)
+			if ep, err := p.c.routes.Push(ref); err == nil && ep.Host == p.ep.Host && !slices.Contains(repos, ep.Repo) {
+				repos = append(repos, ep.Repo)
 			}
 		}
 	}
@@ -268,7 +269,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 }
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
-	name := "push " + p.ep.host + "/" + p.ep.repo + " " + desc.Digest.String()
+	name := "push " + p.ep.Host + "/" + p.ep.Repo + " " + desc.Digest.String()
 	_, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) {
 		if there, err := p.has(ctx, desc); err != nil || there {
 			return desc, err

@@ -15,6 +15,7 @@ import (
 
 	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
+	"layered.build/builder/registry/routing"
 )
 
 // Limits of what is read into memory.
@@ -36,7 +37,7 @@ func (c *Client) Resolve(ctx context.Context, ref string, platform ocispec.Platf
 	if platform.OS == "" && platform.Architecture == "" {
 		platform = platforms.DefaultSpec()
 	}
-	eps, err := c.routes.pull(r)
+	eps, err := c.routes.Pull(r)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (r *Resolved) Digest() digest.Digest { return r.Descriptor.Digest }
 type fetcher struct {
 	c   *Client
 	ref Reference
-	eps []endpoint
+	eps []routing.Endpoint
 }
 
 func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*Resolved, error) {
@@ -251,7 +252,7 @@ func (f *fetcher) each(ctx context.Context, do call) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if !ep.mirror {
+		if !ep.Mirror {
 			return withMirrors(err, mirrors)
 		}
 		mirrors = append(mirrors, err)

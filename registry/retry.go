@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"layered.build/builder/registry/routing"
 )
 
 // Retry says how often a request that failed for a passing reason (429, 5xx, a
@@ -104,9 +106,9 @@ type call struct {
 }
 
 // pull does something in a session with one endpoint, several times if need be.
-func (p *pool) pull(ctx context.Context, ep endpoint, c call) error {
+func (p *pool) pull(ctx context.Context, ep routing.Endpoint, c call) error {
 	attempts := p.retry.Attempts
-	if ep.mirror {
+	if ep.Mirror {
 		attempts = min(attempts, mirrorAttempts)
 	}
 	var first *opening
@@ -131,19 +133,19 @@ func (p *pool) pull(ctx context.Context, ep endpoint, c call) error {
 const mirrorRest = time.Minute
 
 // rests reports whether an endpoint is a mirror that did not answer of late.
-func (p *pool) rests(ep endpoint) bool {
+func (p *pool) rests(ep routing.Endpoint) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since, ok := p.down[ep.host]
-	return ep.mirror && ok && time.Since(since) < mirrorRest
+	since, ok := p.down[ep.Host]
+	return ep.Mirror && ok && time.Since(since) < mirrorRest
 }
 
 // noteDown remembers a mirror that does not answer, so that not every request
 // has to find out again.
-func (p *pool) noteDown(ep endpoint, err error) {
-	if ep.mirror && errors.Is(err, ErrUnreachable) {
+func (p *pool) noteDown(ep routing.Endpoint, err error) {
+	if ep.Mirror && errors.Is(err, ErrUnreachable) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.down[ep.host] = time.Now()
+		p.down[ep.Host] = time.Now()
 	}
 }

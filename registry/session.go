@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"layered.build/builder/registry/credentials"
+	"layered.build/builder/registry/routing"
 )
 
 // pool has the sessions with registries. It is safe for concurrent use.
@@ -54,7 +55,7 @@ type host struct {
 
 // session is an authenticated way to one repository.
 type session struct {
-	ep     endpoint
+	ep     routing.Endpoint
 	scheme string
 	cred   credentials.Credential
 	client *http.Client
@@ -62,21 +63,21 @@ type session struct {
 
 // url returns an address below the repository.
 func (s *session) url(path string) string {
-	return s.scheme + "://" + s.ep.host + "/v2/" + s.ep.repo + path
+	return s.scheme + "://" + s.ep.Host + "/v2/" + s.ep.Repo + path
 }
 
 // open returns a session for a repository with the given actions ("pull" or
 // "push,pull"); more are further scopes. A host that is new is asked first, unless that
 // is nil, which may have its answer then.
-func (p *pool) open(ctx context.Context, ep endpoint, first *opening, actions string, more ...string) (*session, error) {
-	key := ep.host + " " + ep.repo + " " + actions + " " + strings.Join(more, " ") + fmt.Sprint(ep.skipVerify, ep.schemes)
+func (p *pool) open(ctx context.Context, ep routing.Endpoint, first *opening, actions string, more ...string) (*session, error) {
+	key := ep.Host + " " + ep.Repo + " " + actions + " " + strings.Join(more, " ") + fmt.Sprint(ep.SkipVerify, ep.Schemes)
 	p.mu.Lock()
 	s := p.sessions[key]
 	p.mu.Unlock()
 	if s != nil {
 		return s, nil
 	}
-	s, err := p.login(ctx, ep, first, append([]string{"repository:" + ep.repo + ":" + actions}, more...))
+	s, err := p.login(ctx, ep, first, append([]string{"repository:" + ep.Repo + ":" + actions}, more...))
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +90,8 @@ func (p *pool) open(ctx context.Context, ep endpoint, first *opening, actions st
 	return s, nil
 }
 
-func (p *pool) login(ctx context.Context, ep endpoint, first *opening, scopes []string) (*session, error) {
-	cred, err := p.keys.Get(ep.host, ep.repo)
+func (p *pool) login(ctx context.Context, ep routing.Endpoint, first *opening, scopes []string) (*session, error) {
+	cred, err := p.keys.Get(ep.Host, ep.Repo)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (p *pool) login(ctx context.Context, ep endpoint, first *opening, scopes []
 	if challenge.Insecure {
 		s.scheme = "http"
 	}
-	base, challenge := internalRealm(h.base, ep.host, challenge)
+	base, challenge := internalRealm(h.base, ep.Host, challenge)
 	rt, err := authenticated(ctx, h.reg, base, cred, scopes, challenge)
 	if err != nil {
 		return nil, s.fail("log in for", strings.TrimPrefix(scopes[0], "repository:"), err)
@@ -120,12 +121,12 @@ func (p *pool) login(ctx context.Context, ep endpoint, first *opening, scopes []
 }
 
 // anonymous returns a session without credentials, in the first of an endpoint's schemes.
-func (p *pool) anonymous(ep endpoint) (*session, error) {
+func (p *pool) anonymous(ep routing.Endpoint) (*session, error) {
 	h, err := p.host(ep)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{ep: ep, scheme: ep.schemes[0]}
+	s := &session{ep: ep, scheme: ep.Schemes[0]}
 	s.client = &http.Client{Transport: h.base, CheckRedirect: p.checkRedirect(s)}
 	return s, nil
 }
@@ -160,8 +161,8 @@ func internalRealm(base http.RoundTripper, registry string, ch *transport.Challe
 	if err != nil || u.Host == registry {
 		return base, ch
 	}
-	_, from := splitHost(registry)
-	if _, to := splitHost(u.Host); !isInternal(from) || !isInternal(to) {
+	_, from := routing.SplitHost(registry)
+	if _, to := routing.SplitHost(u.Host); !isInternal(from) || !isInternal(to) {
 		return base, ch
 	}
 	alias := &aliasTransport{inner: base, alias: "token-server.invalid", host: u.Host}
@@ -196,27 +197,27 @@ func (p *pool) checkRedirect(s *session) func(*http.Request, []*http.Request) er
 		if len(via) >= 10 {
 			return errors.New("stopped after 10 redirects")
 		}
-		if s.scheme == "https" && req.URL.Scheme != "https" && !s.ep.skipVerify {
+		if s.scheme == "https" && req.URL.Scheme != "https" && !s.ep.SkipVerify {
 			return fmt.Errorf("redirect from https to %s", req.URL.Scheme)
 		}
 		return nil
 	}
 }
 
-func (p *pool) host(ep endpoint) (*host, error) {
+func (p *pool) host(ep routing.Endpoint) (*host, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := fmt.Sprint(ep.host, ep.skipVerify, ep.schemes)
+	key := fmt.Sprint(ep.Host, ep.SkipVerify, ep.Schemes)
 	if h := p.hosts[key]; h != nil {
 		return h, nil
 	}
-	rt, err := newTransport(ep.host, ep.skipVerify, p.limits)
+	rt, err := newTransport(ep.Host, ep.SkipVerify, p.limits)
 	if err != nil {
 		return nil, err
 	}
-	reg, err := name.NewRegistry(ep.host, name.WeakValidation)
+	reg, err := name.NewRegistry(ep.Host, name.WeakValidation)
 	if err != nil {
-		return nil, fmt.Errorf("registry %q: %w: %w", ep.host, ErrInvalid, err)
+		return nil, fmt.Errorf("registry %q: %w: %w", ep.Host, ErrInvalid, err)
 	}
 	h := &host{base: &patient{inner: rt, limits: p.limits, agent: p.agent}, reg: reg}
 	p.hosts[key] = h
@@ -225,17 +226,17 @@ func (p *pool) host(ep endpoint) (*host, error) {
 
 // probe finds out which scheme the host speaks and how it wants to be talked to.
 // Only answers are remembered, so that a host that was down is asked again.
-func (h *host) probe(ctx context.Context, ep endpoint, first *opening) (*transport.Challenge, error) {
+func (h *host) probe(ctx context.Context, ep routing.Endpoint, first *opening) (*transport.Challenge, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.challenge != nil {
 		return h.challenge, nil
 	}
 	var errs []error
-	for _, scheme := range ep.schemes {
-		ch, err := first.try(ctx, h.base, scheme+"://"+ep.host+"/v2/"+ep.repo)
+	for _, scheme := range ep.Schemes {
+		ch, err := first.try(ctx, h.base, scheme+"://"+ep.Host+"/v2/"+ep.Repo)
 		if ch == nil && err == nil {
-			ch, err = ping(ctx, h.base, scheme+"://"+ep.host+"/v2/")
+			ch, err = ping(ctx, h.base, scheme+"://"+ep.Host+"/v2/")
 		}
 		if err == nil {
 			h.challenge = ch

@@ -1,4 +1,4 @@
-package registry
+package routing
 
 import (
 	"errors"
@@ -9,30 +9,23 @@ import (
 	"testing"
 
 	"layered.build/builder/registry/config"
+	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/reference"
 )
 
-func show(eps []endpoint) string {
+func show(eps []Endpoint) string {
 	var out []string
 	for _, e := range eps {
-		s := strings.Join(e.schemes, "+") + "://" + e.host + "/" + e.repo
-		if e.skipVerify {
+		s := strings.Join(e.Schemes, "+") + "://" + e.Host + "/" + e.Repo
+		if e.SkipVerify {
 			s += "!"
 		}
-		if e.mirror {
+		if e.Mirror {
 			s += "(m)"
 		}
 		out = append(out, s)
 	}
 	return strings.Join(out, " ")
-}
-
-func mustRef(t *testing.T, s string) Reference {
-	t.Helper()
-	r, err := ParseReference(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 func TestRouting(t *testing.T) {
@@ -81,7 +74,7 @@ insecure = true
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRouting([]string{"docker.io=http://127.0.0.1:5000"}, []string{"10.0.0.0/8", "plain.example"}, cfg)
+	r, err := New([]string{"docker.io=http://127.0.0.1:5000"}, []string{"10.0.0.0/8", "plain.example"}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +96,7 @@ insecure = true
 		"r.corp.example/app":                   "https+http://r.corp.example/app!",
 		"quay.io/some/image:tag@sha256:" + hex: "https://quay.io/some/image",
 	} {
-		eps, err := r.pull(mustRef(t, ref))
+		eps, err := r.Pull(mustRef(t, ref))
 		if err != nil {
 			t.Errorf("%s: %v", ref, err)
 		}
@@ -111,15 +104,15 @@ insecure = true
 			t.Errorf("%s:\n got %s\nwant %s", ref, got, want)
 		}
 	}
-	if _, err := r.pull(mustRef(t, "old.example/x")); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "registries.conf") {
+	if _, err := r.Pull(mustRef(t, "old.example/x")); !errors.Is(err, errdef.ErrRefused) || !strings.Contains(err.Error(), "registries.conf") {
 		t.Errorf("blocked registry: %v", err)
 	}
 }
 
 func TestRoutingRefuses(t *testing.T) {
 	for _, line := range []string{"docker.io", "=http://x", "docker.io=ftp://x", "docker.io=", "docker.io=http://user:hunter2@x"} {
-		_, err := newRouting([]string{line}, nil, &config.Config{})
-		if !errors.Is(err, ErrInvalid) {
+		_, err := New([]string{line}, nil, &config.Config{})
+		if !errors.Is(err, errdef.ErrInvalid) {
 			t.Errorf("%s: %v", line, err)
 		}
 		if strings.Contains(fmt.Sprint(err), "hunter2") {
@@ -130,29 +123,16 @@ func TestRoutingRefuses(t *testing.T) {
 	if err := os.WriteFile(path, []byte("[registry.\"x\"]\nmirorrs = []\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (config.Files{Program: []string{path}}).Read(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "mirorrs") {
+	if _, err := (config.Files{Program: []string{path}}).Read(); !errors.Is(err, errdef.ErrInvalid) || !strings.Contains(err.Error(), "mirorrs") {
 		t.Errorf("unknown setting: %v", err)
 	}
 }
 
-func TestReference(t *testing.T) {
-	hex := strings.Repeat("b", 64)
-	for in, want := range map[string][2]string{
-		"alpine":                   {"docker.io/library/alpine:latest", "alpine:latest"},
-		"user/app:1":               {"docker.io/user/app:1", "user/app:1"},
-		"index.docker.io/user/app": {"docker.io/user/app:latest", "user/app:latest"},
-		"localhost:5000/a/b:c":     {"localhost:5000/a/b:c", "localhost:5000/a/b:c"},
-		"alpine@sha256:" + hex:     {"docker.io/library/alpine@sha256:" + hex, "alpine@sha256:" + hex},
-		"alpine:3@sha256:" + hex:   {"docker.io/library/alpine:3@sha256:" + hex, "alpine:3@sha256:" + hex},
-	} {
-		r := mustRef(t, in)
-		if r.String() != want[0] || r.Familiar() != want[1] {
-			t.Errorf("%s: %q, %q", in, r, r.Familiar())
-		}
+func mustRef(t *testing.T, s string) reference.Reference {
+	t.Helper()
+	r, err := reference.Parse(s)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "UPPER", "a:b:c", "x@sha256:1", hex} {
-		if _, err := ParseReference(bad); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
+	return r
 }

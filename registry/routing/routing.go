@@ -1,29 +1,34 @@
-package registry
+// Package routing knows where the repositories of registries are found: at mirrors, at
+// another location, or where their names say, and over what kind of connection.
+package routing
 
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 
 	"layered.build/builder/registry/config"
+	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/reference"
 )
 
-// endpoint is one place where a repository may be found.
-type endpoint struct {
-	// host is host[:port]; repo the repository's path there.
-	host, repo string
-	// schemes are tried in order.
-	schemes []string
-	// skipVerify accepts any certificate.
-	skipVerify bool
-	// mirror says that another place is the origin.
-	mirror bool
+// Endpoint is one place where a repository may be found.
+type Endpoint struct {
+	// Host is host[:port], Repo the repository's path there.
+	Host, Repo string
+	// Schemes are tried in order.
+	Schemes []string
+	// SkipVerify accepts any certificate.
+	SkipVerify bool
+	// Mirror says that another place is the origin.
+	Mirror bool
 }
 
-// routing knows where the repositories of registries are found.
-type routing struct {
+// Table knows where the repositories of registries are found.
+type Table struct {
 	mirrors  map[string][]config.Mirror // by domain (docker.io)
 	insecure []string
 	rules    []config.Rule
@@ -32,11 +37,11 @@ type routing struct {
 // mirrorEnv is the variable with a comma-separated list of mirrors.
 const mirrorEnv = "BUILDER_REGISTRY_MIRROR"
 
-// newRouting takes mirrors ("REGISTRY=URL") and insecure registries from the caller,
-// then from the environment, then from the configuration: in this order mirrors are
-// tried.
-func newRouting(mirrors, insecure []string, cfg *config.Config) (*routing, error) {
-	r := &routing{mirrors: map[string][]config.Mirror{}, insecure: slices.Clone(insecure), rules: cfg.Rules}
+// New takes mirrors ("REGISTRY=URL") and insecure registries (host[:port] or CIDR) from
+// the caller, then from the environment, then from the configuration: in this order
+// mirrors are tried. Errors match errdef.ErrInvalid.
+func New(mirrors, insecure []string, cfg *config.Config) (*Table, error) {
+	r := &Table{mirrors: map[string][]config.Mirror{}, insecure: slices.Clone(insecure), rules: cfg.Rules}
 	lines := slices.Clone(mirrors)
 	for line := range strings.SplitSeq(os.Getenv(mirrorEnv), ",") {
 		if line = strings.TrimSpace(line); line != "" {
@@ -46,7 +51,7 @@ func newRouting(mirrors, insecure []string, cfg *config.Config) (*routing, error
 	for _, line := range lines {
 		domain, target, ok := strings.Cut(line, "=")
 		if !ok || domain == "" {
-			return nil, fmt.Errorf("registry mirror %q: %w: want REGISTRY=URL, as in docker.io=http://127.0.0.1:5000", line, ErrInvalid)
+			return nil, fmt.Errorf("registry mirror %q: %w: want REGISTRY=URL, as in docker.io=http://127.0.0.1:5000", line, errdef.ErrInvalid)
 		}
 		m, err := config.ParseMirror(target)
 		if err != nil {
@@ -63,7 +68,7 @@ func newRouting(mirrors, insecure []string, cfg *config.Config) (*routing, error
 	return r, nil
 }
 
-func (r *routing) addMirrors(domain string, mirrors ...config.Mirror) {
+func (r *Table) addMirrors(domain string, mirrors ...config.Mirror) {
 	domain = normalDomain(domain)
 	r.mirrors[domain] = append(r.mirrors[domain], mirrors...)
 }
@@ -77,13 +82,14 @@ func normalDomain(d string) string {
 	return d
 }
 
-// pull returns where to look for a reference: mirrors first, the origin last.
-func (r *routing) pull(ref Reference) ([]endpoint, error) {
-	var eps []endpoint
+// Pull returns where to look for a reference: mirrors first, the origin last. Errors
+// are those of Push.
+func (r *Table) Pull(ref reference.Reference) ([]Endpoint, error) {
+	var eps []Endpoint
 	for _, m := range r.mirrors[ref.Domain] {
 		eps = append(eps, r.mirrorEndpoint(m, ref.Path))
 	}
-	origin, err := r.push(ref)
+	origin, err := r.Push(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -98,14 +104,15 @@ func (r *routing) pull(ref Reference) ([]endpoint, error) {
 	return append(eps, origin), nil
 }
 
-// push returns the origin of a reference.
-func (r *routing) push(ref Reference) (endpoint, error) {
+// Push returns the origin of a reference. The error matches errdef.ErrRefused if the
+// configuration blocks it.
+func (r *Table) Push(ref reference.Reference) (Endpoint, error) {
 	rule, rest := r.match(ref)
 	if rule == nil {
 		return r.endpoint("", ref.Domain, ref.Path, false), nil
 	}
 	if rule.Blocked {
-		return endpoint{}, &Error{Kind: ErrRefused, Op: "use registry", Object: ref.Repository(), Err: fmt.Errorf("%s blocks it", rule.File)}
+		return Endpoint{}, &errdef.Error{Kind: errdef.ErrRefused, Op: "use registry", Object: ref.Repository(), Err: fmt.Errorf("%s blocks it", rule.File)}
 	}
 	if rule.Location.Host == "" {
 		return r.endpoint("", ref.Domain, ref.Path, rule.Insecure), nil
@@ -113,9 +120,19 @@ func (r *routing) push(ref Reference) (endpoint, error) {
 	return r.endpoint("", rule.Location.Host, joinPath(rule.Location.Prefix, rest), rule.Insecure), nil
 }
 
-func (r *routing) mirrorEndpoint(m config.Mirror, path string) endpoint {
+// URL returns the host of a layer that its registry must not distribute, from where its
+// descriptor says. Errors match errdef.ErrInvalid.
+func (r *Table) URL(where string) (Endpoint, error) {
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || r.isInsecure(u.Host))) {
+		return Endpoint{}, fmt.Errorf("foreign layer at %q: %w: not a https URL", config.RedactUserinfo(where), errdef.ErrInvalid)
+	}
+	return Endpoint{Host: u.Host, Schemes: []string{u.Scheme}, SkipVerify: r.isInsecure(u.Host)}, nil
+}
+
+func (r *Table) mirrorEndpoint(m config.Mirror, path string) Endpoint {
 	ep := r.endpoint(m.Scheme, m.Host, joinPath(m.Prefix, path), m.Insecure)
-	ep.mirror = true
+	ep.Mirror = true
 	return ep
 }
 
@@ -126,16 +143,16 @@ func joinPath(prefix, path string) string {
 	return prefix + "/" + path
 }
 
-func (r *routing) endpoint(scheme, host, repo string, insecure bool) endpoint {
-	ep := endpoint{host: hubHost(host), repo: repo, schemes: []string{"https"}}
+func (r *Table) endpoint(scheme, host, repo string, insecure bool) Endpoint {
+	ep := Endpoint{Host: hubHost(host), Repo: repo, Schemes: []string{"https"}}
 	insecure = insecure || r.isInsecure(host)
 	switch {
 	case scheme != "":
-		ep.schemes = []string{scheme}
+		ep.Schemes = []string{scheme}
 	case insecure || isLoopback(host):
-		ep.schemes = []string{"https", "http"}
+		ep.Schemes = []string{"https", "http"}
 	}
-	ep.skipVerify = insecure
+	ep.SkipVerify = insecure
 	return ep
 }
 
@@ -149,8 +166,8 @@ func hubHost(host string) string {
 
 // isInsecure matches host[:port] as docker's insecure-registries do: by name, or
 // an address by CIDR.
-func (r *routing) isInsecure(host string) bool {
-	name, ip := splitHost(host)
+func (r *Table) isInsecure(host string) bool {
+	name, ip := SplitHost(host)
 	for _, entry := range r.insecure {
 		entry = strings.TrimPrefix(strings.TrimPrefix(entry, "https://"), "http://")
 		entry = strings.TrimSuffix(entry, "/")
@@ -165,11 +182,13 @@ func (r *routing) isInsecure(host string) bool {
 }
 
 func isLoopback(host string) bool {
-	name, ip := splitHost(host)
+	name, ip := SplitHost(host)
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func splitHost(host string) (string, net.IP) {
+// SplitHost returns the name of host[:port], and the address that it is, nil if it is
+// none.
+func SplitHost(host string) (string, net.IP) {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
@@ -180,7 +199,7 @@ func splitHost(host string) (string, net.IP) {
 
 // match returns the rule with the longest prefix, and what of the repository stands
 // behind the prefix.
-func (r *routing) match(ref Reference) (*config.Rule, string) {
+func (r *Table) match(ref reference.Reference) (*config.Rule, string) {
 	var best *config.Rule
 	var rest string
 	for i := range r.rules {
@@ -197,7 +216,7 @@ func (r *routing) match(ref Reference) (*config.Rule, string) {
 
 // behindPrefix returns what of a repository stands behind a prefix, false if it does not
 // begin with it.
-func behindPrefix(prefix string, ref Reference) (string, bool) {
+func behindPrefix(prefix string, ref reference.Reference) (string, bool) {
 	if suffix, ok := strings.CutPrefix(prefix, "*"); ok {
 		return ref.Path, strings.HasSuffix(ref.Domain, suffix)
 	}
