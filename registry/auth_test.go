@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // authServer is a registry behind a token server (bearer) or basic credentials.
@@ -107,7 +107,7 @@ func TestTokenServerBesideTheRegistry(t *testing.T) {
 		t.Error("the token server was not asked")
 	}
 	for registry, realm := range map[string]string{"10.0.0.5:5000": "http://169.254.169.254/x", "example.com": "http://10.0.0.1/x", "8.8.8.8": "http://127.0.0.1/x"} {
-		ch := &transport.Challenge{Parameters: map[string]string{"realm": realm}}
+		ch := &gcr.Challenge{Parameters: map[string]string{"realm": realm}}
 		if _, got := internalRealm(nil, registry, ch); got != ch {
 			t.Errorf("%s may send us to %s", registry, realm)
 		}

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"layered.build/builder/registry/credentials"
 )
@@ -85,7 +85,7 @@ func asStatus(err error) int {
 	if errors.As(err, &se) {
 		return se.status
 	}
-	var te *transport.Error
+	var te *gcr.Error
 	if errors.As(err, &te) {
 		return te.StatusCode
 	}
@@ -172,7 +172,7 @@ func loginHint(host string) string {
 // plainText describes a failure without the query strings of URLs: redirects
 // carry signatures there.
 func plainText(err error) string {
-	var te *transport.Error
+	var te *gcr.Error
 	if errors.As(err, &te) {
 		var parts []string
 		for _, d := range te.Errors {

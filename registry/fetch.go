@@ -115,10 +115,10 @@ func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Pl
 
 // getBlob starts to read a blob at an offset.
 func getBlob(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	return getURL(ctx, s.client, s.url("/blobs/"+desc.Digest.String()), offset, desc.Size)
+	return getURL(ctx, s, s.url("/blobs/"+desc.Digest.String()), offset, desc.Size)
 }
 
-func getURL(ctx context.Context, client *http.Client, where string, offset, size int64) (io.ReadCloser, error) {
+func getURL(ctx context.Context, s *session, where string, offset, size int64) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func getURL(ctx context.Context, client *http.Client, where string, offset, size
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
 	}
-	resp, err := client.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func (c *Client) foreign(ctx context.Context, where string, offset, size int64) 
 	var body io.ReadCloser
 	err = c.pool.again(ctx, func() error {
 		var err error
-		body, err = getURL(ctx, s.client, where, offset, size)
+		body, err = getURL(ctx, s, where, offset, size)
 		return s.fail("get foreign layer", config.RedactUserinfo(where), err)
 	})
 	return body, err
@@ -320,7 +320,7 @@ func (b *blobReader) resume(cause error) error {
 	if b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
 	}
-	if b.fails >= b.c.pool.retry.Attempts {
+	if b.fails >= b.c.pool.attempts() {
 		if b.ep+1 >= len(b.eps) {
 			return err
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // opening is a request that is made before it is known how a host wants to be
@@ -18,7 +18,7 @@ type opening struct {
 
 // try makes the request. It returns no challenge if the answer does not say how
 // the host wants to be talked to, and an error if there is no answer.
-func (o *opening) try(ctx context.Context, rt http.RoundTripper, repo string) (*transport.Challenge, error) {
+func (o *opening) try(ctx context.Context, rt http.RoundTripper, repo string) (*gcr.Challenge, error) {
 	if o == nil || o.resp != nil {
 		return nil, nil
 	}

@@ -107,7 +107,7 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 // open logs in; scopes are what else is to be used.
 func (p *pusher) open(ctx context.Context, scopes []string) error {
 	return p.c.pool.again(ctx, func() (err error) {
-		p.s, err = p.c.pool.open(ctx, p.ep, nil, "push,pull", scopes...)
+		p.s, err = p.c.pool.open(ctx, p.ep, "push,pull", scopes...)
 		return err
 	})
 }

@@ -167,7 +167,7 @@ func getManifest(ctx context.Context, s *session, resp *http.Response, tag strin
 			return nil, "", err
 		}
 		req.Header.Set("Accept", mediatype.Accept)
-		if resp, err = s.client.Do(req); err != nil {
+		if resp, err = s.do(req); err != nil {
 			return nil, "", err
 		}
 	}

@@ -77,6 +77,9 @@ func (p *pool) times(ctx context.Context, attempts int, f func() error) error {
 	}
 }
 
+// attempts is how often something is tried.
+func (p *pool) attempts() int { return p.retry.Attempts }
+
 // pause waits after so many failures in a row.
 func (p *pool) pause(ctx context.Context, failures int) error {
 	return sleep(ctx, min(p.retry.Wait<<max(failures-1, 0), p.retry.MaxWait))
@@ -117,7 +120,7 @@ func (p *pool) pull(ctx context.Context, ep routing.Endpoint, c call) error {
 		defer first.close()
 	}
 	err := p.times(ctx, attempts, func() error {
-		s, err := p.open(ctx, ep, first, "pull")
+		s, err := p.openWith(ctx, ep, first, "pull")
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/routing"
@@ -50,7 +50,7 @@ type host struct {
 	reg  name.Registry
 
 	mu        sync.Mutex
-	challenge *transport.Challenge // guarded by mu; nil until the first answer
+	challenge *gcr.Challenge // guarded by mu; nil until the first answer
 }
 
 // session is an authenticated way to one repository.
@@ -61,15 +61,23 @@ type session struct {
 	client *http.Client
 }
 
+// do makes a request with the session's credentials.
+func (s *session) do(req *http.Request) (*http.Response, error) { return s.client.Do(req) }
+
 // url returns an address below the repository.
 func (s *session) url(path string) string {
 	return s.scheme + "://" + s.ep.Host + "/v2/" + s.ep.Repo + path
 }
 
 // open returns a session for a repository with the given actions ("pull" or
-// "push,pull"); more are further scopes. A host that is new is asked first, unless that
-// is nil, which may have its answer then.
-func (p *pool) open(ctx context.Context, ep routing.Endpoint, first *opening, actions string, more ...string) (*session, error) {
+// "push,pull"); more are further scopes.
+func (p *pool) open(ctx context.Context, ep routing.Endpoint, actions string, more ...string) (*session, error) {
+	return p.openWith(ctx, ep, nil, actions, more...)
+}
+
+// openWith is open that asks a host that is new what first is, unless that is nil; it
+// may have the answer then.
+func (p *pool) openWith(ctx context.Context, ep routing.Endpoint, first *opening, actions string, more ...string) (*session, error) {
 	key := ep.Host + " " + ep.Repo + " " + actions + " " + strings.Join(more, " ") + fmt.Sprint(ep.SkipVerify, ep.Schemes)
 	p.mu.Lock()
 	s := p.sessions[key]
@@ -132,13 +140,13 @@ func (p *pool) anonymous(ep routing.Endpoint) (*session, error) {
 }
 
 // authenticated wraps a transport with what the registry's challenge asks for.
-func authenticated(ctx context.Context, reg name.Registry, base http.RoundTripper, cred credentials.Credential, scopes []string, ch *transport.Challenge) (http.RoundTripper, error) {
-	token := &transport.Token{}
+func authenticated(ctx context.Context, reg name.Registry, base http.RoundTripper, cred credentials.Credential, scopes []string, ch *gcr.Challenge) (http.RoundTripper, error) {
+	token := &gcr.Token{}
 	if strings.EqualFold(ch.Scheme, "bearer") {
 		if cred.Auth.RegistryToken != "" {
 			token.Token = cred.Auth.RegistryToken
 		} else {
-			got, err := transport.Exchange(ctx, reg, cred.Authenticator(), base, scopes, ch)
+			got, err := gcr.Exchange(ctx, reg, cred.Authenticator(), base, scopes, ch)
 			if err != nil {
 				return nil, err
 			}
@@ -148,7 +156,7 @@ func authenticated(ctx context.Context, reg name.Registry, base http.RoundTrippe
 			}
 		}
 	}
-	return transport.FromToken(reg, cred.Authenticator(), base, ch, token)
+	return gcr.FromToken(reg, cred.Authenticator(), base, ch, token)
 }
 
 // internalRealm lets a registry at a private address name a token server at
@@ -156,7 +164,7 @@ func authenticated(ctx context.Context, reg name.Registry, base http.RoundTrippe
 // token servers at private addresses, lest a registry in the internet makes us ask
 // a server inside; so for this case the server gets a name. Link-local addresses
 // (the metadata services of clouds) stay refused.
-func internalRealm(base http.RoundTripper, registry string, ch *transport.Challenge) (http.RoundTripper, *transport.Challenge) {
+func internalRealm(base http.RoundTripper, registry string, ch *gcr.Challenge) (http.RoundTripper, *gcr.Challenge) {
 	u, err := url.Parse(ch.Parameters["realm"])
 	if err != nil || u.Host == registry {
 		return base, ch
@@ -226,7 +234,7 @@ func (p *pool) host(ep routing.Endpoint) (*host, error) {
 
 // probe finds out which scheme the host speaks and how it wants to be talked to.
 // Only answers are remembered, so that a host that was down is asked again.
-func (h *host) probe(ctx context.Context, ep routing.Endpoint, first *opening) (*transport.Challenge, error) {
+func (h *host) probe(ctx context.Context, ep routing.Endpoint, first *opening) (*gcr.Challenge, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.challenge != nil {
@@ -253,7 +261,7 @@ func (h *host) probe(ctx context.Context, ep routing.Endpoint, first *opening) (
 	return nil, errs[len(errs)-1]
 }
 
-func ping(ctx context.Context, rt http.RoundTripper, url string) (*transport.Challenge, error) {
+func ping(ctx context.Context, rt http.RoundTripper, url string) (*gcr.Challenge, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -271,8 +279,8 @@ func ping(ctx context.Context, rt http.RoundTripper, url string) (*transport.Cha
 
 // challengeOf reads how a host wants to be talked to, nil if the answer does not
 // say it.
-func challengeOf(resp *http.Response) *transport.Challenge {
-	ch := &transport.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
+func challengeOf(resp *http.Response) *gcr.Challenge {
+	ch := &gcr.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return ch

@@ -17,7 +17,7 @@ import (
 
 // do makes a request and checks the status. The caller closes the body.
 func (p *pusher) do(req *http.Request, ok ...int) (*http.Response, error) {
-	resp, err := p.s.client.Do(req)
+	resp, err := p.s.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (p *pusher) abandon(ctx context.Context, location string) {
 	if err != nil {
 		return
 	}
-	if resp, err := p.s.client.Do(req); err == nil {
+	if resp, err := p.s.do(req); err == nil {
 		drain(resp)
 	}
 }
