@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // authServer is a registry behind a token server (bearer) or basic credentials.
@@ -105,39 +102,6 @@ func TestTokenServerBesideTheRegistry(t *testing.T) {
 	mustPush(t, c, reg.host+"/app", testImage(t, c, "app", 10))
 	if n := count(tokens.take(), "GET", "/token"); n == 0 {
 		t.Error("the token server was not asked")
-	}
-	for registry, realm := range map[string]string{"10.0.0.5:5000": "http://169.254.169.254/x", "example.com": "http://10.0.0.1/x", "8.8.8.8": "http://127.0.0.1/x"} {
-		ch := &gcr.Challenge{Parameters: map[string]string{"realm": realm}}
-		if _, got := internalRealm(nil, registry, ch); got != ch {
-			t.Errorf("%s may send us to %s", registry, realm)
-		}
-	}
-}
-
-func TestCertsDir(t *testing.T) {
-	srv := httptest.NewTLSServer(http.NotFoundHandler())
-	defer srv.Close()
-	host := strings.TrimPrefix(srv.URL, "https://")
-	dir := t.TempDir()
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	writeFileT(t, filepath.Join(dir, host, "ca.crt"), string(ca), 0o644)
-	conf, err := tlsConfig(host, []string{t.TempDir(), dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
-	resp, err := client.Get(srv.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	writeFileT(t, filepath.Join(dir, host, "other.crt"), "no certificate", 0o644)
-	if _, err := tlsConfig(host, []string{dir}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "other.crt") {
-		t.Errorf("%v", err)
-	}
-	writeFileT(t, filepath.Join(dir, "b", "client.cert"), string(ca), 0o644)
-	if _, err := tlsConfig("b", []string{dir}); err == nil || !strings.Contains(err.Error(), "client.key") {
-		t.Errorf("client certificate without key: %v", err)
 	}
 }
 

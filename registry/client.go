@@ -9,6 +9,7 @@ import (
 	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/routing"
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -18,7 +19,7 @@ type Client struct {
 	images *Images
 	opts   Options
 	routes *routing.Table
-	pool   *pool
+	pool   *transport.Pool
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
 	// compressions bounds the layers that are compressed at once, which costs
@@ -46,7 +47,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	opts.Parallel = cmp.Or(opts.Parallel, 4)
 	return &Client{
 		store: store, images: images, opts: opts, routes: routes,
-		pool:         newPool(credentials.New(opts.ConfigDir), opts.UserAgent, opts.Retry, opts.Timeouts),
+		pool:         transport.NewPool(credentials.New(opts.ConfigDir), opts.UserAgent, opts.Retry, opts.Timeouts),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
 		work:         map[string]*job{},

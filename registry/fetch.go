@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/routing"
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -114,11 +115,11 @@ func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Pl
 }
 
 // getBlob starts to read a blob at an offset.
-func getBlob(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	return getURL(ctx, s, s.url("/blobs/"+desc.Digest.String()), offset, desc.Size)
+func getBlob(ctx context.Context, s *transport.Session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	return getURL(ctx, s, s.URL("/blobs/"+desc.Digest.String()), offset, desc.Size)
 }
 
-func getURL(ctx context.Context, s *session, where string, offset, size int64) (io.ReadCloser, error) {
+func getURL(ctx context.Context, s *transport.Session, where string, offset, size int64) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func getURL(ctx context.Context, s *session, where string, offset, size int64) (
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
 	}
-	resp, err := s.do(req)
+	resp, err := s.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +147,8 @@ func getURL(ctx context.Context, s *session, where string, offset, size int64) (
 		}
 		return resp.Body, nil
 	}
-	defer drain(resp)
-	return nil, responseError(resp)
+	defer transport.Drain(resp)
+	return nil, transport.ResponseError(resp)
 }
 
 // blobSource opens one blob, as often as the store wants it.
@@ -231,10 +232,10 @@ type blobReader struct {
 func (b *blobReader) connect() error {
 	var failed []error
 	for ; b.ep < len(b.eps); b.ep++ {
-		if b.c.pool.rests(b.eps[b.ep]) {
+		if b.c.pool.Rests(b.eps[b.ep]) {
 			continue
 		}
-		err := b.c.pool.pull(b.ctx, b.eps[b.ep], call{op: "get layer", object: b.desc.Digest.String(), do: func(s *session, _ *http.Response) error {
+		err := b.c.pool.Pull(b.ctx, b.eps[b.ep], transport.Call{Op: "get layer", Object: b.desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
 			body, err := getBlob(b.ctx, s, b.desc, b.at)
 			b.body = body
 			return err
@@ -266,15 +267,15 @@ func (c *Client) foreign(ctx context.Context, where string, offset, size int64) 
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.pool.anonymous(ep)
+	s, err := c.pool.Anonymous(ep)
 	if err != nil {
 		return nil, err
 	}
 	var body io.ReadCloser
-	err = c.pool.again(ctx, func() error {
+	err = c.pool.Again(ctx, func() error {
 		var err error
 		body, err = getURL(ctx, s, where, offset, size)
-		return s.fail("get foreign layer", config.RedactUserinfo(where), err)
+		return s.Fail("get foreign layer", config.RedactUserinfo(where), err)
 	})
 	return body, err
 }
@@ -316,17 +317,17 @@ func (b *blobReader) resume(cause error) error {
 	if b.ep < len(b.eps) {
 		host = b.eps[b.ep].Host
 	}
-	err := fail(host, credentials.Credential{}, "get layer", b.desc.Digest.String(), cause)
+	err := transport.Fail(host, credentials.Credential{}, "get layer", b.desc.Digest.String(), cause)
 	if b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
 	}
-	if b.fails >= b.c.pool.attempts() {
+	if b.fails >= b.c.pool.Attempts() {
 		if b.ep+1 >= len(b.eps) {
 			return err
 		}
 		b.ep, b.fails = b.ep+1, 0
 	}
-	if err := b.c.pool.pause(b.ctx, b.fails); err != nil {
+	if err := b.c.pool.Pause(b.ctx, b.fails); err != nil {
 		return err
 	}
 	return b.connect()

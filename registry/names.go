@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/reference"
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -80,6 +81,12 @@ func ReadGC() (map[string]string, error) {
 	}
 	return c.GC.Settings(), nil
 }
+
+// Retry says how often a request that failed for a passing reason is made again.
+type Retry = transport.Retry
+
+// Timeouts bound how long a silent peer is waited for.
+type Timeouts = transport.Timeouts
 
 // AssembleInput is what an image is made of.
 type AssembleInput = assemble.Input

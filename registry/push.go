@@ -17,6 +17,7 @@ import (
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/registry/routing"
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -25,7 +26,7 @@ type pusher struct {
 	c    *Client
 	ref  Reference
 	ep   routing.Endpoint
-	s    *session
+	s    *transport.Session
 	opts PushOptions
 }
 
@@ -106,8 +107,8 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 
 // open logs in; scopes are what else is to be used.
 func (p *pusher) open(ctx context.Context, scopes []string) error {
-	return p.c.pool.again(ctx, func() (err error) {
-		p.s, err = p.c.pool.open(ctx, p.ep, "push,pull", scopes...)
+	return p.c.pool.Again(ctx, func() (err error) {
+		p.s, err = p.c.pool.Open(ctx, p.ep, "push,pull", scopes...)
 		return err
 	})
 }
@@ -265,7 +266,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 	if err == nil {
 		tee.To(tee.Item, desc.Size, desc.Size) // only now is the total known
 	}
-	return desc, p.s.fail("push layer", desc.Digest.String(), err)
+	return desc, p.s.Fail("push layer", desc.Digest.String(), err)
 }
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
@@ -284,19 +285,19 @@ func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte
 
 // manifest sends a manifest or an index under a tag or its digest.
 func (p *pusher) manifest(ctx context.Context, name string, desc ocispec.Descriptor, raw []byte) error {
-	return p.c.pool.again(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.url("/manifests/"+name), bytes.NewReader(raw))
+	return p.c.pool.Again(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.URL("/manifests/"+name), bytes.NewReader(raw))
 		if err != nil {
 			return err
 		}
 		req.Header.Set("Content-Type", desc.MediaType)
 		resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
-			return p.s.fail("push manifest", name, err)
+			return p.s.Fail("push manifest", name, err)
 		}
-		drain(resp)
+		transport.Drain(resp)
 		if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
-			return p.s.fail("push manifest", name, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
+			return p.s.Fail("push manifest", name, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/routing"
+	"layered.build/builder/registry/transport"
 )
 
 // Limits of what is read into memory.
@@ -141,11 +142,12 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 	}
 	var raw []byte
 	var mediaType string
-	err := f.each(ctx, call{"get manifest", tag, "/manifests/" + tag, mediatype.Accept, func(s *session, first *http.Response) error {
+	get := func(s *transport.Session, first *http.Response) error {
 		var err error
 		raw, mediaType, err = getManifest(ctx, s, first, tag, want)
 		return err
-	}})
+	}
+	err := f.each(ctx, transport.Call{Op: "get manifest", Object: tag, Path: "/manifests/" + tag, Accept: mediatype.Accept, Do: get})
 	if err != nil {
 		return nil, want, err
 	}
@@ -160,20 +162,20 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 }
 
 // getManifest reads a manifest from an answer, or asks for it if that is nil.
-func getManifest(ctx context.Context, s *session, resp *http.Response, tag string, want ocispec.Descriptor) ([]byte, string, error) {
+func getManifest(ctx context.Context, s *transport.Session, resp *http.Response, tag string, want ocispec.Descriptor) ([]byte, string, error) {
 	if resp == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/manifests/"+tag), nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL("/manifests/"+tag), nil)
 		if err != nil {
 			return nil, "", err
 		}
 		req.Header.Set("Accept", mediatype.Accept)
-		if resp, err = s.do(req); err != nil {
+		if resp, err = s.Do(req); err != nil {
 			return nil, "", err
 		}
 	}
-	defer drain(resp)
+	defer transport.Drain(resp)
 	if resp.StatusCode != http.StatusOK {
-		return nil, "", responseError(resp)
+		return nil, "", transport.ResponseError(resp)
 	}
 	raw, err := readLimited(resp.Body, maxManifest)
 	if err != nil {
@@ -219,7 +221,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 		return nil, fmt.Errorf("configuration %s: %w: %d bytes", desc.Digest, ErrInvalid, desc.Size)
 	}
 	var raw []byte
-	err := f.each(ctx, call{op: "get configuration", object: desc.Digest.String(), do: func(s *session, _ *http.Response) error {
+	err := f.each(ctx, transport.Call{Op: "get configuration", Object: desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
 		body, err := getBlob(ctx, s, desc, 0)
 		if err != nil {
 			return err
@@ -242,13 +244,13 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 // each asks the places where an image may be, one after the other, each of them
 // several times if it fails for a passing reason. The error is that of the last,
 // the origin.
-func (f *fetcher) each(ctx context.Context, do call) error {
+func (f *fetcher) each(ctx context.Context, do transport.Call) error {
 	var mirrors []error
 	for _, ep := range f.eps {
-		if f.c.pool.rests(ep) {
+		if f.c.pool.Rests(ep) {
 			continue
 		}
-		err := f.c.pool.pull(ctx, ep, do)
+		err := f.c.pool.Pull(ctx, ep, do)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

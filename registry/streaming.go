@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -54,7 +55,7 @@ func (s *streaming) finish(ctx context.Context, desc ocispec.Descriptor) error {
 	if err == nil {
 		err = s.p.finish(ctx, s.location, desc)
 	}
-	if err != nil && ctx.Err() == nil && passing(err) && s.p.s != nil {
+	if err != nil && ctx.Err() == nil && transport.IsPassing(err) && s.p.s != nil {
 		u := s.p.uploading(desc)
 		u.location, u.least, u.unsure = s.up.location, s.up.least, true
 		err = u.run(ctx)

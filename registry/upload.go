@@ -12,18 +12,19 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
 // do makes a request and checks the status. The caller closes the body.
 func (p *pusher) do(req *http.Request, ok ...int) (*http.Response, error) {
-	resp, err := p.s.do(req)
+	resp, err := p.s.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(ok, resp.StatusCode) {
-		defer drain(resp)
-		return nil, responseError(resp)
+		defer transport.Drain(resp)
+		return nil, transport.ResponseError(resp)
 	}
 	return resp, nil
 }
@@ -31,16 +32,16 @@ func (p *pusher) do(req *http.Request, ok ...int) (*http.Response, error) {
 // has asks whether the repository has a blob.
 func (p *pusher) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	there := false
-	err := p.c.pool.again(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.s.url("/blobs/"+desc.Digest.String()), nil)
+	err := p.c.pool.Again(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.s.URL("/blobs/"+desc.Digest.String()), nil)
 		if err != nil {
 			return err
 		}
 		resp, err := p.do(req, http.StatusOK, http.StatusNotFound)
 		if err != nil {
-			return p.s.fail("look for blob", desc.Digest.String(), err)
+			return p.s.Fail("look for blob", desc.Digest.String(), err)
 		}
-		drain(resp)
+		transport.Drain(resp)
 		there = resp.StatusCode == http.StatusOK
 		return nil
 	})
@@ -76,7 +77,7 @@ type begun struct {
 
 // start begins an upload; the query asks for a mount instead.
 func (p *pusher) start(ctx context.Context, query string) (b begun, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.s.url("/blobs/uploads/"+query), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.s.URL("/blobs/uploads/"+query), http.NoBody)
 	if err != nil {
 		return b, err
 	}
@@ -84,7 +85,7 @@ func (p *pusher) start(ctx context.Context, query string) (b begun, err error) {
 	if err != nil {
 		return b, err
 	}
-	drain(resp)
+	transport.Drain(resp)
 	if resp.StatusCode == http.StatusCreated {
 		return begun{mounted: true}, nil
 	}
@@ -108,8 +109,8 @@ func (p *pusher) abandon(ctx context.Context, location string) {
 	if err != nil {
 		return
 	}
-	if resp, err := p.s.do(req); err == nil {
-		drain(resp)
+	if resp, err := p.s.Do(req); err == nil {
+		transport.Drain(resp)
 	}
 }
 
@@ -132,7 +133,7 @@ func (p *pusher) patch(ctx context.Context, location string, body io.Reader, off
 	if err != nil {
 		return "", err
 	}
-	drain(resp)
+	transport.Drain(resp)
 	if resp.Header.Get("Location") == "" {
 		return location, nil
 	}
@@ -156,7 +157,7 @@ func (p *pusher) finish(ctx context.Context, location string, desc ocispec.Descr
 	if err != nil {
 		return err
 	}
-	drain(resp)
+	transport.Drain(resp)
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
 		return fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest)
 	}

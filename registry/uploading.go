@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/progress"
+	"layered.build/builder/registry/transport"
 )
 
 // uploading is a blob on its way to a registry. What breaks goes on where the
@@ -43,8 +44,8 @@ func (p *pusher) uploading(desc ocispec.Descriptor) *uploading {
 func (u *uploading) run(ctx context.Context) error {
 	for {
 		had := u.offset
-		err := u.p.c.pool.again(ctx, func() error { return u.once(ctx) })
-		if err == nil || !passing(err) || u.offset <= had || ctx.Err() != nil {
+		err := u.p.c.pool.Again(ctx, func() error { return u.once(ctx) })
+		if err == nil || !transport.IsPassing(err) || u.offset <= had || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -52,7 +53,7 @@ func (u *uploading) run(ctx context.Context) error {
 
 func (u *uploading) once(ctx context.Context) error {
 	err := u.attempt(ctx)
-	if asStatus(err) == http.StatusRequestEntityTooLarge && u.chunk == 0 {
+	if transport.StatusOf(err) == http.StatusRequestEntityTooLarge && u.chunk == 0 {
 		u.chunk, u.location = max(smallChunk, u.least), ""
 		err = u.attempt(ctx)
 	}
@@ -62,7 +63,7 @@ func (u *uploading) once(ctx context.Context) error {
 	if u.fails++; u.fails > 1 {
 		u.chunk = max(smallChunk, u.least)
 	}
-	return u.p.s.fail("push blob", u.desc.Digest.String(), err)
+	return u.p.s.Fail("push blob", u.desc.Digest.String(), err)
 }
 
 // attempt sends what is lacking. An upload that cannot be taken up again is begun
@@ -70,7 +71,7 @@ func (u *uploading) once(ctx context.Context) error {
 func (u *uploading) attempt(ctx context.Context) error {
 	resumed := u.location != "" && (!u.unsure || u.ask(ctx))
 	err := u.rest(ctx, resumed)
-	if err != nil && resumed && !passing(err) && ctx.Err() == nil {
+	if err != nil && resumed && !transport.IsPassing(err) && ctx.Err() == nil {
 		return u.rest(ctx, false)
 	}
 	return err
@@ -90,7 +91,7 @@ func (u *uploading) rest(ctx context.Context, resumed bool) error {
 		}
 	}
 	err := u.p.finish(ctx, u.location, u.desc)
-	if err != nil && !passing(err) {
+	if err != nil && !transport.IsPassing(err) {
 		u.location = "" // what is there is not the blob
 	}
 	u.unsure = true
@@ -133,7 +134,7 @@ func (u *uploading) ask(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	drain(resp)
+	transport.Drain(resp)
 	_, last, ok := strings.Cut(strings.TrimPrefix(resp.Header.Get("Range"), "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
 	if !ok || err != nil || n < 0 || n >= u.desc.Size {

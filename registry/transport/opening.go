@@ -1,4 +1,4 @@
-package registry
+package transport
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func (o *opening) try(ctx context.Context, rt http.RoundTripper, repo string) (*
 		o.resp = resp
 		return ch, nil
 	}
-	drain(resp)
+	Drain(resp)
 	if ch != nil && ch.Scheme == "" {
 		return nil, nil
 	}
@@ -56,6 +56,6 @@ func (o *opening) take() *http.Response {
 // close gives up an answer that nobody took.
 func (o *opening) close() {
 	if resp := o.take(); resp != nil {
-		drain(resp)
+		Drain(resp)
 	}
 }

@@ -1,96 +1,13 @@
-package registry
+package transport
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
-
-// certDirs are where docker and podman keep authorities and client certificates
-// for a registry, in folders named after its host[:port].
-var certDirs = [...]string{"/etc/docker/certs.d", "/etc/containers/certs.d"}
-
-// ioBuffer is how many bytes of a connection are read or written at once, where there
-// are as many: every call wakes the other side.
-const ioBuffer = 128 << 10
-
-// newTransport makes the connections to one host.
-func newTransport(host string, skipVerify bool, limits Timeouts) (*http.Transport, error) {
-	conf, err := tlsConfig(host, certDirs[:])
-	if err != nil {
-		return nil, err
-	}
-	conf.InsecureSkipVerify = skipVerify
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: limits.Dial, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   limits.TLS,
-		TLSClientConfig:       conf,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   16,
-		IdleConnTimeout:       90 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // blobs are what they are
-		WriteBufferSize:       ioBuffer,
-		ReadBufferSize:        ioBuffer,
-	}, nil
-}
-
-// tlsConfig adds *.crt as authorities and *.cert with *.key as client
-// certificates, as docker does.
-func tlsConfig(host string, dirs []string) (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	for _, dir := range dirs {
-		certs, err := filepath.Glob(filepath.Join(dir, host, "*.c*rt"))
-		if err != nil {
-			return nil, fmt.Errorf("read certificates for %s: %w", host, err)
-		}
-		for _, path := range certs {
-			if err := addCert(conf, path); err != nil {
-				return nil, fmt.Errorf("certificate for %s: %w", host, err)
-			}
-		}
-	}
-	return conf, nil
-}
-
-func addCert(conf *tls.Config, path string) error {
-	base, client := strings.CutSuffix(path, ".cert")
-	if client {
-		pair, err := tls.LoadX509KeyPair(path, base+".key")
-		if err != nil {
-			return err
-		}
-		conf.Certificates = append(conf.Certificates, pair)
-		return nil
-	}
-	if !strings.HasSuffix(path, ".crt") {
-		return nil
-	}
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if conf.RootCAs == nil {
-		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
-			conf.RootCAs = x509.NewCertPool()
-		}
-	}
-	if !conf.RootCAs.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%s: %w: no PEM certificate", path, ErrInvalid)
-	}
-	return nil
-}
 
 // errStalled is the cause of a request that was given up because nothing moved.
 var errStalled = errors.New("no data for too long")

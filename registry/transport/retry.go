@@ -1,4 +1,4 @@
-package registry
+package transport
 
 import (
 	"cmp"
@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/routing"
 )
 
@@ -46,20 +47,20 @@ func (r Retry) withDefaults() Retry {
 	}
 }
 
-// again calls f until it succeeds, fails for a lasting reason, or has been tried
-// often enough. It waits longer each time.
-func (p *pool) again(ctx context.Context, f func() error) error {
+// Again calls f until it succeeds, fails for a lasting reason (see IsPassing), or has been
+// tried often enough. It waits longer each time; the error is the last one.
+func (p *Pool) Again(ctx context.Context, f func() error) error {
 	return p.times(ctx, p.retry.Attempts, f)
 }
 
 // refusedAttempts is how often to knock where nobody listens.
 const refusedAttempts = 3
 
-func (p *pool) times(ctx context.Context, attempts int, f func() error) error {
+func (p *Pool) times(ctx context.Context, attempts int, f func() error) error {
 	wait := p.retry.Wait
 	for attempt := 1; ; attempt++ {
 		err := f()
-		if err == nil || attempt >= attempts || !passing(err) || ctx.Err() != nil {
+		if err == nil || attempt >= attempts || !IsPassing(err) || ctx.Err() != nil {
 			return err
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) {
@@ -77,11 +78,11 @@ func (p *pool) times(ctx context.Context, attempts int, f func() error) error {
 	}
 }
 
-// attempts is how often something is tried.
-func (p *pool) attempts() int { return p.retry.Attempts }
+// Attempts is how often something is tried in all.
+func (p *Pool) Attempts() int { return p.retry.Attempts }
 
-// pause waits after so many failures in a row.
-func (p *pool) pause(ctx context.Context, failures int) error {
+// Pause waits after so many failures in a row. It fails with the cause of ctx.
+func (p *Pool) Pause(ctx context.Context, failures int) error {
 	return sleep(ctx, min(p.retry.Wait<<max(failures-1, 0), p.retry.MaxWait))
 }
 
@@ -99,24 +100,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 // mirrorAttempts is how often a mirror is asked: there is always the origin.
 const mirrorAttempts = 2
 
-// call is something that is done in a session.
-type call struct {
-	op, object string // for errors: "get layer", "sha256:…"
-	// path and accept are those of the GET, below the repository, that do makes. A new
-	// host may be asked so first; then do gets the answer, which it closes.
-	path, accept string
-	do           func(s *session, first *http.Response) error
+// Call is something that is done in a session.
+type Call struct {
+	// Op and Object are for errors: "get layer", "sha256:…".
+	Op, Object string
+	// Path and Accept are those of the GET, below the repository, that Do makes. A new
+	// host may be asked so first; then Do gets the answer, which it closes.
+	Path, Accept string
+	// Do does it; its errors are given to Session.Fail.
+	Do func(s *Session, first *http.Response) error
 }
 
-// pull does something in a session with one endpoint, several times if need be.
-func (p *pool) pull(ctx context.Context, ep routing.Endpoint, c call) error {
+// Pull does something in a session with one endpoint, several times if need be.
+func (p *Pool) Pull(ctx context.Context, ep routing.Endpoint, c Call) error {
 	attempts := p.retry.Attempts
 	if ep.Mirror {
 		attempts = min(attempts, mirrorAttempts)
 	}
 	var first *opening
-	if c.path != "" {
-		first = &opening{path: c.path, accept: c.accept}
+	if c.Path != "" {
+		first = &opening{path: c.Path, accept: c.Accept}
 		defer first.close()
 	}
 	err := p.times(ctx, attempts, func() error {
@@ -124,7 +127,7 @@ func (p *pool) pull(ctx context.Context, ep routing.Endpoint, c call) error {
 		if err != nil {
 			return err
 		}
-		return s.fail(c.op, c.object, c.do(s, first.take()))
+		return s.Fail(c.Op, c.Object, c.Do(s, first.take()))
 	})
 	if ctx.Err() == nil {
 		p.noteDown(ep, err)
@@ -135,8 +138,8 @@ func (p *pool) pull(ctx context.Context, ep routing.Endpoint, c call) error {
 // mirrorRest is how long a mirror that did not answer is left alone.
 const mirrorRest = time.Minute
 
-// rests reports whether an endpoint is a mirror that did not answer of late.
-func (p *pool) rests(ep routing.Endpoint) bool {
+// Rests reports whether an endpoint is a mirror that did not answer of late.
+func (p *Pool) Rests(ep routing.Endpoint) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	since, ok := p.down[ep.Host]
@@ -145,8 +148,8 @@ func (p *pool) rests(ep routing.Endpoint) bool {
 
 // noteDown remembers a mirror that does not answer, so that not every request
 // has to find out again.
-func (p *pool) noteDown(ep routing.Endpoint, err error) {
-	if ep.Mirror && errors.Is(err, ErrUnreachable) {
+func (p *Pool) noteDown(ep routing.Endpoint, err error) {
+	if ep.Mirror && errors.Is(err, errdef.ErrUnreachable) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.down[ep.Host] = time.Now()

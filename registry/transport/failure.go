@@ -1,4 +1,4 @@
-package registry
+package transport
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"layered.build/builder/registry/credentials"
+	"layered.build/builder/registry/errdef"
 )
 
 // statusError is an answer that says no.
@@ -38,9 +39,9 @@ func (e *statusError) Error() string {
 	return s
 }
 
-// responseError reads the registry's error document (distribution-spec, "Error
-// Codes") from a response; the caller closes the body.
-func responseError(resp *http.Response) error {
+// ResponseError makes the error of a response that says no: it reads the registry's error document (distribution-spec, "Error
+// Codes"); the caller closes the body.
+func ResponseError(resp *http.Response) error {
 	e := &statusError{status: resp.StatusCode}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
 	e.text = errorText(body)
@@ -79,8 +80,8 @@ func shorten(s string) string {
 	return s
 }
 
-// asStatus returns the HTTP status of a failure, 0 if there was no answer.
-func asStatus(err error) int {
+// StatusOf returns the HTTP status of a failure, 0 if there was no answer.
+func StatusOf(err error) int {
 	var se *statusError
 	if errors.As(err, &se) {
 		return se.status
@@ -92,12 +93,12 @@ func asStatus(err error) int {
 	return 0
 }
 
-// passing reports whether a failure may go away by itself.
-func passing(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBadDigest) {
+// IsPassing reports whether a failure may go away by itself.
+func IsPassing(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errdef.ErrBadDigest) {
 		return false
 	}
-	if status := asStatus(err); status != 0 {
+	if status := StatusOf(err); status != 0 {
 		return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	}
 	var dns *net.DNSError
@@ -128,36 +129,32 @@ func tlsProblem(err error) string {
 	return ""
 }
 
-// fail turns the failure of a request into an *Error.
-func (s *session) fail(op, object string, err error) error {
-	return fail(s.ep.Host, s.cred, op, object, err)
-}
-
-// fail turns the failure of a request to a host into an *Error.
-func fail(host string, cred credentials.Credential, op, object string, err error) error {
-	var done *Error
+// Fail turns the failure of a request to a host into an *errdef.Error without secrets. It
+// returns nil, what is such an error already, and a cancellation as they are.
+func Fail(host string, cred credentials.Credential, op, object string, err error) error {
+	var done *errdef.Error
 	if err == nil || errors.As(err, &done) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	e := &Error{Op: op, Object: object, Host: host, Status: asStatus(err)}
+	e := &errdef.Error{Op: op, Object: object, Host: host, Status: StatusOf(err)}
 	e.Err = &scrubbed{err: err, text: cred.Scrub(plainText(err))}
 	switch {
-	case errors.Is(err, ErrBadDigest):
-		e.Kind = ErrBadDigest
+	case errors.Is(err, errdef.ErrBadDigest):
+		e.Kind = errdef.ErrBadDigest
 		e.Hint = "the registry or a proxy on the way damages data; try another mirror"
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		e.Kind, e.Credentials = ErrUnauthorized, cred.About
+		e.Kind, e.Credentials = errdef.ErrUnauthorized, cred.About
 		e.Hint = loginHint(host)
 	case e.Status == http.StatusNotFound:
-		e.Kind = ErrNotFound
-	case e.Status == 0 || passing(err):
-		e.Kind = ErrUnreachable
+		e.Kind = errdef.ErrNotFound
+	case e.Status == 0 || IsPassing(err):
+		e.Kind = errdef.ErrUnreachable
 		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", host)
 		if e.Status == http.StatusTooManyRequests {
 			e.Hint = "the registry limits how much may be fetched: log in, wait, or use a mirror (--registry-mirror)"
 		}
 	default:
-		e.Kind = ErrRefused
+		e.Kind = errdef.ErrRefused
 	}
 	return e
 }
@@ -207,3 +204,9 @@ func (e *scrubbed) Error() string { return e.text }
 
 // Unwrap returns the failure itself.
 func (e *scrubbed) Unwrap() error { return e.err }
+
+// Drain ends a response that nobody reads, so that the connection can be used again.
+func Drain(resp *http.Response) {
+	io.CopyN(io.Discard, resp.Body, 64<<10)
+	resp.Body.Close()
+}

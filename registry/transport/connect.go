@@ -1,0 +1,33 @@
+package transport
+
+import (
+	"net"
+	"net/http"
+	"time"
+)
+
+// ioBuffer is how many bytes of a connection are read or written at once, where there
+// are as many: every call wakes the other side.
+const ioBuffer = 128 << 10
+
+// newTransport makes the connections to one host.
+func newTransport(host string, skipVerify bool, limits Timeouts) (*http.Transport, error) {
+	conf, err := tlsConfig(host, certDirs[:])
+	if err != nil {
+		return nil, err
+	}
+	conf.InsecureSkipVerify = skipVerify
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: limits.Dial, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   limits.TLS,
+		TLSClientConfig:       conf,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // blobs are what they are
+		WriteBufferSize:       ioBuffer,
+		ReadBufferSize:        ioBuffer,
+	}, nil
+}
