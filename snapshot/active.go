@@ -183,16 +183,6 @@ func tell(tap Tap, l Layer, err error) {
 	}
 }
 
-// Inspector sees the entries of a layer while it is made, and may refuse it. Its
-// methods are called from several goroutines.
-type Inspector interface {
-	// Inspect is told an entry; an error ends the making of the layer.
-	Inspect(e *Entry) error
-	// Content returns what receives the content of a regular file, in order; an
-	// error of its Write ends the making of the layer.
-	Content(e *Entry) io.Writer
-}
-
 // Commit makes a layer of the changes; nothing may be mounted or running on the
 // snapshot any more. Afterwards the Active is used up, also after an error. A
 // layer that completes the same chain already is returned instead of a second one.
@@ -319,8 +309,9 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
+	diffID := DiffID(res.digest)
 	l := Layer{
-		ID: idOf(extend(parent, res.diffID)), DiffID: res.diffID, Content: content, Size: res.size,
+		ID: idOf(extend(parent, diffID)), DiffID: diffID, Content: content, Size: res.size,
 		Created: m.created, Empty: res.entries == 0,
 	}
 	if l.Created.IsZero() {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/snapshot/archive"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/tarsplit"
 )
@@ -155,7 +156,7 @@ func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) erro
 		return err
 	}
 	base := path.Base(name)
-	if strings.HasPrefix(base, whiteoutPrefix) {
+	if strings.HasPrefix(base, archive.WhiteoutPrefix) {
 		return a.whiteout(dir, base)
 	}
 	e.Path = path.Join(dir, base)
@@ -169,14 +170,14 @@ func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) erro
 // whiteout notes a whiteout; they take effect when all entries have been read,
 // since they never concern entries of their own layer.
 func (a *applier) whiteout(dir, base string) error {
-	if base == opaqueMarker {
+	if base == archive.OpaqueMarker {
 		a.opaque[dir] = true
 		return nil
 	}
 	if strings.HasPrefix(base, ".wh..wh.") {
 		return nil // aufs' own files
 	}
-	name := base[len(whiteoutPrefix):]
+	name := base[len(archive.WhiteoutPrefix):]
 	if name == "" || name == "." || name == ".." {
 		return errEscape
 	}

@@ -24,20 +24,6 @@ const (
 	packWindow = 128
 )
 
-// packItem is one entry on its way into a tar and a manifest.
-type packItem struct {
-	rec manifest.Record
-	// host is the file that holds the content; open is used where it is "".
-	host string
-	open func() (io.ReadCloser, error)
-	// want, unless empty, is the digest that the content must have.
-	want digest.Digest
-	// linked says that later items may be hard links to this one.
-	linked bool
-	// dest, unless "", is where the object is made too.
-	dest string
-}
-
 // packJob is a packItem with what a worker found; jobs are used again and again.
 type packJob struct {
 	packItem
@@ -67,7 +53,7 @@ type packer struct {
 
 // packed is the outcome.
 type packed struct {
-	diffID    DiffID
+	digest    digest.Digest // of the tar
 	size      int64
 	whiteouts bool
 	entries   int
@@ -124,7 +110,7 @@ func (p *packer) run(ctx context.Context, walk func(ctx context.Context, emit fu
 	if err == nil {
 		err = p.finishDirs()
 	}
-	return packed{diffID: DiffID(d), size: p.sink.pos, whiteouts: p.hasWhiteouts, entries: p.entries, newest: p.newest}, err
+	return packed{digest: d, size: p.sink.pos, whiteouts: p.hasWhiteouts, entries: p.entries, newest: p.newest}, err
 }
 
 // prepare makes what must exist before later items: everything but files.
@@ -327,13 +313,7 @@ func tarHeader(e *Entry) archive.Header {
 		h.Type = '6'
 	case TypeWhiteout:
 		dir, name := path.Split(e.Path)
-		h = archive.Header{Name: dir + whiteoutPrefix + name, Type: '0'}
+		h = archive.Header{Name: dir + archive.WhiteoutPrefix + name, Type: '0'}
 	}
 	return h
 }
-
-// Names of whiteouts in tars (OCI image-spec, layer.md).
-const (
-	whiteoutPrefix = ".wh."
-	opaqueMarker   = ".wh..wh..opq"
-)

@@ -77,7 +77,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 		return err
 	}
 	defer b.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, sinkChunk))
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, chunk))
 	if err == nil {
 		err = b.commit()
 	}

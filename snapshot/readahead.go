@@ -10,6 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// chunk is how much is read or copied at once.
+const chunk = 256 << 10
+
 // readAhead reads a stream in a goroutine, a few chunks in advance.
 type readAhead struct {
 	full, free chan []byte
@@ -26,7 +29,7 @@ func newReadAhead(ctx context.Context, r io.Reader) *readAhead {
 	ctx, cancel := context.WithCancel(ctx)
 	a := &readAhead{full: make(chan []byte, n), free: make(chan []byte, n), cancel: cancel}
 	for range n {
-		a.free <- make([]byte, sinkChunk)
+		a.free <- make([]byte, chunk)
 	}
 	a.wg.Go(func() {
 		defer close(a.full)

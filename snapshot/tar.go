@@ -79,7 +79,7 @@ func (s *Store) packDir(ctx context.Context, idx *manifest.Index, dir string, w 
 		}
 		return nil
 	})
-	return out.diffID, err
+	return DiffID(out.digest), err
 }
 
 // damage is the error of a tar that is another than it was.
