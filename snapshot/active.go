@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
+	"layered.build/builder/snapshot/pack"
 )
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
@@ -236,7 +237,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		d.below = below
 	}
 	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk: func(ctx context.Context, emit func(packItem) error) error {
+		walk: func(ctx context.Context, emit func(pack.Item) error) error {
 			d.emit = emit
 			return d.walk(ctx, a.mount.Lower)
 		},
@@ -280,7 +281,7 @@ type layerMaking struct {
 	epoch *time.Time // that walk limits times to
 	look  Inspector  // may be nil
 	tap   io.Writer  // may be nil
-	walk  func(context.Context, func(packItem) error) error
+	walk  pack.Walk
 	// settle completes the directory form.
 	settle func() error
 	// created, unless zero, is when the layer was made.
@@ -293,11 +294,11 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	p := &packer{maker: s.maker, man: man, look: m.look, tap: m.tap}
+	to := pack.Target{Maker: s.maker, Manifest: man, Inspector: m.look, Tap: m.tap}
 	if m.out != nil {
-		p.out = m.out
+		to.Out = m.out
 	}
-	res, err := p.run(ctx, m.walk)
+	res, err := pack.Run(ctx, to, m.walk)
 	if err != nil {
 		man.Abort()
 		return Layer{}, err
@@ -309,20 +310,20 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	diffID := DiffID(res.digest)
+	diffID := DiffID(res.Digest)
 	l := Layer{
-		ID: idOf(extend(parent, diffID)), DiffID: diffID, Content: content, Size: res.size,
-		Created: m.created, Empty: res.entries == 0,
+		ID: idOf(extend(parent, diffID)), DiffID: diffID, Content: content, Size: res.Size,
+		Created: m.created, Empty: res.Entries == 0,
 	}
 	if l.Created.IsZero() {
 		l.Created = time.Now().UTC().Truncate(time.Second)
 	}
-	times := &layerTimes{Newest: res.newest}
+	times := &layerTimes{Newest: res.Newest}
 	if m.epoch != nil {
 		sec := m.epoch.Unix()
 		times.Epoch = &sec
 	}
-	return s.publish(m.tmp, &layerRecord{Layer: l, Whiteouts: res.whiteouts, Times: times})
+	return s.publish(m.tmp, &layerRecord{Layer: l, Whiteouts: res.Whiteouts, Times: times})
 }
 
 // finish marks the Active as used up and reports whether it was not before.

@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/pack"
 )
 
 // derivation makes a layer out of another one: with other times, or only on other
@@ -175,7 +176,7 @@ type derivedItems struct {
 	tar   *os.File
 }
 
-func (t *derivedItems) walk(_ context.Context, emit func(packItem) error) error {
+func (t *derivedItems) walk(_ context.Context, emit func(pack.Item) error) error {
 	linked, err := t.linked()
 	if err != nil {
 		return err
@@ -188,13 +189,13 @@ func (t *derivedItems) walk(_ context.Context, emit func(packItem) error) error 
 		if r.Type != TypeWhiteout {
 			r.Limit(r.TrueTime(), &t.epoch)
 		}
-		it := packItem{rec: *r, want: r.Digest, linked: linked[r.Path]}
+		it := pack.Item{Record: *r, Want: r.Digest, Linked: linked[r.Path]}
 		switch {
 		case r.Type != TypeFile || r.Hardlink != "":
 		case t.dir != "":
-			it.host = filepath.Join(t.dir, r.Path)
+			it.Host = filepath.Join(t.dir, r.Path)
 		case r.Size > 0:
-			it.open = func() (io.ReadCloser, error) {
+			it.Open = func() (io.ReadCloser, error) {
 				return io.NopCloser(io.NewSectionReader(t.tar, r.Offset, r.Size)), nil
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
+	"layered.build/builder/snapshot/pack"
 )
 
 // differ walks the upper directory of an overlay and finds the entries of its
@@ -27,7 +28,7 @@ type differ struct {
 	side   map[owner.Inode]owner.Stat
 	m      *object.Maker
 	upper  string
-	emit   func(packItem) error
+	emit   func(pack.Item) error
 	epoch  *time.Time
 	fuse   bool             // fuse-overlayfs made upper
 	below  Tree             // the layers below; nil if none of them has real times
@@ -58,9 +59,9 @@ type frame struct {
 	opaque bool
 	parent *frame
 	// item is emitted before the first entry below; nil when it has been.
-	item *packItem
+	item *pack.Item
 	// load, unless nil, makes item when it is needed.
-	load func() (*packItem, error)
+	load func() (*pack.Item, error)
 	// pruned says that something directly in it is going to be removed.
 	pruned bool
 }
@@ -144,11 +145,11 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 }
 
 func (d *differ) whiteout(f *frame, rel string) error {
-	return d.send(f, packItem{rec: manifest.Record{Entry: Entry{Path: rel, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}}})
+	return d.send(f, pack.Item{Record: manifest.Record{Entry: Entry{Path: rel, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}}})
 }
 
 // send emits an item after the directories above it.
-func (d *differ) send(f *frame, it packItem) error {
+func (d *differ) send(f *frame, it pack.Item) error {
 	if err := d.flush(f); err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 
 func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, same bool) error {
 	shown := d.clamp(&e)
-	f.item = &packItem{rec: manifest.Record{Entry: e}}
+	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !same {
 		if err := d.flush(f); err != nil {
 			return err
@@ -255,7 +256,7 @@ func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error 
 	if redirect, _ := object.ReadXattr(host, "trusted.overlay.metacopy"); redirect != "" {
 		return fmt.Errorf("%s has no content of its own: overlay's metacopy is not supported", e.Path)
 	}
-	it := packItem{host: host}
+	it := pack.Item{Host: host}
 	if d.clamp(&e) {
 		d.times = append(d.times, timedPath{host, e.ModTime})
 	}
@@ -265,10 +266,10 @@ func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error 
 			e.Hardlink = first
 		} else {
 			d.inodes[key] = e.Path
-			it.linked = true
+			it.Linked = true
 		}
 	}
-	it.rec.Entry = e
+	it.Record.Entry = e
 	return d.send(f, it)
 }
 

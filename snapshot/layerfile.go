@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/object"
 )

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/pack"
 	"layered.build/builder/snapshot/tree"
 )
 
@@ -44,3 +45,6 @@ func ResolvePath(t Tree, p string, followLast bool) (string, error) {
 
 // Walk calls fn for root and everything below it, parents first.
 func Walk(t Tree, root string, fn func(*Entry) error) error { return tree.Walk(t, root, fn) }
+
+// Inspector sees the entries of a layer while it is made, and may refuse it.
+type Inspector = pack.Inspector

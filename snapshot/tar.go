@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/pack"
 	"layered.build/builder/snapshot/tarsplit"
 )
 
@@ -66,20 +67,19 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 
 // packDir makes the canonical tar of a directory that has a manifest.
 func (s *Store) packDir(ctx context.Context, idx *manifest.Index, dir string, w io.Writer) (DiffID, error) {
-	p := &packer{maker: s.maker, out: w}
-	out, err := p.run(ctx, func(_ context.Context, emit func(packItem) error) error {
+	out, err := pack.Run(ctx, pack.Target{Maker: s.maker, Out: w}, func(_ context.Context, emit func(pack.Item) error) error {
 		for i := range idx.Len() {
 			r, err := idx.Record(i)
 			if err != nil {
 				return err
 			}
-			if err := emit(packItem{rec: *r, host: filepath.Join(dir, r.Path)}); err != nil {
+			if err := emit(pack.Item{Record: *r, Host: filepath.Join(dir, r.Path)}); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return DiffID(out.digest), err
+	return DiffID(out.Digest), err
 }
 
 // damage is the error of a tar that is another than it was.

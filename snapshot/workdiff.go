@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/pack"
 	"layered.build/builder/snapshot/tree"
 )
 
@@ -43,7 +44,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 	d := &workDiffer{w: w, lower: below, found: make(map[string]objectState, len(w.known))}
 	d.differ = differ{upper: w.tree(), epoch: opts.Epoch, below: below, inodes: map[inode]string{}}
 	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk: func(ctx context.Context, emit func(packItem) error) error {
+		walk: func(ctx context.Context, emit func(pack.Item) error) error {
 			d.emit = emit
 			return d.dir(ctx, &frame{rel: "."}, true, false)
 		},
@@ -233,7 +234,7 @@ func (d *workDiffer) directory(ctx context.Context, f *frame, e Entry, is dirFac
 		return d.intact(ctx, f)
 	}
 	shown := d.clamp(&e)
-	f.item = &packItem{rec: manifest.Record{Entry: e}}
+	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !is.same {
 		if err := d.flush(f); err != nil {
 			return err
@@ -255,10 +256,10 @@ func (d *workDiffer) directory(ctx context.Context, f *frame, e Entry, is dirFac
 func (d *workDiffer) intact(ctx context.Context, f *frame) error {
 	var e Entry
 	shown := false
-	f.load = func() (_ *packItem, err error) {
+	f.load = func() (_ *pack.Item, err error) {
 		e, err = d.entry(f.rel)
 		shown = d.clamp(&e)
-		return &packItem{rec: manifest.Record{Entry: e}}, err
+		return &pack.Item{Record: manifest.Record{Entry: e}}, err
 	}
 	if err := d.dir(ctx, f, true, true); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/object"
 )

@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/pack"
 )
 
 // WriteOptions refine WriteLayer.
@@ -75,7 +76,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 		}
 		defer out.Close()
 	}
-	walk := func(_ context.Context, emit func(packItem) error) error { return set.walk(dir, opts.Epoch, emit) }
+	walk := func(_ context.Context, emit func(pack.Item) error) error { return set.walk(dir, opts.Epoch, emit) }
 	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, walk: walk, settle: func() error {
 		if opts.Dir {
 			return s.setRoot(dir, rootMeta{Mode: 0o755})
@@ -261,15 +262,15 @@ func (c *changeSet) orderLinks() error {
 }
 
 // walk emits the changes; dir, unless "", is where the objects are made.
-func (c *changeSet) walk(dir string, epoch *time.Time, emit func(packItem) error) error {
+func (c *changeSet) walk(dir string, epoch *time.Time, emit func(pack.Item) error) error {
 	for i := range c.changes {
 		ch := &c.changes[i]
-		it := packItem{rec: manifest.Record{Entry: ch.Entry}, host: ch.HostPath, open: ch.Open, want: ch.Entry.Digest, linked: c.linked[ch.Entry.Path]}
-		if err := normalize(&it.rec.Entry, epoch); err != nil {
+		it := pack.Item{Record: manifest.Record{Entry: ch.Entry}, Host: ch.HostPath, Open: ch.Open, Want: ch.Entry.Digest, Linked: c.linked[ch.Entry.Path]}
+		if err := pack.Normalize(&it.Record.Entry, epoch); err != nil {
 			return err
 		}
 		if dir != "" {
-			it.dest = dir + "/" + ch.Entry.Path
+			it.Dest = dir + "/" + ch.Entry.Path
 		}
 		if err := emit(it); err != nil {
 			return err

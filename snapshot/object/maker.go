@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/owner"
 )

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+
 	"layered.build/builder/snapshot/manifest"
 )
 

@@ -1,4 +1,4 @@
-package snapshot
+package pack
 
 import (
 	"context"
@@ -17,30 +17,30 @@ import (
 
 // stream copies a large file into the tar: one goroutine reads, hashes and writes
 // the file, while the caller feeds the tar.
-func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
+func (p *packer) stream(ctx context.Context, j *job) (err error) {
 	r, err := j.reader()
 	if err != nil {
-		return fmt.Errorf("read %s: %w", j.rec.Path, err)
+		return fmt.Errorf("read %s: %w", j.Record.Path, err)
 	}
 	defer r.Close()
 	var dst *os.File
-	if j.dest != "" {
-		dst, err = object.CreateFile(j.dest)
+	if j.Dest != "" {
+		dst, err = object.CreateFile(j.Dest)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, dst.Close()) }()
 	}
 	var h hash.Hash
-	if p.man != nil {
+	if p.Manifest != nil {
 		h = sha256.New()
 	}
-	c := &chunker{r: r, h: h, size: j.rec.Size, full: make(chan []byte, 3), free: make(chan []byte, 3)}
+	c := &chunker{r: r, h: h, size: j.Record.Size, full: make(chan []byte, 3), free: make(chan []byte, 3)}
 	if dst != nil {
 		c.dst = dst
 	}
-	if p.look != nil {
-		c.look = p.look.Content(&j.rec.Entry)
+	if p.Inspector != nil {
+		c.look = p.Inspector.Content(&j.Record.Entry)
 	}
 	for range 3 {
 		c.free <- make([]byte, sinkChunk)
@@ -59,7 +59,7 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 		return c.refused
 	}
 	if c.err != nil {
-		return fmt.Errorf("read %s: %w", j.rec.Path, c.err)
+		return fmt.Errorf("read %s: %w", j.Record.Path, c.err)
 	}
 	if h != nil {
 		if err := j.check([32]byte(h.Sum(nil))); err != nil {
@@ -67,19 +67,19 @@ func (p *packer) stream(ctx context.Context, j *packJob) (err error) {
 		}
 	}
 	if dst != nil {
-		return p.maker.SetFileMeta(dst, &j.rec.Entry)
+		return p.Maker.SetFileMeta(dst, &j.Record.Entry)
 	}
 	return nil
 }
 
-func (j *packJob) reader() (io.ReadCloser, error) {
-	if j.host != "" {
-		return os.OpenFile(j.host, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+func (j *job) reader() (io.ReadCloser, error) {
+	if j.Host != "" {
+		return os.OpenFile(j.Host, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	}
-	if j.open == nil {
+	if j.Open == nil {
 		return nil, errors.New("no content")
 	}
-	return j.open()
+	return j.Open()
 }
 
 // chunker reads exactly size bytes in chunks.

@@ -1,4 +1,4 @@
-package snapshot
+package pack
 
 import (
 	"crypto/sha256"
