@@ -119,6 +119,9 @@ func identity(op dag.Op) dag.Op {
 	if src.Git != nil || src.HTTP != nil { // the input's content names it
 		return &dag.Source{}
 	}
+	if src.OCILayout != nil { // the same image, wherever it is
+		src = &dag.Source{Image: &dag.ImageSource{Digest: src.OCILayout.Digest}}
+	}
 	if src.Image == nil {
 		return op
 	}

@@ -64,6 +64,10 @@ func TestImageKeyIsItsDigest(t *testing.T) {
 	if mustKey(t, img("alpine:3.20", "sha256:1")) != a {
 		t.Error("another tag of the same image gives another key")
 	}
+	layout := &dag.Step{Op: &dag.Source{OCILayout: &dag.OCILayoutSource{Path: "dir", Digest: "sha256:1"}}}
+	if mustKey(t, layout) != a {
+		t.Error("the same image in a layout has another key")
+	}
 	if mustKey(t, img("alpine:3", "sha256:2")) == a {
 		t.Error("another image gives the same key")
 	}

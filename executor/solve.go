@@ -54,7 +54,7 @@ func (n *node) isLocal() bool {
 // name is only known by asking.
 func (n *node) isEager() bool {
 	src, ok := n.step.Op.(*dag.Source)
-	return ok && (src.Local != nil || src.Image != nil || n.isRemote())
+	return ok && (src.Local != nil || src.Image != nil || src.OCILayout != nil || n.isRemote())
 }
 
 // isRemote reports whether the node is named by what its source is now.

@@ -86,6 +86,12 @@ type ImageSource interface {
 	Layers(ctx context.Context, src *dag.ImageSource, platform string) (snapshot.Stack, error)
 }
 
+// LayoutSource gives the layers of an image in an OCI image layout, without reading them
+// where that is possible.
+type LayoutSource interface {
+	LayoutLayers(ctx context.Context, src *dag.OCILayoutSource, platform string) (snapshot.Stack, error)
+}
+
 // Secrets hands out secrets by id; an unknown id is an error that matches
 // fs.ErrNotExist.
 type Secrets interface {

@@ -52,7 +52,7 @@ func Build(ctx context.Context, file *parser.File, resolver ImageResolver, opts 
 func newBuilder(file *parser.File, resolver ImageResolver, opts Options) *builder {
 	b := &builder{
 		file: file, opts: opts, args: maps.Clone(opts.BuildArgs),
-		images: &imageSet{resolver: resolver, found: map[imageKey]*BaseImage{}},
+		images: &imageSet{resolver: resolver, layouts: opts.Layouts, found: map[imageKey]*BaseImage{}},
 		steps:  map[dag.ID]*dag.Step{}, plan: &Plan{Warnings: slices.Clone(file.Warnings)},
 	}
 	if b.args == nil {

@@ -105,7 +105,7 @@ func (l *lowering) imageStep(st *stage, img *BaseImage, p ocispec.Platform) dag.
 	if !layers {
 		return dag.Edge{}
 	}
-	s := &dag.Step{Op: &dag.Source{Image: &dag.ImageSource{Ref: img.Ref, Digest: img.Digest}}, Platform: clonePlatform(p)}
+	s := &dag.Step{Op: img.source(), Platform: clonePlatform(p)}
 	s.Meta.Command = "FROM " + img.Ref
 	if img.Digest != "" && !strings.Contains(img.Ref, "@") {
 		s.Meta.Command += "@" + img.Digest

@@ -14,6 +14,8 @@ import (
 type NamedContext struct {
 	// Image is a reference for the ImageResolver, or "scratch".
 	Image string
+	// Layout is an image for the LayoutResolver.
+	Layout *LayoutImage
 	// Source brings files that are no image: a directory, a repository, a download.
 	Source *dag.Source
 }
@@ -75,6 +77,8 @@ func (l *lowering) replace(st *stage) {
 	case nc == nil:
 	case nc.Source != nil:
 		st.context, st.from, st.files = name, scratchName, nc.Source
+	case nc.Layout != nil:
+		st.from, st.layout = nc.Layout.String(), nc.Layout
 	default:
 		st.from = nc.Image
 	}
@@ -89,6 +93,9 @@ func namedSource(from string, nc *NamedContext, x *external) *source {
 		return &source{name: from}
 	}
 	x.ref = nc.Image
+	if nc.Layout != nil {
+		x.ref, x.layout = nc.Layout.String(), nc.Layout
+	}
 	return &source{name: from, image: x}
 }
 

@@ -29,9 +29,20 @@ type BaseImage struct {
 	// the manifest of the chosen platform (or the config digest of an image that
 	// exists in the local store only).
 	Ref, Digest string
-	Platform    ocispec.Platform
+	// Layout is the path of the OCI image layout that has the image, "" for others. Ref
+	// is a LayoutImage's text then.
+	Layout   string
+	Platform ocispec.Platform
 	// Config is the decoded image configuration with its history and rootfs.
 	Config ImageConfig
+}
+
+// source is the operation that brings the image.
+func (b *BaseImage) source() *dag.Source {
+	if b.Layout != "" {
+		return &dag.Source{OCILayout: &dag.OCILayoutSource{Path: b.Layout, Digest: b.Digest}}
+	}
+	return &dag.Source{Image: &dag.ImageSource{Ref: b.Ref, Digest: b.Digest}}
 }
 
 // Options say what to plan. The zero value plans the last stage for this
@@ -53,6 +64,8 @@ type Options struct {
 	ContextOwners bool
 	// Contexts take the place of stages and images, by NamedContextKey.
 	Contexts map[string]*NamedContext
+	// Layouts finds images in OCI image layouts, which only Contexts name.
+	Layouts LayoutResolver
 	// Hosts, ShmSize, Ulimits, Network and Limits apply to every RUN.
 	Hosts   []dag.HostAlias
 	ShmSize int64

@@ -93,6 +93,7 @@ func (l *lowering) externals(needed map[*stage]bool) []*external {
 type request struct {
 	key      imageKey
 	platform ocispec.Platform
+	layout   *LayoutImage // nil for images of the ImageResolver
 	location []bk.Range
 	deliver  func(*BaseImage)
 }
@@ -110,12 +111,12 @@ func (l *lowering) resolveImages(ctx context.Context, needed map[*stage]bool) er
 			if isWindows(p) {
 				return l.unsupported(st.def.Location, "a base image for Windows", "images for Windows are made FROM scratch with COPY and ADD")
 			}
-			requests = append(requests, l.request(st.from, p, st.def.Location, func(b *BaseImage) { st.image = b }))
+			requests = append(requests, request{keyOf(st.from, p), p, st.layout, st.def.Location, func(b *BaseImage) { st.image = b }})
 		}
 	}
 	for _, x := range l.externals(needed) {
 		if x.base == nil {
-			requests = append(requests, l.request(x.ref, l.target, x.location, func(b *BaseImage) { x.base = b }))
+			requests = append(requests, request{keyOf(x.ref, l.target), l.target, x.layout, x.location, func(b *BaseImage) { x.base = b }})
 		}
 	}
 	if err := l.images.fetch(ctx, requests); err != nil {
@@ -129,10 +130,6 @@ func (l *lowering) resolveImages(ctx context.Context, needed map[*stage]bool) er
 		r.deliver(base)
 	}
 	return nil
-}
-
-func (l *lowering) request(ref string, p ocispec.Platform, loc []bk.Range, deliver func(*BaseImage)) request {
-	return request{imageKey{ref, platforms.FormatAll(p)}, p, loc, deliver}
 }
 
 func (l *lowering) imageError(ctx context.Context, r request, err error) error {
@@ -164,11 +161,15 @@ func (l *lowering) written(line int, ref string) string {
 
 var commonImages = [...]string{"alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"}
 
+// imageKey is the text of an image, which says whether it is in a layout, and a platform.
 type imageKey struct{ ref, platform string }
 
-// imageSet remembers what the resolver has said during one Build.
+func keyOf(ref string, p ocispec.Platform) imageKey { return imageKey{ref, platforms.FormatAll(p)} }
+
+// imageSet remembers what the resolvers have said during one Build.
 type imageSet struct {
 	resolver ImageResolver
+	layouts  LayoutResolver
 	found    map[imageKey]*BaseImage
 	failed   map[imageKey]error
 }
@@ -185,13 +186,17 @@ func (s *imageSet) fetch(ctx context.Context, requests []request) error {
 		if s.found[r.key] != nil || answers[r.key] != nil {
 			continue
 		}
-		if s.resolver == nil {
+		if r.layout == nil && s.resolver == nil || r.layout != nil && s.layouts == nil {
 			return errors.New("planner: no image resolver")
 		}
 		a := &answer{}
 		answers[r.key] = a
 		g.Go(func() error {
-			a.base, a.err = s.resolver.ResolveImage(ctx, r.key.ref, r.platform)
+			if r.layout != nil {
+				a.base, a.err = s.layouts.ResolveLayout(ctx, *r.layout, r.platform)
+			} else {
+				a.base, a.err = s.resolver.ResolveImage(ctx, r.key.ref, r.platform)
+			}
 			if a.err == nil && a.base == nil {
 				a.err = fmt.Errorf("resolver knows nothing of the image")
 			}

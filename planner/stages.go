@@ -50,6 +50,7 @@ type source struct {
 // external is an image that is not the base of a stage.
 type external struct {
 	ref      string
+	layout   *LayoutImage // the same, if it is in a layout
 	location []bk.Range
 	base     *BaseImage // nil until resolved
 }
@@ -66,9 +67,10 @@ type command struct {
 type stage struct {
 	def     instructions.Stage
 	index   int
-	name    string // def.Name, or "stage-N"
-	base    *stage // the stage that this one is built on
-	from    string // the image that it is built on, expanded ("scratch" for none)
+	name    string       // def.Name, or "stage-N"
+	base    *stage       // the stage that this one is built on
+	from    string       // the image that it is built on, expanded ("scratch" for none)
+	layout  *LayoutImage // the same, if it is in a layout
 	image   *BaseImage
 	files   *dag.Source // a named context that it is built on, or that stands for it
 	context string      // its name

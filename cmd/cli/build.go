@@ -272,7 +272,7 @@ func (j *job) makePlan(ctx context.Context) error {
 	if opts.Contexts, err = j.namedContexts(); err != nil {
 		return err
 	}
-	opts.Times = sourceTimes{j}
+	opts.Times, opts.Layouts = sourceTimes{j}, j.images
 	opts.ContextOwners = len(j.context.owners) > 0
 	j.dirs.Owners = map[string]map[string]source.Owner{"context": j.context.owners}
 	opts.Excludes = j.context.ignore.Texts()
@@ -301,6 +301,7 @@ func (j *job) newSolver() {
 	w := local.New(local.Machine{Store: j.engine.store, Sandbox: j.engine.sandbox, Devices: j.devices}, local.Build{
 		Contexts:        j.dirs,
 		Images:          j.images,
+		Layouts:         j.images,
 		Remote:          j.remote,
 		Secrets:         j.secrets,
 		Agents:          j.agents,

@@ -23,8 +23,6 @@ func (f *contextFlags) register(fs *pflag.FlagSet) {
 	arrayVar(fs, &f.values, "build-context", "", "files or an image under a name, NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]")
 }
 
-const ociLayoutScheme = "oci-layout://"
-
 var contextScheme = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z-]+:`) })
 
 // namedContexts reads --build-context. Nothing is fetched: that is for what the
@@ -54,8 +52,12 @@ func (j *job) namedContext(key, value string) (*planner.NamedContext, error) {
 	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
 		return &planner.NamedContext{Image: ref}, nil
 	}
-	if strings.HasPrefix(value, ociLayoutScheme) {
-		return &planner.NamedContext{Image: value}, nil
+	if strings.HasPrefix(value, planner.LayoutScheme) {
+		img, err := planner.ParseLayoutImage(value)
+		if err != nil {
+			return nil, mistake.New("--build-context %s=%s: %w", key, value, err)
+		}
+		return &planner.NamedContext{Layout: &img}, nil
 	}
 	if info, err := os.Stat(value); err == nil && info.IsDir() {
 		return j.namedDir(key, value)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,8 +38,10 @@ type resolvedBase struct {
 }
 
 var (
-	_ planner.ImageResolver = (*resolver)(nil)
-	_ executor.ImageSource  = (*resolver)(nil)
+	_ planner.ImageResolver  = (*resolver)(nil)
+	_ planner.LayoutResolver = (*resolver)(nil)
+	_ executor.ImageSource   = (*resolver)(nil)
+	_ executor.LayoutSource  = (*resolver)(nil)
 )
 
 func newResolver(eng *engine, pull string, obs executor.Observer) *resolver {
@@ -49,9 +50,6 @@ func newResolver(eng *engine, pull string, obs executor.Observer) *resolver {
 
 // ResolveImage implements planner.ImageResolver.
 func (r *resolver) ResolveImage(ctx context.Context, ref string, platform ocispec.Platform) (*planner.BaseImage, error) {
-	if strings.HasPrefix(ref, ociLayoutScheme) {
-		return r.resolveLayout(ctx, ref, platform)
-	}
 	name, err := registry.ParseReference(ref)
 	if err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type Machine struct {
 type Build struct {
 	Contexts executor.ContextSource
 	Images   executor.ImageSource
+	Layouts  executor.LayoutSource
 	Remote   executor.RemoteSource
 	Secrets  executor.Secrets
 	// Agents are the ssh agents that processes may be given.
@@ -113,8 +114,9 @@ func (w *Worker) source(ctx context.Context, job *executor.Job, op *dag.Source) 
 	case (op.Git != nil || op.HTTP != nil) && w.build.Remote != nil:
 		remote, err := w.build.Remote.Open(ctx, op)
 		return executor.Result{Remote: remote}, err
-	case op.OCILayout != nil:
-		return executor.Result{}, errors.New("oci-layout sources are not supported yet")
+	case op.OCILayout != nil && w.build.Layouts != nil:
+		stack, err := w.build.Layouts.LayoutLayers(ctx, op.OCILayout, platforms.Format(job.Step.Platform))
+		return executor.Result{Stack: stack}, err
 	}
 	return executor.Result{}, errors.New("no source of images is given")
 }

@@ -61,9 +61,11 @@ type HTTPSource struct {
 	Mode     string `json:",omitempty"`
 }
 
-// OCILayoutSource is an image in an OCI image layout directory.
+// OCILayoutSource is an image in an OCI image layout. Its result is the image's layers.
 type OCILayoutSource struct {
-	Path   string
+	// Path is where the layout is.
+	Path string
+	// Digest is that of the platform's manifest. The planner has resolved it.
 	Digest string
 }
 
