@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/pack"
 )
@@ -51,7 +52,7 @@ func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, erro
 	}
 	a := &Active{s: s, parent: slices.Clone(parent), dir: dir, root: root}
 	a.mount = Mount{Lower: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Fuse: s.driver == DriverFuse}
-	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.setRoot(a.mount.Upper, root))
+	err = errors.Join(os.Mkdir(a.mount.Upper, 0o755), os.Mkdir(a.mount.Work, 0o700), s.maker.SetRoot(a.mount.Upper, root))
 	if err != nil {
 		return nil, errors.Join(err, files.RemoveAll(dir))
 	}
@@ -100,8 +101,8 @@ func (s *Store) hasWhiteouts(stack Stack) bool {
 // lowers returns the directories of a materialized stack, topmost first, and the
 // metadata of its root directory. Empty layers are left out, and of a layer that
 // comes several times all but the topmost, which hides the others.
-func (s *Store) lowers(stack Stack) ([]string, rootMeta, error) {
-	root, rootKnown := rootMeta{Mode: 0o755}, false
+func (s *Store) lowers(stack Stack) ([]string, object.Root, error) {
+	root, rootKnown := object.Root{Mode: 0o755}, false
 	var dirs []string
 	seen := map[LayerID]bool{}
 	for _, l := range slices.Backward(stack) {
@@ -123,11 +124,6 @@ func (s *Store) lowers(stack Stack) ([]string, rootMeta, error) {
 	return dirs, root, nil
 }
 
-// setRoot gives a layer's directory the metadata that the root has.
-func (s *Store) setRoot(dir string, root rootMeta) error {
-	return s.maker.SetMeta(dir, &Entry{Type: TypeDir, Mode: root.Mode, UID: root.UID, GID: root.GID, ModTime: time.Unix(0, 0)})
-}
-
 // Active is a writable snapshot. It belongs to this process; when the process
 // dies, Reclaim removes it.
 type Active struct {
@@ -135,7 +131,7 @@ type Active struct {
 	parent Stack
 	dir    string
 	mount  Mount
-	root   rootMeta
+	root   object.Root
 	work   *workDir // of DriverCopy; else nil
 
 	mu   sync.Mutex
@@ -241,7 +237,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 			d.emit = emit
 			return d.walk(ctx, a.mount.Lower)
 		},
-		settle: func() error { return errors.Join(d.settle(), a.s.setRoot(dir, a.root)) },
+		settle: func() error { return errors.Join(d.settle(), a.s.maker.SetRoot(dir, a.root)) },
 	})
 }
 

@@ -38,7 +38,7 @@ type applier struct {
 	nodes     map[string]*node
 	whiteouts map[string]bool
 	opaque    map[string]bool
-	root      *rootMeta
+	root      *object.Root
 }
 
 // node is one object of the layer.
@@ -148,7 +148,7 @@ func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) erro
 		if e.Type != TypeDir {
 			return errors.New("the root is no directory")
 		}
-		a.root = &rootMeta{Mode: e.Mode, UID: e.UID, GID: e.GID}
+		a.root = &object.Root{Mode: e.Mode, UID: e.UID, GID: e.GID}
 		return nil
 	}
 	dir, err := a.ensureDir(path.Dir(name), 0)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 )
 
 // finish makes whiteouts, completes directories and writes the manifest.
@@ -35,11 +36,11 @@ func (a *applier) finish() (*layerRecord, error) {
 }
 
 func (a *applier) finishRoot() error {
-	root := rootMeta{Mode: 0o755}
+	root := object.Root{Mode: 0o755}
 	if a.root != nil {
 		root = *a.root
 	}
-	if err := a.s.setRoot(a.dir, root); err != nil {
+	if err := a.m.SetRoot(a.dir, root); err != nil {
 		return err
 	}
 	if a.opaque["."] && len(a.spec.parent) > 0 {

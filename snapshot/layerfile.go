@@ -36,7 +36,7 @@ const emptyTar = DiffID("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6
 type layerRecord struct {
 	Layer Layer
 	// Root is the metadata of the root directory, if the layer's tar has it.
-	Root *rootMeta `json:",omitempty"`
+	Root *object.Root `json:",omitempty"`
 	// Whiteouts says that the layer has some, so that its directory cannot be
 	// bound alone.
 	Whiteouts bool `json:",omitempty"`
@@ -47,11 +47,6 @@ type layerRecord struct {
 	Movable bool `json:",omitempty"`
 	// Times says what an epoch would change; nil for foreign layers.
 	Times *layerTimes `json:",omitempty"`
-}
-
-type rootMeta struct {
-	Mode     uint32
-	UID, GID uint32
 }
 
 // idOf returns the name of the layer that completes a chain. It is derived from

@@ -45,7 +45,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 	if err := u.run(ctx, idx); err != nil {
 		return err
 	}
-	if err := s.setRoot(tmp, rootMeta{Mode: 0o755}); err != nil {
+	if err := s.maker.SetRoot(tmp, object.Root{Mode: 0o755}); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, s.layerPath(id, dirForm)); err != nil {

@@ -27,7 +27,7 @@ type workDir struct {
 	m     *object.Maker // of what is in it
 	dir   string        // holds the tree, and belongs to this process
 	stack Stack         // what the tree is equal to, but for what ran since
-	root  rootMeta
+	root  object.Root
 	// known is what every object was when the tree was equal to the stack, by path.
 	known map[string]objectState
 	// since is when known was read. What changed shortly before cannot be told from
@@ -81,7 +81,7 @@ func (w *workDir) remember(rel string) error {
 // settled gives the root directory its metadata and notes the time.
 func (w *workDir) settled() error {
 	w.since = time.Now()
-	return w.m.SetMeta(w.tree(), &Entry{Type: TypeDir, Mode: w.root.Mode, UID: w.root.UID, GID: w.root.GID, ModTime: time.Unix(0, 0)})
+	return w.m.SetRoot(w.tree(), w.root)
 }
 
 // remove deletes the tree.
@@ -260,7 +260,7 @@ func (s *Store) viewSingle(ctx context.Context, stack Stack) (Mount, bool, error
 	if err != nil {
 		return Mount{}, false, err
 	}
-	same, err := s.hasMeta(dirs[0], root)
+	same, err := s.maker.HasRoot(dirs[0], root)
 	return Mount{Lower: dirs}, same, err
 }
 

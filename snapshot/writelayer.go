@@ -14,6 +14,7 @@ import (
 
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/pack"
 )
 
@@ -79,7 +80,7 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	walk := func(_ context.Context, emit func(pack.Item) error) error { return set.walk(dir, opts.Epoch, emit) }
 	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, walk: walk, settle: func() error {
 		if opts.Dir {
-			return s.setRoot(dir, rootMeta{Mode: 0o755})
+			return s.maker.SetRoot(dir, object.Root{Mode: 0o755})
 		}
 		return nil
 	}})
