@@ -23,13 +23,8 @@ import (
 // nodes in memory say all about it: no path is ever resolved by the kernel
 // through a symlink.
 type applier struct {
+	unpackTarget
 	ctx    context.Context
-	s      *Store
-	m      *object.Maker
-	spec   applySpec
-	grown  *growth
-	tmp    string
-	dir    string
 	split  *tarsplit.Writer
 	pool   *writePool
 	looked bool // for what lies below, or would if anything did
@@ -56,15 +51,15 @@ type fileInode struct {
 	writing bool // the pool may not have made it yet
 }
 
-func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec, grown *growth) (*applier, error) {
+func newApplier(ctx context.Context, to unpackTarget) (*applier, error) {
 	a := &applier{
-		ctx: ctx, s: s, m: s.maker, spec: spec, grown: grown, tmp: tmp, dir: filepath.Join(tmp, dirForm),
+		unpackTarget: to, ctx: ctx,
 		nodes: map[string]*node{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
 	}
 	if err := os.Mkdir(a.dir, 0o755); err != nil {
 		return nil, err
 	}
-	w, err := tarsplit.Create(filepath.Join(tmp, splitFile))
+	w, err := tarsplit.Create(a.splitPath)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +68,8 @@ func newApplier(ctx context.Context, s *Store, tmp string, spec applySpec, grown
 }
 
 // run reads the tar and everything after it.
-func (a *applier) run(r io.Reader) (*layerRecord, error) {
-	a.pool = newWritePool(a.m)
+func (a *applier) run(r io.Reader) (*unpacked, error) {
+	a.pool = newWritePool(a.maker)
 	err := a.read(r)
 	if perr := a.pool.close(); err == nil {
 		err = perr
@@ -239,7 +234,7 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Re
 			return err
 		}
 	}
-	if err := a.grown.add(diskBytes(e, isSparse(h))); err != nil {
+	if err := a.grow(diskBytes(e, isSparse(h))); err != nil {
 		return err
 	}
 	n := &node{entry: e, file: -1}
@@ -248,10 +243,10 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Re
 		n.ino = &fileInode{size: e.Size}
 		return a.content(n, h, tr, sr)
 	}
-	if err := a.m.Create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
+	if err := a.maker.Create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
 		return err
 	}
-	return a.m.SetMeta(a.host(e.Path), &n.entry)
+	return a.maker.SetMeta(a.host(e.Path), &n.entry)
 }
 
 // block is what the room on disk is counted in.
@@ -299,7 +294,7 @@ func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *tarsplit.R
 	if n.entry.Size <= object.SmallFile {
 		return a.pool.small(a.host(n.entry.Path), n, tr, sum)
 	}
-	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grown: a.grown})
+	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grow: a.grow})
 }
 
 // splitName is a file's name in the tarsplit: as the tar says it, unless symlinks
@@ -310,6 +305,3 @@ func splitName(name, path string) string {
 	}
 	return path
 }
-
-// isEmpty reports whether the layer changes nothing.
-func (a *applier) isEmpty() bool { return len(a.nodes) == 0 && a.root == nil }

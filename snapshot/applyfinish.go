@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"path"
-	"path/filepath"
 	"slices"
 
 	"layered.build/builder/snapshot/manifest"
@@ -10,10 +9,10 @@ import (
 )
 
 // finish makes whiteouts, completes directories and writes the manifest.
-func (a *applier) finish() (*layerRecord, error) {
-	rec := &layerRecord{Foreign: true, Root: a.root, Movable: a.isMovable()}
-	if len(a.spec.parent) > 0 {
-		if err := a.hideBelow(rec); err != nil {
+func (a *applier) finish() (*unpacked, error) {
+	out := &unpacked{root: a.root, movable: a.isMovable(), empty: a.isEmpty()}
+	if a.based {
+		if err := a.hideBelow(out); err != nil {
 			return nil, err
 		}
 	}
@@ -24,7 +23,7 @@ func (a *applier) finish() (*layerRecord, error) {
 	slices.SortFunc(paths, manifest.ComparePaths)
 	for _, p := range slices.Backward(paths) {
 		if n := a.nodes[p]; n.entry.Type == TypeDir {
-			if err := a.m.SetMeta(a.host(p), &n.entry); err != nil {
+			if err := a.maker.SetMeta(a.host(p), &n.entry); err != nil {
 				return nil, err
 			}
 		}
@@ -32,7 +31,7 @@ func (a *applier) finish() (*layerRecord, error) {
 	if err := a.finishRoot(); err != nil {
 		return nil, err
 	}
-	return rec, a.writeManifest(paths)
+	return out, a.writeManifest(paths)
 }
 
 func (a *applier) finishRoot() error {
@@ -40,11 +39,11 @@ func (a *applier) finishRoot() error {
 	if a.root != nil {
 		root = *a.root
 	}
-	if err := a.m.SetRoot(a.dir, root); err != nil {
+	if err := a.maker.SetRoot(a.dir, root); err != nil {
 		return err
 	}
-	if a.opaque["."] && len(a.spec.parent) > 0 {
-		return a.m.MarkOpaque(a.dir)
+	if a.opaque["."] && a.based {
+		return a.maker.MarkOpaque(a.dir)
 	}
 	return nil
 }
@@ -52,17 +51,17 @@ func (a *applier) finishRoot() error {
 // hideBelow makes whiteouts and opaque marks. Where the layer has an object at a
 // whiteout's path, that object hides what is below already, unless both are
 // directories.
-func (a *applier) hideBelow(rec *layerRecord) error {
+func (a *applier) hideBelow(out *unpacked) error {
 	for p := range a.opaque {
 		if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
 			n.entry.Opaque = true
-			rec.Whiteouts = true
+			out.whiteouts = true
 		}
 	}
 	for p := range a.whiteouts {
 		if n, ok := a.nodes[p]; ok {
 			n.entry.Opaque = n.entry.Type == TypeDir
-			rec.Whiteouts = rec.Whiteouts || n.entry.Opaque
+			out.whiteouts = out.whiteouts || n.entry.Opaque
 			continue
 		}
 		if dir := path.Dir(p); dir != "." {
@@ -71,17 +70,17 @@ func (a *applier) hideBelow(rec *layerRecord) error {
 			}
 		}
 		n := &node{entry: Entry{Path: p, Type: TypeWhiteout}, file: -1}
-		if err := a.m.Create(a.host(p), &n.entry); err != nil {
+		if err := a.maker.Create(a.host(p), &n.entry); err != nil {
 			return err
 		}
 		a.nodes[p] = n
-		rec.Whiteouts = true
+		out.whiteouts = true
 	}
 	return nil
 }
 
 func (a *applier) writeManifest(paths []string) error {
-	man, err := manifest.Create(filepath.Join(a.tmp, manifestFile))
+	man, err := manifest.Create(a.manifestPath)
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ func (a *applier) writeManifest(paths []string) error {
 		}
 	}
 	if a.root != nil || a.opaque["."] {
-		e := Entry{Path: ".", Type: TypeDir, Mode: 0o755, Opaque: a.opaque["."] && len(a.spec.parent) > 0}
+		e := Entry{Path: ".", Type: TypeDir, Mode: 0o755, Opaque: a.opaque["."] && a.based}
 		if a.root != nil {
 			e.Mode, e.UID, e.GID = a.root.Mode, a.root.UID, a.root.GID
 		}
@@ -115,3 +114,12 @@ func (a *applier) writeManifest(paths []string) error {
 	_, err = man.Finish()
 	return err
 }
+
+// isMovable reports whether nothing in the directory comes from the layers below or
+// depends on whether there are any.
+func (a *applier) isMovable() bool {
+	return !a.looked && len(a.whiteouts) == 0 && len(a.opaque) == 0
+}
+
+// isEmpty reports whether the layer changes nothing.
+func (a *applier) isEmpty() bool { return len(a.nodes) == 0 && a.root == nil }

@@ -23,7 +23,7 @@ import (
 // lower returns the merged view of the layers below, waiting for them.
 func (a *applier) lower() (Tree, error) {
 	if a.below == nil {
-		t, err := a.spec.lower(a.ctx)
+		t, err := a.lowerTree(a.ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look into the layers below: %w", err)
 		}
@@ -44,7 +44,7 @@ func (a *applier) Lstat(p string) (*Entry, error) {
 		}
 	}
 	a.looked = true
-	if len(a.spec.parent) == 0 {
+	if !a.based {
 		return nil, tree.NotExist("lstat", p)
 	}
 	t, err := a.lower()
@@ -101,7 +101,7 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 	}
 	n := &node{entry: *e, file: -1}
 	n.entry.Path, n.entry.Opaque = p, false
-	if err := a.m.Create(a.host(p), &n.entry); err != nil {
+	if err := a.maker.Create(a.host(p), &n.entry); err != nil {
 		return "", err
 	}
 	a.nodes[p] = n
@@ -194,7 +194,7 @@ func (a *applier) share(p string, e *Entry) (err error) {
 	if _, err := io.Copy(f, r); err != nil {
 		return err
 	}
-	return a.m.SetFileMeta(f, e)
+	return a.maker.SetFileMeta(f, e)
 }
 
 // drop removes an object that a later entry replaces, with all below it. Contents
@@ -225,9 +225,8 @@ func (a *applier) setAside(p string) error {
 	if n.file < 0 {
 		return nil
 	}
-	dup := filepath.Join(a.tmp, dupForm)
-	if err := os.Mkdir(dup, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(a.dup, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.Rename(a.host(p), filepath.Join(dup, strconv.Itoa(n.file)))
+	return os.Rename(a.host(p), filepath.Join(a.dup, strconv.Itoa(n.file)))
 }

@@ -64,9 +64,3 @@ func (s *Store) noteMovable(rec *layerRecord) {
 		s.byDiff[d] = append(s.byDiff[d], rec.Layer.ID)
 	}
 }
-
-// isMovable reports whether nothing in the directory comes from the layers below or
-// depends on whether there are any.
-func (a *applier) isMovable() bool {
-	return !a.looked && len(a.whiteouts) == 0 && len(a.opaque) == 0
-}

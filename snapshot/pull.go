@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"layered.build/builder/snapshot/archive"
 	"layered.build/builder/snapshot/files"
 )
 
@@ -304,34 +303,15 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 			return Layer{}, err
 		}
 	}
-	raw := newReadAhead(ctx, r)
-	defer raw.Close()
-	z, _, err := archive.Decompress(raw)
-	if err != nil {
-		return Layer{}, fmt.Errorf("decompress: %w", err)
-	}
-	defer z.Close()
-	plain := newReadAhead(ctx, z)
-	defer plain.Close()
-	// Decompressing takes longest, so nothing else is done by its goroutine.
-	hashed := newStreamHash()
-	plain.seen = hashed.add
-	if spec.stop != nil {
-		defer spec.stop() // before the goroutines are waited for
-	}
-	a, err := newApplier(ctx, s, tmp, spec, grown)
+	out, err := unpackTar(ctx, r, unpackTarget{
+		maker: s.maker, based: len(spec.parent) > 0, lowerTree: spec.lower, grow: grown.add, stop: spec.stop,
+		dir: filepath.Join(tmp, dirForm), dup: filepath.Join(tmp, dupForm),
+		manifestPath: filepath.Join(tmp, manifestFile), splitPath: filepath.Join(tmp, splitFile),
+	})
 	if err != nil {
 		return Layer{}, err
 	}
-	rec, err := a.run(plain)
-	if err != nil {
-		return Layer{}, err
-	}
-	// What follows the compressed stream belongs to the blob all the same.
-	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return Layer{}, err
-	}
-	got := DiffID(hashed.digest())
+	got := DiffID(out.digest)
 	if spec.diffID != "" && got != spec.diffID {
 		return Layer{}, fmt.Errorf("%w: the uncompressed layer is %s, the image says %s", ErrDigest, got, spec.diffID)
 	}
@@ -340,14 +320,14 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 			return Layer{}, err
 		}
 	}
-	rec.Layer = Layer{
-		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: hashed.n,
-		Created: time.Now().UTC().Truncate(time.Second), Empty: a.isEmpty(),
+	l := Layer{
+		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: out.size,
+		Created: time.Now().UTC().Truncate(time.Second), Empty: out.empty,
 	}
 	if spec.blob != nil {
 		if err := writeJSON(filepath.Join(tmp, blobFile), spec.blob); err != nil {
 			return Layer{}, err
 		}
 	}
-	return s.publish(tmp, rec)
+	return s.publish(tmp, &layerRecord{Layer: l, Foreign: true, Root: out.root, Whiteouts: out.whiteouts, Movable: out.movable})
 }

@@ -137,7 +137,7 @@ func (p *writePool) close() error {
 type fileSink struct {
 	sparse bool // leave blocks of zeros out
 	sum    tarsplit.Sum
-	grown  *growth
+	grow   func(bytes int64) error
 }
 
 // large writes a file while it is read.
@@ -153,7 +153,7 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 	h := sha256.New()
 	var w io.Writer = f
 	if to.sparse {
-		w = &holeWriter{f: f, grown: to.grown}
+		w = &holeWriter{f: f, grow: to.grow}
 	}
 	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, p.big)
 	if err != nil {
@@ -173,8 +173,8 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 
 // holeWriter writes a file without its blocks of zeros.
 type holeWriter struct {
-	f     *os.File
-	grown *growth
+	f    *os.File
+	grow func(bytes int64) error
 }
 
 // Write implements io.Writer.
@@ -186,7 +186,7 @@ func (w *holeWriter) Write(b []byte) (int, error) {
 		var err error
 		if n == 4096 && bytes.Equal(part, zeroPage[:]) {
 			_, err = w.f.Seek(int64(n), io.SeekCurrent)
-		} else if err = w.grown.add(2 * int64(n)); err == nil { // it is in the tarsplit as well
+		} else if err = w.grow(2 * int64(n)); err == nil { // it is in the tarsplit as well
 			_, err = w.f.Write(part)
 		}
 		if err != nil {
