@@ -8,6 +8,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/unpack"
 )
 
 // makeDir makes the directory form of a layer that has a tar form, which it then
@@ -35,7 +36,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
-	if err := unpackForm(ctx, s.maker, idx, tar, tmp); err != nil {
+	if err := unpack.Form(ctx, s.maker, idx, tar, tmp); err != nil {
 		return err
 	}
 	if err := s.maker.SetRoot(tmp, object.Root{Mode: 0o755}); err != nil {

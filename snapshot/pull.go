@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/unpack"
 )
 
 // lazyLayer is what AddLazy registered.
@@ -76,7 +77,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 		return err
 	}
 	defer b.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, chunk))
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, 256<<10))
 	if err == nil {
 		err = b.commit()
 	}
@@ -303,15 +304,15 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 			return Layer{}, err
 		}
 	}
-	out, err := unpackTar(ctx, r, unpackTarget{
-		maker: s.maker, based: len(spec.parent) > 0, lowerTree: spec.lower, grow: grown.add, stop: spec.stop,
-		dir: filepath.Join(tmp, dirForm), dup: filepath.Join(tmp, dupForm),
-		manifestPath: filepath.Join(tmp, manifestFile), splitPath: filepath.Join(tmp, splitFile),
+	out, err := unpack.Tar(ctx, r, unpack.Target{
+		Maker: s.maker, Based: len(spec.parent) > 0, Lower: spec.lower, Grow: grown.add, Stop: spec.stop,
+		Dir: filepath.Join(tmp, dirForm), Dup: filepath.Join(tmp, dupForm),
+		Manifest: filepath.Join(tmp, manifestFile), Split: filepath.Join(tmp, splitFile),
 	})
 	if err != nil {
 		return Layer{}, err
 	}
-	got := DiffID(out.digest)
+	got := DiffID(out.Digest)
 	if spec.diffID != "" && got != spec.diffID {
 		return Layer{}, fmt.Errorf("%w: the uncompressed layer is %s, the image says %s", ErrDigest, got, spec.diffID)
 	}
@@ -321,13 +322,13 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 		}
 	}
 	l := Layer{
-		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: out.size,
-		Created: time.Now().UTC().Truncate(time.Second), Empty: out.empty,
+		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: out.Size,
+		Created: time.Now().UTC().Truncate(time.Second), Empty: out.Empty,
 	}
 	if spec.blob != nil {
 		if err := writeJSON(filepath.Join(tmp, blobFile), spec.blob); err != nil {
 			return Layer{}, err
 		}
 	}
-	return s.publish(tmp, &layerRecord{Layer: l, Foreign: true, Root: out.root, Whiteouts: out.whiteouts, Movable: out.movable})
+	return s.publish(tmp, &layerRecord{Layer: l, Foreign: true, Root: out.Root, Whiteouts: out.Whiteouts, Movable: out.Movable})
 }

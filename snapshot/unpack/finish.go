@@ -1,4 +1,4 @@
-package snapshot
+package unpack
 
 import (
 	"path"
@@ -9,9 +9,9 @@ import (
 )
 
 // finish makes whiteouts, completes directories and writes the manifest.
-func (a *applier) finish() (*unpacked, error) {
-	out := &unpacked{root: a.root, movable: a.isMovable(), empty: a.isEmpty()}
-	if a.based {
+func (a *applier) finish() (*Layer, error) {
+	out := &Layer{Root: a.root, Movable: a.isMovable(), Empty: a.isEmpty()}
+	if a.Based {
 		if err := a.hideBelow(out); err != nil {
 			return nil, err
 		}
@@ -22,8 +22,8 @@ func (a *applier) finish() (*unpacked, error) {
 	}
 	slices.SortFunc(paths, manifest.ComparePaths)
 	for _, p := range slices.Backward(paths) {
-		if n := a.nodes[p]; n.entry.Type == TypeDir {
-			if err := a.maker.SetMeta(a.host(p), &n.entry); err != nil {
+		if n := a.nodes[p]; n.entry.Type == manifest.TypeDir {
+			if err := a.Maker.SetMeta(a.host(p), &n.entry); err != nil {
 				return nil, err
 			}
 		}
@@ -39,11 +39,11 @@ func (a *applier) finishRoot() error {
 	if a.root != nil {
 		root = *a.root
 	}
-	if err := a.maker.SetRoot(a.dir, root); err != nil {
+	if err := a.Maker.SetRoot(a.Dir, root); err != nil {
 		return err
 	}
-	if a.opaque["."] && a.based {
-		return a.maker.MarkOpaque(a.dir)
+	if a.opaque["."] && a.Based {
+		return a.Maker.MarkOpaque(a.Dir)
 	}
 	return nil
 }
@@ -51,46 +51,46 @@ func (a *applier) finishRoot() error {
 // hideBelow makes whiteouts and opaque marks. Where the layer has an object at a
 // whiteout's path, that object hides what is below already, unless both are
 // directories.
-func (a *applier) hideBelow(out *unpacked) error {
+func (a *applier) hideBelow(out *Layer) error {
 	for p := range a.opaque {
-		if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
+		if n, ok := a.nodes[p]; ok && n.entry.Type == manifest.TypeDir {
 			n.entry.Opaque = true
-			out.whiteouts = true
+			out.Whiteouts = true
 		}
 	}
 	for p := range a.whiteouts {
 		if n, ok := a.nodes[p]; ok {
-			n.entry.Opaque = n.entry.Type == TypeDir
-			out.whiteouts = out.whiteouts || n.entry.Opaque
+			n.entry.Opaque = n.entry.Type == manifest.TypeDir
+			out.Whiteouts = out.Whiteouts || n.entry.Opaque
 			continue
 		}
 		if dir := path.Dir(p); dir != "." {
-			if n, ok := a.nodes[dir]; !ok || n.entry.Type != TypeDir {
+			if n, ok := a.nodes[dir]; !ok || n.entry.Type != manifest.TypeDir {
 				continue // the directory was replaced
 			}
 		}
-		n := &node{entry: Entry{Path: p, Type: TypeWhiteout}, file: -1}
-		if err := a.maker.Create(a.host(p), &n.entry); err != nil {
+		n := &node{entry: manifest.Entry{Path: p, Type: manifest.TypeWhiteout}, file: -1}
+		if err := a.Maker.Create(a.host(p), &n.entry); err != nil {
 			return err
 		}
 		a.nodes[p] = n
-		out.whiteouts = true
+		out.Whiteouts = true
 	}
 	return nil
 }
 
 func (a *applier) writeManifest(paths []string) error {
-	man, err := manifest.Create(a.manifestPath)
+	man, err := manifest.Create(a.Manifest)
 	if err != nil {
 		return err
 	}
-	add := func(e Entry) {
+	add := func(e manifest.Entry) {
 		if err == nil {
 			err = man.Add(&manifest.Record{Entry: e})
 		}
 	}
 	if a.root != nil || a.opaque["."] {
-		e := Entry{Path: ".", Type: TypeDir, Mode: 0o755, Opaque: a.opaque["."] && a.based}
+		e := manifest.Entry{Path: ".", Type: manifest.TypeDir, Mode: 0o755, Opaque: a.opaque["."] && a.Based}
 		if a.root != nil {
 			e.Mode, e.UID, e.GID = a.root.Mode, a.root.UID, a.root.GID
 		}

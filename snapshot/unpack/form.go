@@ -1,4 +1,4 @@
-package snapshot
+package unpack
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"layered.build/builder/snapshot/object"
 )
 
-// unpackForm makes what a manifest lists in an empty directory; contents are in the
+// Form makes what a manifest lists in an empty directory; contents are in the
 // canonical tar.
-func unpackForm(ctx context.Context, m *object.Maker, idx *manifest.Index, tar *os.File, dir string) error {
+func Form(ctx context.Context, m *object.Maker, idx *manifest.Index, tar *os.File, dir string) error {
 	u := &unpacker{m: m, tar: tar, dir: dir}
 	return u.run(ctx, idx)
 }
@@ -44,14 +44,14 @@ func (u *unpacker) run(ctx context.Context, idx *manifest.Index) error {
 			case r.Hardlink != "":
 				links = append(links, r)
 				continue
-			case r.Type == TypeFile:
+			case r.Type == manifest.TypeFile:
 				select {
 				case files <- r:
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}
 				continue
-			case r.Type == TypeDir:
+			case r.Type == manifest.TypeDir:
 				dirs = append(dirs, r)
 			}
 			if err := u.object(r); err != nil {
@@ -89,7 +89,7 @@ func (u *unpacker) run(ctx context.Context, idx *manifest.Index) error {
 
 func (u *unpacker) object(r *manifest.Record) error {
 	p := filepath.Join(u.dir, r.Path)
-	if err := u.m.Create(p, &r.Entry); err != nil || r.Type == TypeDir {
+	if err := u.m.Create(p, &r.Entry); err != nil || r.Type == manifest.TypeDir {
 		return err
 	}
 	return u.m.SetMeta(p, &r.Entry)

@@ -1,4 +1,4 @@
-package snapshot
+package unpack
 
 import (
 	"archive/tar"
@@ -14,8 +14,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot/archive"
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/tarsplit"
+	"layered.build/builder/snapshot/tree"
 )
 
 // applier makes a layer's directory, manifest and tarsplit from a tar in one
@@ -23,12 +25,12 @@ import (
 // nodes in memory say all about it: no path is ever resolved by the kernel
 // through a symlink.
 type applier struct {
-	unpackTarget
+	Target
 	ctx    context.Context
 	split  *tarsplit.Writer
 	pool   *writePool
-	looked bool // for what lies below, or would if anything did
-	below  Tree // of the layers below; nil until it is needed
+	looked bool      // for what lies below, or would if anything did
+	below  tree.Tree // of the layers below; nil until it is needed
 
 	nodes     map[string]*node
 	whiteouts map[string]bool
@@ -38,7 +40,7 @@ type applier struct {
 
 // node is one object of the layer.
 type node struct {
-	entry Entry // without what the inode says
+	entry manifest.Entry // without what the inode says
 	ino   *fileInode
 	// file is the number of the content in the tarsplit, -1 if there is none.
 	file int
@@ -51,15 +53,15 @@ type fileInode struct {
 	writing bool // the pool may not have made it yet
 }
 
-func newApplier(ctx context.Context, to unpackTarget) (*applier, error) {
+func newApplier(ctx context.Context, to Target) (*applier, error) {
 	a := &applier{
-		unpackTarget: to, ctx: ctx,
+		Target: to, ctx: ctx,
 		nodes: map[string]*node{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
 	}
-	if err := os.Mkdir(a.dir, 0o755); err != nil {
+	if err := os.Mkdir(a.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	w, err := tarsplit.Create(a.splitPath)
+	w, err := tarsplit.Create(a.Split)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +70,8 @@ func newApplier(ctx context.Context, to unpackTarget) (*applier, error) {
 }
 
 // run reads the tar and everything after it.
-func (a *applier) run(r io.Reader) (*unpacked, error) {
-	a.pool = newWritePool(a.maker)
+func (a *applier) run(r io.Reader) (*Layer, error) {
+	a.pool = newWritePool(a.Maker)
 	err := a.read(r)
 	if perr := a.pool.close(); err == nil {
 		err = perr
@@ -140,7 +142,7 @@ func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) erro
 		return err
 	}
 	if name == "." {
-		if e.Type != TypeDir {
+		if e.Type != manifest.TypeDir {
 			return errors.New("the root is no directory")
 		}
 		a.root = &object.Root{Mode: e.Mode, UID: e.UID, GID: e.GID}
@@ -155,7 +157,7 @@ func (a *applier) entry(h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) erro
 		return a.whiteout(dir, base)
 	}
 	e.Path = path.Join(dir, base)
-	if e.Type == TypeWhiteout {
+	if e.Type == manifest.TypeWhiteout {
 		a.whiteouts[e.Path] = true
 		return nil
 	}
@@ -181,13 +183,13 @@ func (a *applier) whiteout(dir, base string) error {
 }
 
 // headerEntry translates a tar header; Path is the caller's.
-func headerEntry(h *tar.Header) (Entry, error) {
-	e := Entry{Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), ModTime: h.ModTime}
+func headerEntry(h *tar.Header) (manifest.Entry, error) {
+	e := manifest.Entry{Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), ModTime: h.ModTime}
 	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) > 1<<32-2 || int64(h.Gid) > 1<<32-2 {
 		return e, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
 	}
 	for k, v := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && IsLayerXattr(name) {
+		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && object.IsLayerXattr(name) {
 			if e.Xattrs == nil {
 				e.Xattrs = map[string]string{}
 			}
@@ -196,21 +198,21 @@ func headerEntry(h *tar.Header) (Entry, error) {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
-		e.Type, e.Size = TypeFile, h.Size
+		e.Type, e.Size = manifest.TypeFile, h.Size
 	case tar.TypeLink:
-		e.Type, e.Hardlink = TypeFile, h.Linkname
+		e.Type, e.Hardlink = manifest.TypeFile, h.Linkname
 	case tar.TypeSymlink:
-		e.Type, e.Linkname, e.Mode = TypeSymlink, h.Linkname, 0o777
+		e.Type, e.Linkname, e.Mode = manifest.TypeSymlink, h.Linkname, 0o777
 	case tar.TypeDir:
-		e.Type = TypeDir
+		e.Type = manifest.TypeDir
 	case tar.TypeFifo:
-		e.Type = TypeFifo
+		e.Type = manifest.TypeFifo
 	case tar.TypeChar, tar.TypeBlock:
-		e.Type, e.DevMajor, e.DevMinor = TypeChar, h.Devmajor, h.Devminor
+		e.Type, e.DevMajor, e.DevMinor = manifest.TypeChar, h.Devmajor, h.Devminor
 		if h.Typeflag == tar.TypeBlock {
-			e.Type = TypeBlock
+			e.Type = manifest.TypeBlock
 		} else if h.Devmajor == 0 && h.Devminor == 0 {
-			e.Type = TypeWhiteout // what overlay takes it for
+			e.Type = manifest.TypeWhiteout // what overlay takes it for
 		}
 	default:
 		return e, fmt.Errorf("unknown type %q in the tar", h.Typeflag)
@@ -218,11 +220,11 @@ func headerEntry(h *tar.Header) (Entry, error) {
 	return e, nil
 }
 
-func (a *applier) host(p string) string { return filepath.Join(a.dir, p) }
+func (a *applier) host(p string) string { return filepath.Join(a.Dir, p) }
 
-func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) error {
+func (a *applier) object(e manifest.Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Reader) error {
 	old := a.nodes[e.Path]
-	if old != nil && old.entry.Type == TypeDir && e.Type == TypeDir {
+	if old != nil && old.entry.Type == manifest.TypeDir && e.Type == manifest.TypeDir {
 		old.entry = e
 		return nil
 	}
@@ -234,19 +236,19 @@ func (a *applier) object(e Entry, h *tar.Header, tr *tar.Reader, sr *tarsplit.Re
 			return err
 		}
 	}
-	if err := a.grow(diskBytes(e, isSparse(h))); err != nil {
+	if err := a.Grow(diskBytes(e, isSparse(h))); err != nil {
 		return err
 	}
 	n := &node{entry: e, file: -1}
 	a.nodes[e.Path] = n
-	if e.Type == TypeFile {
+	if e.Type == manifest.TypeFile {
 		n.ino = &fileInode{size: e.Size}
 		return a.content(n, h, tr, sr)
 	}
-	if err := a.maker.Create(a.host(e.Path), &n.entry); err != nil || e.Type == TypeDir {
+	if err := a.Maker.Create(a.host(e.Path), &n.entry); err != nil || e.Type == manifest.TypeDir {
 		return err
 	}
-	return a.maker.SetMeta(a.host(e.Path), &n.entry)
+	return a.Maker.SetMeta(a.host(e.Path), &n.entry)
 }
 
 // block is what the room on disk is counted in.
@@ -254,12 +256,12 @@ const block = 4096
 
 // diskBytes is about what an entry takes on disk, its line in the manifest included;
 // what a large sparse file takes is found out while it is written.
-func diskBytes(e Entry, sparse bool) int64 {
+func diskBytes(e manifest.Entry, sparse bool) int64 {
 	n := int64(len(e.Path)) + 128
 	switch {
-	case e.Type == TypeDir:
+	case e.Type == manifest.TypeDir:
 		n += block
-	case e.Type == TypeFile && (!sparse || e.Size <= object.SmallFile):
+	case e.Type == manifest.TypeFile && (!sparse || e.Size <= object.SmallFile):
 		n += (e.Size + block - 1) / block * block
 	}
 	return n
@@ -294,7 +296,7 @@ func (a *applier) content(n *node, h *tar.Header, tr *tar.Reader, sr *tarsplit.R
 	if n.entry.Size <= object.SmallFile {
 		return a.pool.small(a.host(n.entry.Path), n, tr, sum)
 	}
-	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grow: a.grow})
+	return a.pool.large(a.host(n.entry.Path), n, tr, fileSink{sparse: sparse, sum: sum, grow: a.Grow})
 }
 
 // splitName is a file's name in the tarsplit: as the tar says it, unless symlinks

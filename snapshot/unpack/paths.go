@@ -1,4 +1,4 @@
-package snapshot
+package unpack
 
 import (
 	"errors"
@@ -21,9 +21,9 @@ import (
 )
 
 // lower returns the merged view of the layers below, waiting for them.
-func (a *applier) lower() (Tree, error) {
+func (a *applier) lower() (tree.Tree, error) {
 	if a.below == nil {
-		t, err := a.lowerTree(a.ctx)
+		t, err := a.Lower(a.ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look into the layers below: %w", err)
 		}
@@ -33,18 +33,18 @@ func (a *applier) lower() (Tree, error) {
 }
 
 // Lstat is Tree's, for the layer as read so far on top of those below.
-func (a *applier) Lstat(p string) (*Entry, error) {
+func (a *applier) Lstat(p string) (*manifest.Entry, error) {
 	if n, ok := a.nodes[p]; ok {
 		return &n.entry, nil
 	}
 	for d := p; d != "."; d = path.Dir(d) {
 		n, ok := a.nodes[d]
-		if a.whiteouts[d] || a.opaque[path.Dir(d)] || (ok && n.entry.Type != TypeDir) {
+		if a.whiteouts[d] || a.opaque[path.Dir(d)] || (ok && n.entry.Type != manifest.TypeDir) {
 			return nil, tree.NotExist("lstat", p)
 		}
 	}
 	a.looked = true
-	if !a.based {
+	if !a.Based {
 		return nil, tree.NotExist("lstat", p)
 	}
 	t, err := a.lower()
@@ -56,12 +56,12 @@ func (a *applier) Lstat(p string) (*Entry, error) {
 
 // view makes the applier's Lstat usable with ResolvePath.
 type view struct {
-	Tree // nothing else is called
-	a    *applier
+	tree.Tree // nothing else is called
+	a         *applier
 }
 
 // Lstat implements Tree.
-func (v view) Lstat(p string) (*Entry, error) { return v.a.Lstat(p) }
+func (v view) Lstat(p string) (*manifest.Entry, error) { return v.a.Lstat(p) }
 
 // ensureDir makes sure that the layer has a directory for entries below p, and
 // returns its path without symlinks. A directory that has no entry of its own is
@@ -70,7 +70,7 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 	if p == "." {
 		return ".", nil
 	}
-	if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
+	if n, ok := a.nodes[p]; ok && n.entry.Type == manifest.TypeDir {
 		return p, nil
 	}
 	if depth > tree.MaxLinks {
@@ -81,27 +81,27 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 		return "", err
 	}
 	p = path.Join(parent, path.Base(p))
-	if n, ok := a.nodes[p]; ok && n.entry.Type == TypeDir {
+	if n, ok := a.nodes[p]; ok && n.entry.Type == manifest.TypeDir {
 		return p, nil
 	}
 	e, err := a.Lstat(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e = &Entry{Type: TypeDir, Mode: 0o755, ModTime: time.Unix(0, 0)}
+		e = &manifest.Entry{Type: manifest.TypeDir, Mode: 0o755, ModTime: time.Unix(0, 0)}
 	case err != nil:
 		return "", err
-	case e.Type == TypeSymlink:
-		target, err := ResolvePath(view{a: a}, p, true)
+	case e.Type == manifest.TypeSymlink:
+		target, err := tree.ResolvePath(view{a: a}, p, true)
 		if err != nil {
 			return "", err
 		}
 		return a.ensureDir(target, depth+1)
-	case e.Type != TypeDir:
+	case e.Type != manifest.TypeDir:
 		return "", fmt.Errorf("%s is no directory", p)
 	}
 	n := &node{entry: *e, file: -1}
 	n.entry.Path, n.entry.Opaque = p, false
-	if err := a.maker.Create(a.host(p), &n.entry); err != nil {
+	if err := a.Maker.Create(a.host(p), &n.entry); err != nil {
 		return "", err
 	}
 	a.nodes[p] = n
@@ -110,12 +110,12 @@ func (a *applier) ensureDir(p string, depth int) (string, error) {
 
 // hardlink makes a link to a file of this layer, or of one below: then the file
 // comes into this layer under both names, as overlay would do it.
-func (a *applier) hardlink(e Entry) error {
+func (a *applier) hardlink(e manifest.Entry) error {
 	target, err := cleanName(e.Hardlink)
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", e.Hardlink, err)
 	}
-	dir, err := ResolvePath(view{a: a}, path.Dir(target), true)
+	dir, err := tree.ResolvePath(view{a: a}, path.Dir(target), true)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (a *applier) hardlink(e Entry) error {
 			return fmt.Errorf("link to %q: %w", e.Hardlink, err)
 		}
 	}
-	if n.entry.Type == TypeDir {
+	if n.entry.Type == manifest.TypeDir {
 		return fmt.Errorf("link to %q: it is a directory", e.Hardlink)
 	}
 	if n.ino != nil && n.ino.writing {
@@ -157,7 +157,7 @@ func (a *applier) takeUp(p string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Type != TypeFile {
+	if e.Type != manifest.TypeFile {
 		return nil, errors.New("it is no regular file")
 	}
 	if _, err := a.ensureDir(path.Dir(p), 0); err != nil {
@@ -177,8 +177,8 @@ func (a *applier) takeUp(p string) (*node, error) {
 }
 
 // share links a file of a layer below, which nobody ever changes, or copies it.
-func (a *applier) share(p string, e *Entry) (err error) {
-	if host, ok := a.below.(HostPather).HostPath(p); ok && unix.Link(host, a.host(p)) == nil {
+func (a *applier) share(p string, e *manifest.Entry) (err error) {
+	if host, ok := a.below.(tree.HostPather).HostPath(p); ok && unix.Link(host, a.host(p)) == nil {
 		return nil
 	}
 	r, err := a.below.Open(p)
@@ -194,7 +194,7 @@ func (a *applier) share(p string, e *Entry) (err error) {
 	if _, err := io.Copy(f, r); err != nil {
 		return err
 	}
-	return a.maker.SetFileMeta(f, e)
+	return a.Maker.SetFileMeta(f, e)
 }
 
 // drop removes an object that a later entry replaces, with all below it. Contents
@@ -204,7 +204,7 @@ func (a *applier) drop(p string) error {
 		return err
 	}
 	n := a.nodes[p]
-	if n.entry.Type == TypeDir {
+	if n.entry.Type == manifest.TypeDir {
 		for q := range a.nodes {
 			if manifest.IsBelow(q, p) {
 				if err := a.setAside(q); err != nil {
@@ -225,8 +225,8 @@ func (a *applier) setAside(p string) error {
 	if n.file < 0 {
 		return nil
 	}
-	if err := os.Mkdir(a.dup, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(a.Dup, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.Rename(a.host(p), filepath.Join(a.dup, strconv.Itoa(n.file)))
+	return os.Rename(a.host(p), filepath.Join(a.Dup, strconv.Itoa(n.file)))
 }

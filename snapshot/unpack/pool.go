@@ -1,4 +1,4 @@
-package snapshot
+package unpack
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/tarsplit"
 )
@@ -34,7 +35,7 @@ type writeJob struct {
 	path string
 	node *node
 	// entry is a copy: the node may get other metadata before it is written.
-	entry Entry
+	entry manifest.Entry
 	buf   []byte
 	sum   tarsplit.Sum
 }
