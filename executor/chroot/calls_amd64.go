@@ -1,15 +1,12 @@
 package chroot
 
 import (
-	"debug/elf"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/ptrace"
 )
-
-const machine = elf.EM_X86_64
 
 // legacyCalls are the calls that newer machines have newer forms of only.
 func legacyCalls() map[int]handler {

@@ -1,12 +1,8 @@
 package chroot
 
 import (
-	"debug/elf"
-
 	"golang.org/x/sys/unix"
 )
-
-const machine = elf.EM_AARCH64
 
 // legacyCalls are those that have another number or form on each machine.
 func legacyCalls() map[int]handler {

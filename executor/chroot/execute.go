@@ -2,17 +2,9 @@ package chroot
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"debug/elf"
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -22,137 +14,6 @@ import (
 
 // maxScripts is how often an interpreter may be a script itself.
 const maxScripts = 4
-
-// shadows are copies of programs whose interpreter (the dynamic loader) is named as
-// this machine names it: the kernel looks for it there. They are made once a program.
-type shadows struct {
-	dir string
-	// of says what a copy was made of.
-	of map[string]string
-	// links are names of programs that need no copy.
-	links map[string]bool
-}
-
-// original returns what an executed file is a copy of, or itself.
-func (s *shadows) original(host string) string {
-	if o, ok := s.of[host]; ok {
-		return o
-	}
-	return host
-}
-
-// elfHead is what has to be known of an ELF file to execute it.
-type elfHead struct {
-	interp string // "" if it has none
-	// phdr is the position of the program header that says where the name is.
-	phdr int64
-}
-
-// readELF looks at a file that begins like an ELF file.
-func readELF(f *os.File) (elfHead, error) {
-	var h elf.Header64
-	if err := binary.Read(io.NewSectionReader(f, 0, 64), binary.LittleEndian, &h); err != nil {
-		return elfHead{}, unix.ENOEXEC
-	}
-	if elf.Class(h.Ident[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Machine(h.Machine) != machine || h.Phentsize != 56 {
-		return elfHead{}, unix.ENOEXEC
-	}
-	for i := range int64(h.Phnum) {
-		at := int64(h.Phoff) + 56*i
-		var p elf.Prog64
-		if err := binary.Read(io.NewSectionReader(f, at, 56), binary.LittleEndian, &p); err != nil {
-			return elfHead{}, unix.ENOEXEC
-		}
-		if elf.ProgType(p.Type) != elf.PT_INTERP {
-			continue
-		}
-		if p.Filesz < 2 || p.Filesz > unix.PathMax {
-			return elfHead{}, unix.ENOEXEC
-		}
-		name := make([]byte, p.Filesz)
-		if _, err := f.ReadAt(name, int64(p.Off)); err != nil {
-			return elfHead{}, unix.ENOEXEC
-		}
-		return elfHead{interp: string(bytes.TrimRight(name, "\x00")), phdr: at}, nil
-	}
-	return elfHead{}, nil
-}
-
-// link returns a name for a program under which processes are called what the step
-// calls it: the kernel takes that from the path.
-func (s *shadows) link(host, called string) string {
-	if called == filepath.Base(host) || called == "/" || called == "." {
-		return host
-	}
-	sum := sha256.Sum256([]byte("link " + host))
-	dir := filepath.Join(s.dir, hex.EncodeToString(sum[:12]))
-	name := filepath.Join(dir, called)
-	if s.links[name] {
-		return name
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return host
-	}
-	if err := os.Symlink(host, name); err != nil && !errors.Is(err, os.ErrExist) {
-		return host
-	}
-	s.links[name] = true
-	return name
-}
-
-// copy returns a copy of a program that names another interpreter. The process is
-// called as the step names it.
-func (s *shadows) copy(host, called string, f *os.File, h elfHead, interp string) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %d %d %s %s", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec, interp, called))
-	dir := filepath.Join(s.dir, hex.EncodeToString(sum[:12]))
-	name := filepath.Join(dir, called)
-	if _, ok := s.of[name]; ok {
-		return name, nil
-	}
-	if _, err := os.Lstat(name); err != nil {
-		if err := s.make(dir, called, f, h, interp); err != nil {
-			return "", err
-		}
-	}
-	s.of[name] = host
-	return name, nil
-}
-
-func (s *shadows) make(dir, name string, f *os.File, h elfHead, interp string) error {
-	tmp, err := os.MkdirTemp(s.dir, "new-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp) // nothing is left there after the renaming
-	out, err := os.OpenFile(filepath.Join(tmp, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o700)
-	if err != nil {
-		return err
-	}
-	size, err := io.Copy(out, io.NewSectionReader(f, 0, 1<<62))
-	if err == nil {
-		_, err = out.WriteAt(append([]byte(interp), 0), size)
-	}
-	if err == nil {
-		var p elf.Prog64
-		if err = binary.Read(io.NewSectionReader(f, h.phdr, 56), binary.LittleEndian, &p); err == nil {
-			p.Off, p.Filesz = uint64(size), uint64(len(interp)+1)
-			var b bytes.Buffer
-			_ = binary.Write(&b, binary.LittleEndian, &p)
-			_, err = out.WriteAt(b.Bytes(), h.phdr)
-		}
-	}
-	if err = errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return nil
-}
 
 // execution is what execve(2) comes down to.
 type execution struct {
@@ -210,17 +71,6 @@ func (c *call) find(p view.Place, name string) (*execution, error) {
 		}
 	}
 	return nil, unix.ELOOP
-}
-
-// parseScript reads the first line of a script, as Linux does.
-func parseScript(head []byte) (interp, arg string, ok bool) {
-	line, _, _ := bytes.Cut(head[2:], []byte("\n"))
-	text := strings.Trim(string(line), " \t\r\x00")
-	i := strings.IndexAny(text, " \t")
-	if i < 0 {
-		return text, "", text != ""
-	}
-	return text[:i], strings.Trim(text[i:], " \t"), true
 }
 
 // loadable returns a file that the kernel can execute by itself, for a program that

@@ -97,7 +97,7 @@ func superviseStep() (outcome, error) {
 func newTracer(cfg *config) *tracer {
 	t := &tracer{
 		view:  view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
-		exec:  shadows{dir: cfg.Shadows, of: map[string]string{}, links: map[string]bool{}},
+		exec:  newShadows(cfg.Shadows),
 		tasks: map[int]*task{}, early: map[int]bool{}, calls: handlers(),
 		uid: os.Getuid(), gid: os.Getgid(), hostname: cfg.Hostname, memory: cfg.Memory,
 	}

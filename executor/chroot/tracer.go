@@ -23,7 +23,7 @@ const traceOptions = unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK | unix
 // tracer is the kernel of a step. All of it belongs to one operating system thread.
 type tracer struct {
 	view  view.View
-	exec  shadows
+	exec  *shadows
 	tasks map[int]*task
 	// early are threads that stopped before their parent said that it started them.
 	early map[int]bool

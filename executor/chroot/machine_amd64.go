@@ -1,0 +1,6 @@
+package chroot
+
+import "debug/elf"
+
+// machine is that of the programs that can be executed here.
+const machine = elf.EM_X86_64
