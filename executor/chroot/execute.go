@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 )
@@ -53,7 +54,7 @@ func (c *call) find(p view.Place, name string) (*execution, error) {
 			return nil, unix.ENOEXEC
 		}
 		f.Close()
-		interp, arg, ok := parseScript(head)
+		interp, arg, ok := program.ParseScript(head)
 		if !ok {
 			return nil, unix.ENOEXEC
 		}
@@ -76,21 +77,21 @@ func (c *call) find(p view.Place, name string) (*execution, error) {
 // loadable returns a file that the kernel can execute by itself, for a program that
 // the step calls by a name.
 func (c *call) loadable(host, called string, f *os.File) (string, error) {
-	h, err := readELF(f)
+	h, err := program.ReadELF(f)
 	if err != nil {
 		return "", err
 	}
-	if h.interp == "" {
-		return c.k.t.exec.link(host, called), nil
+	if h.Interp == "" {
+		return c.k.t.exec.Link(host, called), nil
 	}
-	interp, err := c.resolve(atCwd, h.interp, true)
+	interp, err := c.resolve(atCwd, h.Interp, true)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(interp.Host); err != nil {
 		return "", errnoOf(err)
 	}
-	return c.k.t.exec.copy(host, called, f, h, interp.Host)
+	return c.k.t.exec.Copy(host, called, f, h, interp.Host)
 }
 
 func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/filter"
+	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
@@ -97,7 +98,7 @@ func superviseStep() (outcome, error) {
 func newTracer(cfg *config) *tracer {
 	t := &tracer{
 		view:  view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
-		exec:  newShadows(cfg.Shadows),
+		exec:  program.NewShadows(cfg.Shadows),
 		tasks: map[int]*task{}, early: map[int]bool{}, calls: handlers(),
 		uid: os.Getuid(), gid: os.Getgid(), hostname: cfg.Hostname, memory: cfg.Memory,
 	}

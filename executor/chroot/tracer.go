@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/ptrace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
@@ -23,7 +24,7 @@ const traceOptions = unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK | unix
 // tracer is the kernel of a step. All of it belongs to one operating system thread.
 type tracer struct {
 	view  view.View
-	exec  *shadows
+	exec  *program.Shadows
 	tasks map[int]*task
 	// early are threads that stopped before their parent said that it started them.
 	early map[int]bool
@@ -260,7 +261,7 @@ func (k *task) executed() {
 
 // viewer resolves paths for this thread.
 func (k *task) viewer() *view.Viewer {
-	return &view.Viewer{View: &k.t.view, PID: k.pid, TID: k.tid, Root: k.root, Known: k.t.knows, Original: k.t.exec.original}
+	return &view.Viewer{View: &k.t.view, PID: k.pid, TID: k.tid, Root: k.root, Known: k.t.knows, Original: k.t.exec.Original}
 }
 
 // knows reports whether a process or thread is the step's.

@@ -1,12 +1,12 @@
-package chroot
+package program
 
 import (
 	"bytes"
 	"strings"
 )
 
-// parseScript reads the first line of a script, as Linux does.
-func parseScript(head []byte) (interp, arg string, ok bool) {
+// ParseScript reads the first line of a script, as Linux does.
+func ParseScript(head []byte) (interp, arg string, ok bool) {
 	line, _, _ := bytes.Cut(head[2:], []byte("\n"))
 	text := strings.Trim(string(line), " \t\r\x00")
 	i := strings.IndexAny(text, " \t")

@@ -1,4 +1,4 @@
-package chroot
+package program
 
 import (
 	"bytes"
@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shadows are copies of programs whose interpreter (the dynamic loader) is named as
+// Shadows are copies of programs whose interpreter (the dynamic loader) is named as
 // this machine names it: the kernel looks for it there. They are made once a program.
-type shadows struct {
+// They belong to one goroutine.
+type Shadows struct {
 	dir string
 	// of says what a copy was made of.
 	of map[string]string
@@ -25,22 +26,22 @@ type shadows struct {
 	links map[string]bool
 }
 
-// newShadows returns those of a directory, in which programs must be executable.
-func newShadows(dir string) *shadows {
-	return &shadows{dir: dir, of: map[string]string{}, links: map[string]bool{}}
+// NewShadows returns those of a directory, in which programs must be executable.
+func NewShadows(dir string) *Shadows {
+	return &Shadows{dir: dir, of: map[string]string{}, links: map[string]bool{}}
 }
 
-// original returns what an executed file is a copy of, or itself.
-func (s *shadows) original(host string) string {
+// Original returns what an executed file is a copy of, or itself.
+func (s *Shadows) Original(host string) string {
 	if o, ok := s.of[host]; ok {
 		return o
 	}
 	return host
 }
 
-// link returns a name for a program under which processes are called what the step
+// Link returns a name for a program under which processes are called what the step
 // calls it: the kernel takes that from the path.
-func (s *shadows) link(host, called string) string {
+func (s *Shadows) Link(host, called string) string {
 	if called == filepath.Base(host) || called == "/" || called == "." {
 		return host
 	}
@@ -60,9 +61,9 @@ func (s *shadows) link(host, called string) string {
 	return name
 }
 
-// copy returns a copy of a program that names another interpreter. The process is
+// Copy returns a copy of a program that names another interpreter. The process is
 // called as the step names it.
-func (s *shadows) copy(host, called string, f *os.File, h elfHead, interp string) (string, error) {
+func (s *Shadows) Copy(host, called string, f *os.File, h Head, interp string) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return "", err
@@ -82,7 +83,7 @@ func (s *shadows) copy(host, called string, f *os.File, h elfHead, interp string
 	return name, nil
 }
 
-func (s *shadows) make(dir, name string, f *os.File, h elfHead, interp string) error {
+func (s *Shadows) make(dir, name string, f *os.File, h Head, interp string) error {
 	tmp, err := os.MkdirTemp(s.dir, "new-")
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package chroot
+package program
 
 import (
 	"bytes"
@@ -10,39 +10,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// elfHead is what has to be known of an ELF file to execute it.
-type elfHead struct {
-	interp string // "" if it has none
+// Head is what has to be known of an ELF file to execute it.
+type Head struct {
+	Interp string // "" if it has none
 	// phdr is the position of the program header that says where the name is.
 	phdr int64
 }
 
-// readELF looks at a file that begins like an ELF file.
-func readELF(f *os.File) (elfHead, error) {
+// ReadELF looks at a file that begins like an ELF file.
+func ReadELF(f *os.File) (Head, error) {
 	var h elf.Header64
 	if err := binary.Read(io.NewSectionReader(f, 0, 64), binary.LittleEndian, &h); err != nil {
-		return elfHead{}, unix.ENOEXEC
+		return Head{}, unix.ENOEXEC
 	}
 	if elf.Class(h.Ident[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Machine(h.Machine) != machine || h.Phentsize != 56 {
-		return elfHead{}, unix.ENOEXEC
+		return Head{}, unix.ENOEXEC
 	}
 	for i := range int64(h.Phnum) {
 		at := int64(h.Phoff) + 56*i
 		var p elf.Prog64
 		if err := binary.Read(io.NewSectionReader(f, at, 56), binary.LittleEndian, &p); err != nil {
-			return elfHead{}, unix.ENOEXEC
+			return Head{}, unix.ENOEXEC
 		}
 		if elf.ProgType(p.Type) != elf.PT_INTERP {
 			continue
 		}
 		if p.Filesz < 2 || p.Filesz > unix.PathMax {
-			return elfHead{}, unix.ENOEXEC
+			return Head{}, unix.ENOEXEC
 		}
 		name := make([]byte, p.Filesz)
 		if _, err := f.ReadAt(name, int64(p.Off)); err != nil {
-			return elfHead{}, unix.ENOEXEC
+			return Head{}, unix.ENOEXEC
 		}
-		return elfHead{interp: string(bytes.TrimRight(name, "\x00")), phdr: at}, nil
+		return Head{Interp: string(bytes.TrimRight(name, "\x00")), phdr: at}, nil
 	}
-	return elfHead{}, nil
+	return Head{}, nil
 }

@@ -1,4 +1,4 @@
-package chroot
+package program
 
 import "debug/elf"
 
