@@ -9,11 +9,11 @@ import (
 )
 
 // legacyCalls are the calls that newer machines have newer forms of only.
-func legacyCalls() map[int]handler {
-	return map[int]handler{
+func legacyCalls() map[int]answer {
+	return map[int]answer{
 		unix.SYS_OPEN:       func(c *call) (int64, error) { return c.doOpen(atCwd, 0, 1) },
 		unix.SYS_CREAT:      (*call).doCreat,
-		unix.SYS_NEWFSTATAT: func(c *call) (int64, error) { return c.doStat(c.fd(0), 1, 2, c.flags(3)) },
+		unix.SYS_NEWFSTATAT: func(c *call) (int64, error) { return c.doStat(c.FD(0), 1, 2, c.Flags(3)) },
 		unix.SYS_STAT:       func(c *call) (int64, error) { return c.doStat(atCwd, 0, 1, 0) },
 		unix.SYS_LSTAT:      func(c *call) (int64, error) { return c.doStat(atCwd, 0, 1, unix.AT_SYMLINK_NOFOLLOW) },
 		unix.SYS_ACCESS:     func(c *call) (int64, error) { return c.doAccess(atCwd, 0, 1, 0) },
@@ -22,7 +22,7 @@ func legacyCalls() map[int]handler {
 		unix.SYS_RMDIR:      func(c *call) (int64, error) { return c.doUnlink(atCwd, 0, unix.AT_REMOVEDIR) },
 		unix.SYS_UNLINK:     func(c *call) (int64, error) { return c.doUnlink(atCwd, 0, 0) },
 		unix.SYS_RENAME:     func(c *call) (int64, error) { return c.doRename(atCwd, 0, atCwd, 1, 0) },
-		unix.SYS_RENAMEAT:   func(c *call) (int64, error) { return c.doRename(c.fd(0), 1, c.fd(2), 3, 0) },
+		unix.SYS_RENAMEAT:   func(c *call) (int64, error) { return c.doRename(c.FD(0), 1, c.FD(2), 3, 0) },
 		unix.SYS_LINK:       func(c *call) (int64, error) { return c.doLink(atCwd, 0, atCwd, 1, 0) },
 		unix.SYS_SYMLINK:    func(c *call) (int64, error) { return c.doSymlink(0, atCwd, 1) },
 		unix.SYS_READLINK:   func(c *call) (int64, error) { return c.doReadlink(atCwd, 0, 1, 2) },
@@ -31,27 +31,27 @@ func legacyCalls() map[int]handler {
 		unix.SYS_LCHOWN:     func(c *call) (int64, error) { return c.doChown(atCwd, 0, 1, unix.AT_SYMLINK_NOFOLLOW) },
 		unix.SYS_UTIME:      (*call).doUtime,
 		unix.SYS_UTIMES:     func(c *call) (int64, error) { return c.doUtimes(atCwd, 0) },
-		unix.SYS_FUTIMESAT:  func(c *call) (int64, error) { return c.doUtimes(c.fd(0), 1) },
+		unix.SYS_FUTIMESAT:  func(c *call) (int64, error) { return c.doUtimes(c.FD(0), 1) },
 		unix.SYS_USELIB:     func(*call) (int64, error) { return 0, unix.ENOSYS },
 	}
 }
 
 // doCreat becomes open(2).
 func (c *call) doCreat() (int64, error) {
-	c.reg.SetArg(2, c.reg.Arg(1))
-	c.reg.SetArg(1, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)
+	c.Reg.SetArg(2, c.Reg.Arg(1))
+	c.Reg.SetArg(1, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)
 	v, err := c.doOpen(atCwd, 0, 1)
-	if err == errChanged {
-		_ = c.reg.SetNumber(c.k.tid, unix.SYS_OPEN)
+	if err == ErrChanged {
+		_ = c.Reg.SetNumber(c.Task.TID, unix.SYS_OPEN)
 	}
 	return v, err
 }
 
 func (c *call) doUtime() (int64, error) {
 	var ts []unix.Timespec
-	if c.reg.Arg(1) != 0 {
+	if c.Reg.Arg(1) != 0 {
 		var t [2]int64
-		if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), structBytes(&t)); err != nil {
+		if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(1), structBytes(&t)); err != nil {
 			return 0, err
 		}
 		ts = []unix.Timespec{{Sec: t[0]}, {Sec: t[1]}}
@@ -61,9 +61,9 @@ func (c *call) doUtime() (int64, error) {
 
 func (c *call) doUtimes(dirfd, at int) (int64, error) {
 	var ts []unix.Timespec
-	if c.reg.Arg(at+1) != 0 {
+	if c.Reg.Arg(at+1) != 0 {
 		var t [2]unix.Timeval
-		if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(at+1), unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))); err != nil {
+		if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(at+1), unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))); err != nil {
 			return 0, err
 		}
 		ts = []unix.Timespec{unix.NsecToTimespec(t[0].Nano()), unix.NsecToTimespec(t[1].Nano())}

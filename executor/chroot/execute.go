@@ -2,6 +2,7 @@ package chroot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"os"
 	"path"
@@ -29,7 +30,7 @@ type execution struct {
 func (c *call) find(p view.Place, name string) (*execution, error) {
 	e := &execution{file: p}
 	for range maxScripts + 1 {
-		st, err := c.k.t.stat(e.file.Host, true)
+		st, err := c.kernel.stat(e.file.Host, true)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +40,7 @@ func (c *call) find(p view.Place, name string) (*execution, error) {
 		e.st = st
 		f, err := os.Open(e.file.Host)
 		if err != nil {
-			return nil, errnoOf(err)
+			return nil, ErrnoOf(err)
 		}
 		head := make([]byte, 256)
 		n, _ := io.ReadFull(f, head)
@@ -82,16 +83,16 @@ func (c *call) loadable(host, called string, f *os.File) (string, error) {
 		return "", err
 	}
 	if h.Interp == "" {
-		return c.k.t.exec.Link(host, called), nil
+		return c.kernel.programs.Link(host, called), nil
 	}
 	interp, err := c.resolve(atCwd, h.Interp, true)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(interp.Host); err != nil {
-		return "", errnoOf(err)
+		return "", ErrnoOf(err)
 	}
-	return c.k.t.exec.Copy(host, called, f, h, interp.Host)
+	return c.kernel.programs.Copy(host, called, f, h, interp.Host)
 }
 
 func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
@@ -99,7 +100,7 @@ func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.setPath(at, e.host); err != nil {
+	if err := c.SetPath(at, e.host); err != nil {
 		return 0, err
 	}
 	if len(e.before) > 0 {
@@ -107,24 +108,23 @@ func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
 			return 0, err
 		}
 	}
-	k := c.k
-	k.after = func(c *call) {
-		if c.done {
-			k.creds = k.creds.Exec(e.st.Mode, e.st.Uid, e.st.Gid)
+	c.Task.After = func(end *traced) {
+		if k := end.Task; end.Done {
+			k.Creds = k.Creds.Exec(e.st.Mode, e.st.Uid, e.st.Gid)
 		}
 	}
-	return 0, errChanged
+	return 0, ErrChanged
 }
 
 // setArguments puts a script's arguments in the place of the first one.
 func (c *call) setArguments(i int, before []string) error {
-	old, err := ptrace.ReadPointers(c.k.tid, c.reg.Arg(i))
+	old, err := ptrace.ReadPointers(c.Task.TID, c.Reg.Arg(i))
 	if err != nil {
 		return err
 	}
 	var list []uint64
 	for _, a := range before {
-		addr, err := c.put(append([]byte(a), 0))
+		addr, err := c.Put(append([]byte(a), 0))
 		if err != nil {
 			return err
 		}
@@ -133,16 +133,16 @@ func (c *call) setArguments(i int, before []string) error {
 	if len(old) > 0 {
 		list = append(list, old[1:]...)
 	}
-	addr, err := c.put(pointers(list))
+	addr, err := c.Put(pointers(list))
 	if err != nil {
 		return err
 	}
-	c.reg.SetArg(i, addr)
+	c.Reg.SetArg(i, addr)
 	return nil
 }
 
 func (c *call) execve() (int64, error) {
-	name, err := c.path(0)
+	name, err := c.Path(0)
 	if err != nil {
 		return 0, err
 	}
@@ -154,21 +154,29 @@ func (c *call) execve() (int64, error) {
 }
 
 func (c *call) execveat() (int64, error) {
-	flags := c.flags(4)
-	name, err := c.path(1)
+	flags := c.Flags(4)
+	name, err := c.Path(1)
 	if err != nil {
 		return 0, err
 	}
-	p, err := c.object(c.fd(0), 1, flags)
+	p, err := c.object(c.FD(0), 1, flags)
 	if err != nil {
 		return 0, err
 	}
 	switch {
 	case name == "":
-		name = "/dev/fd/" + itoa(c.fd(0))
+		name = "/dev/fd/" + itoa(c.FD(0))
 	case name[0] != '/':
 		name = p.Guest
 	}
-	c.reg.SetArg(4, 0)
+	c.Reg.SetArg(4, 0)
 	return c.doExecve(1, p, name)
+}
+
+func pointers(list []uint64) []byte {
+	out := make([]byte, 0, 8*len(list)+8)
+	for _, p := range list {
+		out = binary.NativeEndian.AppendUint64(out, p)
+	}
+	return binary.NativeEndian.AppendUint64(out, 0)
 }

@@ -24,7 +24,7 @@ func (c *call) changeable(dirfd, i int, follow bool) (view.Place, error) {
 }
 
 func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
-	flags := c.flags(flagsAt)
+	flags := c.Flags(flagsAt)
 	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL
 	p, err := c.place(dirfd, at, flags&unix.O_NOFOLLOW == 0 && !exclusive)
 	if err != nil {
@@ -41,16 +41,16 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 	temporary := flags&unix.O_TMPFILE == unix.O_TMPFILE
 	switch {
 	case created:
-		err = c.k.permitEntry(p.Host, false)
+		err = c.permitEntry(p.Host, false)
 	case temporary:
-		err = c.k.permit(p.Host, unix.W_OK|unix.X_OK)
+		err = c.permit(p.Host, unix.W_OK|unix.X_OK)
 	default:
-		err = c.k.permitOpen(p.Host, flags)
+		err = c.permitOpen(p.Host, flags)
 	}
 	if err != nil {
 		return 0, err
 	}
-	if err := c.setPath(at, p.Host); err != nil {
+	if err := c.SetPath(at, p.Host); err != nil {
 		return 0, err
 	}
 	if created || temporary {
@@ -58,17 +58,17 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 		if temporary {
 			dir = p.Host
 		}
-		c.k.after = c.k.madeFile(dir)
+		c.Task.After = c.madeFile(dir)
 	}
-	return 0, errChanged
+	return 0, ErrChanged
 }
 
 // madeFile gives a file that open(2) makes its owner, and its reader access.
-func (k *task) madeFile(dir string) func(*call) {
-	uid, gid := k.newOwner(dir)
-	return func(c *call) {
-		if fd := c.reg.Result(); fd >= 0 {
-			k.t.made(descriptorPath(k.pid, int(fd)), uid, gid)
+func (c *call) madeFile(dir string) func(*traced) {
+	uid, gid := c.newOwner(dir)
+	return func(end *traced) {
+		if fd := end.Reg.Result(); fd >= 0 {
+			c.kernel.made(descriptorPath(end.Task.PID, int(fd)), uid, gid)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func (c *call) doMkdir(dirfd, at int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.IsPoint(p.Guest) {
+	if c.kernel.view.IsPoint(p.Guest) {
 		return 0, unix.EEXIST
 	}
 	host := trimSlash(p.Host)
@@ -94,24 +94,23 @@ func trimSlash(p string) string {
 
 // makes lets the thread make an object, which then gets its owner.
 func (c *call) makes(at int, host string) (int64, error) {
-	if err := c.k.permitEntry(host, false); err != nil {
+	if err := c.permitEntry(host, false); err != nil {
 		var st unix.Stat_t
 		if unix.Lstat(host, &st) == nil {
 			err = unix.EEXIST
 		}
 		return 0, err
 	}
-	if err := c.setPath(at, host); err != nil {
+	if err := c.SetPath(at, host); err != nil {
 		return 0, err
 	}
-	k := c.k
-	uid, gid := k.newOwner(path.Dir(host))
-	k.after = func(c *call) {
-		if c.reg.Result() == 0 {
-			k.t.made(host, uid, gid)
+	uid, gid := c.newOwner(path.Dir(host))
+	c.Task.After = func(end *traced) {
+		if end.Reg.Result() == 0 {
+			c.kernel.made(host, uid, gid)
 		}
 	}
-	return 0, errChanged
+	return 0, ErrChanged
 }
 
 func (c *call) doMknod(dirfd, at int) (int64, error) {
@@ -119,9 +118,9 @@ func (c *call) doMknod(dirfd, at int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	mode := uint32(c.reg.Arg(at + 1))
+	mode := uint32(c.Reg.Arg(at + 1))
 	if kind := mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
-		return 0, c.k.makeDevice(p.Host, mode, c.reg.Arg(at+2))
+		return 0, c.makeDevice(p.Host, mode, c.Reg.Arg(at+2))
 	}
 	return c.makes(at, p.Host)
 }
@@ -131,10 +130,10 @@ func (c *call) doUnlink(dirfd, at, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.IsPoint(p.Guest) {
+	if c.kernel.view.IsPoint(p.Guest) {
 		return 0, unix.EBUSY
 	}
-	if err := c.k.permitEntry(p.Host, true); err != nil {
+	if err := c.permitEntry(p.Host, true); err != nil {
 		return 0, err
 	}
 	return 0, unix.Unlinkat(unix.AT_FDCWD, p.Host, flags)
@@ -149,10 +148,10 @@ func (c *call) doRename(fromDir, from, toDir, to int, flags uint) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	if v := &c.k.t.view; v.IsPoint(p.Guest) || v.IsPoint(q.Guest) {
+	if v := &c.kernel.view; v.IsPoint(p.Guest) || v.IsPoint(q.Guest) {
 		return 0, unix.EBUSY
 	}
-	if err := errors.Join(c.k.permitEntry(p.Host, true), c.k.permitEntry(q.Host, true)); err != nil {
+	if err := errors.Join(c.permitEntry(p.Host, true), c.permitEntry(q.Host, true)); err != nil {
 		return 0, err
 	}
 	return 0, unix.Renameat2(unix.AT_FDCWD, p.Host, unix.AT_FDCWD, q.Host, flags)
@@ -163,8 +162,8 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	mode := uint32(c.reg.Arg(modeAt))
-	st, err := c.k.t.stat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host))
+	mode := uint32(c.Reg.Arg(modeAt))
+	st, err := c.kernel.stat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host))
 	if err != nil {
 		return 0, err
 	}
@@ -172,9 +171,9 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 	if mode&unix.W_OK != 0 && p.ReadOnly && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) {
 		return 0, unix.EROFS
 	}
-	uid, gid := c.k.creds.UID.Real, c.k.creds.GID.Real
+	uid, gid := c.Task.Creds.UID.Real, c.Task.Creds.GID.Real
 	if flags&unix.AT_EACCESS != 0 {
-		uid, gid = c.k.creds.UID.Effective, c.k.creds.GID.Effective
+		uid, gid = c.Task.Creds.UID.Effective, c.Task.Creds.GID.Effective
 	}
 	bits := st.Mode & 7
 	switch {
@@ -185,7 +184,7 @@ func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
 		}
 	case uid == st.Uid:
 		bits = st.Mode >> 6 & 7
-	case gid == st.Gid || c.k.creds.In(st.Gid):
+	case gid == st.Gid || c.Task.Creds.In(st.Gid):
 		bits = st.Mode >> 3 & 7
 	}
 	if mode&^bits&7 != 0 {
@@ -204,31 +203,31 @@ func (c *call) rewrite(dirfd, at int, follow bool) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.setPath(at, p.Host); err != nil {
+	if err := c.SetPath(at, p.Host); err != nil {
 		return 0, err
 	}
-	return 0, errChanged
+	return 0, ErrChanged
 }
 
 func (c *call) doGetcwd() (int64, error) {
-	dir, err := c.k.viewer().Directory(atCwd)
+	dir, err := c.viewer().Directory(atCwd)
 	if err != nil {
 		return 0, err
 	}
 	switch {
-	case dir == c.k.root:
+	case dir == c.Task.Root:
 		dir = "/"
-	case c.k.root != "/" && view.Under(dir, c.k.root):
-		dir = dir[len(c.k.root):]
+	case c.Task.Root != "/" && view.Under(dir, c.Task.Root):
+		dir = dir[len(c.Task.Root):]
 	}
-	if uint64(len(dir)) >= c.reg.Arg(1) {
+	if uint64(len(dir)) >= c.Reg.Arg(1) {
 		return 0, unix.ERANGE
 	}
-	return int64(len(dir) + 1), ptrace.WriteMemory(c.k.tid, c.reg.Arg(0), append([]byte(dir), 0))
+	return int64(len(dir) + 1), ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(0), append([]byte(dir), 0))
 }
 
 func (c *call) doChroot() (int64, error) {
-	if !c.k.creds.IsRoot() {
+	if !c.Task.Creds.IsRoot() {
 		return 0, unix.EPERM
 	}
 	p, err := c.place(atCwd, 0, true)
@@ -242,7 +241,7 @@ func (c *call) doChroot() (int64, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return 0, unix.ENOTDIR
 	}
-	c.k.root = p.Guest
+	c.Task.Root = p.Guest
 	return 0, nil
 }
 
@@ -251,10 +250,10 @@ func (c *call) doTruncate() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.k.permit(p.Host, unix.W_OK); err != nil {
+	if err := c.permit(p.Host, unix.W_OK); err != nil {
 		return 0, err
 	}
-	return 0, unix.Truncate(p.Host, int64(c.reg.Arg(1)))
+	return 0, unix.Truncate(p.Host, int64(c.Reg.Arg(1)))
 }
 
 func (c *call) doStatfs() (int64, error) {
@@ -266,7 +265,7 @@ func (c *call) doStatfs() (int64, error) {
 	if err := unix.Statfs(p.Host, &st); err != nil {
 		return 0, err
 	}
-	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), structBytes(&st))
+	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(1), structBytes(&st))
 }
 
 func structBytes[T any](v *T) []byte {

@@ -13,12 +13,12 @@ import (
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // id is an argument that is a user or group id.
-func (c *call) id(i int) uint32 { return uint32(c.reg.Arg(i)) }
+func (c *call) id(i int) uint32 { return uint32(c.Reg.Arg(i)) }
 
 // become makes the result of a change of credentials the thread's.
 func (c *call) become(n fakeid.Creds, err error) (int64, error) {
 	if err == nil {
-		c.k.creds = n
+		c.Task.Creds = n
 	}
 	return 0, err
 }
@@ -28,7 +28,7 @@ func (c *call) giveIDs(ids ...uint32) (int64, error) {
 	for i, id := range ids {
 		var b [4]byte
 		binary.NativeEndian.PutUint32(b[:], id)
-		if err := ptrace.WriteMemory(c.k.tid, c.reg.Arg(i), b[:]); err != nil {
+		if err := ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(i), b[:]); err != nil {
 			return 0, err
 		}
 	}
@@ -36,8 +36,8 @@ func (c *call) giveIDs(ids ...uint32) (int64, error) {
 }
 
 func (c *call) doGetgroups() (int64, error) {
-	groups := c.k.creds.Groups
-	size := c.fd(0)
+	groups := c.Task.Creds.Groups
+	size := c.FD(0)
 	switch {
 	case size == 0:
 		return int64(len(groups)), nil
@@ -48,63 +48,63 @@ func (c *call) doGetgroups() (int64, error) {
 	for _, g := range groups {
 		b = binary.NativeEndian.AppendUint32(b, g)
 	}
-	return int64(len(groups)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), b)
+	return int64(len(groups)), ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(1), b)
 }
 
 func (c *call) doSetgroups() (int64, error) {
-	n := c.reg.Arg(0)
+	n := c.Reg.Arg(0)
 	if n > 65536 {
 		return 0, unix.EINVAL
 	}
 	b := make([]byte, 4*n)
-	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), b); err != nil {
+	if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(1), b); err != nil {
 		return 0, err
 	}
 	groups := make([]uint32, n)
 	for i := range groups {
 		groups[i] = binary.NativeEndian.Uint32(b[4*i:])
 	}
-	return c.become(c.k.creds.Setgroups(groups))
+	return c.become(c.Task.Creds.Setgroups(groups))
 }
 
 // idCalls are the calls about the thread's own ids.
-func idCalls() map[int]handler {
-	get := func(f func(fakeid.Creds) uint32) handler {
-		return func(c *call) (int64, error) { return int64(f(c.k.creds)), nil }
+func idCalls() map[int]answer {
+	get := func(f func(fakeid.Creds) uint32) answer {
+		return func(c *call) (int64, error) { return int64(f(c.Task.Creds)), nil }
 	}
-	return map[int]handler{
+	return map[int]answer{
 		unix.SYS_GETUID:  get(func(c fakeid.Creds) uint32 { return c.UID.Real }),
 		unix.SYS_GETEUID: get(func(c fakeid.Creds) uint32 { return c.UID.Effective }),
 		unix.SYS_GETGID:  get(func(c fakeid.Creds) uint32 { return c.GID.Real }),
 		unix.SYS_GETEGID: get(func(c fakeid.Creds) uint32 { return c.GID.Effective }),
 		unix.SYS_GETRESUID: func(c *call) (int64, error) {
-			i := c.k.creds.UID
+			i := c.Task.Creds.UID
 			return c.giveIDs(i.Real, i.Effective, i.Saved)
 		},
 		unix.SYS_GETRESGID: func(c *call) (int64, error) {
-			i := c.k.creds.GID
+			i := c.Task.Creds.GID
 			return c.giveIDs(i.Real, i.Effective, i.Saved)
 		},
 		unix.SYS_GETGROUPS: (*call).doGetgroups,
 		unix.SYS_SETGROUPS: (*call).doSetgroups,
-		unix.SYS_SETUID:    func(c *call) (int64, error) { return c.become(c.k.creds.Setuid(c.id(0))) },
-		unix.SYS_SETGID:    func(c *call) (int64, error) { return c.become(c.k.creds.Setgid(c.id(0))) },
-		unix.SYS_SETREUID:  func(c *call) (int64, error) { return c.become(c.k.creds.Setreuid(c.id(0), c.id(1))) },
-		unix.SYS_SETREGID:  func(c *call) (int64, error) { return c.become(c.k.creds.Setregid(c.id(0), c.id(1))) },
+		unix.SYS_SETUID:    func(c *call) (int64, error) { return c.become(c.Task.Creds.Setuid(c.id(0))) },
+		unix.SYS_SETGID:    func(c *call) (int64, error) { return c.become(c.Task.Creds.Setgid(c.id(0))) },
+		unix.SYS_SETREUID:  func(c *call) (int64, error) { return c.become(c.Task.Creds.Setreuid(c.id(0), c.id(1))) },
+		unix.SYS_SETREGID:  func(c *call) (int64, error) { return c.become(c.Task.Creds.Setregid(c.id(0), c.id(1))) },
 		unix.SYS_SETRESUID: func(c *call) (int64, error) {
-			return c.become(c.k.creds.Setresuid(c.id(0), c.id(1), c.id(2)))
+			return c.become(c.Task.Creds.Setresuid(c.id(0), c.id(1), c.id(2)))
 		},
 		unix.SYS_SETRESGID: func(c *call) (int64, error) {
-			return c.become(c.k.creds.Setresgid(c.id(0), c.id(1), c.id(2)))
+			return c.become(c.Task.Creds.Setresgid(c.id(0), c.id(1), c.id(2)))
 		},
 		unix.SYS_SETFSUID: func(c *call) (int64, error) {
-			n, old := c.k.creds.Setfsuid(c.id(0))
-			c.k.creds = n
+			n, old := c.Task.Creds.Setfsuid(c.id(0))
+			c.Task.Creds = n
 			return int64(old), nil
 		},
 		unix.SYS_SETFSGID: func(c *call) (int64, error) {
-			n, old := c.k.creds.Setfsgid(c.id(0))
-			c.k.creds = n
+			n, old := c.Task.Creds.Setfsgid(c.id(0))
+			c.Task.Creds = n
 			return int64(old), nil
 		},
 		unix.SYS_CAPGET: (*call).doCapget,
@@ -118,7 +118,7 @@ const dockerCaps = 0xa80425fb
 // doCapget says that root has what it usually has.
 func (c *call) doCapget() (int64, error) {
 	var hdr [8]byte
-	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(0), hdr[:]); err != nil {
+	if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(0), hdr[:]); err != nil {
 		return 0, err
 	}
 	words := 2
@@ -127,17 +127,17 @@ func (c *call) doCapget() (int64, error) {
 		words = 1
 	case unix.LINUX_CAPABILITY_VERSION_2, unix.LINUX_CAPABILITY_VERSION_3:
 	default:
-		return 0, errAsIs // which says what is supported
+		return 0, ErrAsIs // which says what is supported
 	}
-	if c.reg.Arg(1) == 0 {
+	if c.Reg.Arg(1) == 0 {
 		return 0, nil
 	}
 	data := make([]byte, 12*words)
-	if c.k.creds.IsRoot() {
+	if c.Task.Creds.IsRoot() {
 		binary.NativeEndian.PutUint32(data, dockerCaps)     // effective
 		binary.NativeEndian.PutUint32(data[4:], dockerCaps) // permitted
 	}
-	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), data)
+	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(1), data)
 }
 
 // tracedOptions are those of prctl(2) that the tracer answers.
@@ -146,17 +146,17 @@ func tracedOptions() []int {
 }
 
 func (c *call) doPrctl() (int64, error) {
-	switch int(c.reg.Arg(0)) {
+	switch int(c.Reg.Arg(0)) {
 	case unix.PR_SET_MM:
 		return 0, unix.EPERM
 	case unix.PR_SET_DUMPABLE:
 		return 0, nil // the tracer could not read its memory any more
 	case unix.PR_CAP_AMBIENT:
-		if int(c.reg.Arg(1)) == unix.PR_CAP_AMBIENT_IS_SET {
+		if int(c.Reg.Arg(1)) == unix.PR_CAP_AMBIENT_IS_SET {
 			return 0, nil
 		}
 	}
-	if !c.k.creds.IsRoot() {
+	if !c.Task.Creds.IsRoot() {
 		return 0, unix.EPERM
 	}
 	return 0, nil
@@ -164,45 +164,25 @@ func (c *call) doPrctl() (int64, error) {
 
 // doKill lets a thread signal the step's own processes only.
 func (c *call) doKill() (int64, error) {
-	pid := c.fd(0)
+	pid := c.FD(0)
 	switch {
-	case pid == 0, pid > 0 && c.k.t.knows(pid):
-		return 0, errAsIs
+	case pid == 0, pid > 0 && c.Task.Tracer.Knows(pid):
+		return 0, ErrAsIs
 	case pid == -1:
-		return 0, c.k.t.signalAll(c.k.pid, unix.Signal(c.reg.Arg(1)))
-	case pid < -1 && c.k.t.hasGroup(-pid):
-		return 0, errAsIs
+		c.Task.Tracer.SignalAll(c.Task.PID, unix.Signal(c.Reg.Arg(1)))
+		return 0, nil
+	case pid < -1 && c.Task.Tracer.HasGroup(-pid):
+		return 0, ErrAsIs
 	}
 	return 0, unix.ESRCH
 }
 
-func (t *tracer) signalAll(but int, sig unix.Signal) error {
-	for tid, k := range t.tasks {
-		if tid == k.pid && tid != but && tid != t.first {
-			_ = unix.Kill(tid, sig)
-		}
-	}
-	return nil
-}
-
-func (t *tracer) hasGroup(pgid int) bool {
-	for tid, k := range t.tasks {
-		if tid != k.pid {
-			continue
-		}
-		if g, err := unix.Getpgid(tid); err == nil && g == pgid {
-			return true
-		}
-	}
-	return false
-}
-
 // ownProcess is for calls on the process in argument 0.
 func ownProcess(c *call) (int64, error) {
-	if pid := c.fd(0); pid != 0 && !c.k.t.knows(pid) {
+	if pid := c.FD(0); pid != 0 && !c.Task.Tracer.Knows(pid) {
 		return 0, unix.ESRCH
 	}
-	return 0, errAsIs
+	return 0, ErrAsIs
 }
 
 func (c *call) doUname() (int64, error) {
@@ -211,6 +191,6 @@ func (c *call) doUname() (int64, error) {
 		return 0, err
 	}
 	clear(u.Nodename[:])
-	copy(u.Nodename[:len(u.Nodename)-1], c.k.t.hostname)
-	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(0), structBytes(&u))
+	copy(u.Nodename[:len(u.Nodename)-1], c.kernel.hostname)
+	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(0), structBytes(&u))
 }

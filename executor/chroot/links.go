@@ -27,7 +27,7 @@ func (c *call) doLink(fromDir, from, toDir, to, flags int) (int64, error) {
 	if p.ReadOnly {
 		return 0, unix.EXDEV
 	}
-	if err := c.k.permitEntry(q.Host, false); err != nil {
+	if err := c.permitEntry(q.Host, false); err != nil {
 		return 0, err
 	}
 	return 0, unix.Linkat(unix.AT_FDCWD, p.Host, unix.AT_FDCWD, q.Host, unix.AT_SYMLINK_FOLLOW*follows(p.Host))
@@ -46,7 +46,7 @@ func isDescriptor(host string) bool {
 }
 
 func (c *call) doSymlink(target, toDir, to int) (int64, error) {
-	text, err := c.path(target)
+	text, err := c.Path(target)
 	if err != nil {
 		return 0, err
 	}
@@ -54,27 +54,27 @@ func (c *call) doSymlink(target, toDir, to int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.k.t.view.IsPoint(q.Guest) {
+	if c.kernel.view.IsPoint(q.Guest) {
 		return 0, unix.EEXIST
 	}
-	if err := c.k.permitEntry(q.Host, false); err != nil {
+	if err := c.permitEntry(q.Host, false); err != nil {
 		return 0, err
 	}
 	return 0, unix.Symlink(text, q.Host)
 }
 
 func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
-	n := int(int32(c.reg.Arg(size)))
+	n := int(int32(c.Reg.Arg(size)))
 	if n <= 0 {
 		return 0, unix.EINVAL
 	}
-	name, err := c.path(at)
+	name, err := c.Path(at)
 	if err != nil {
 		return 0, err
 	}
 	var text string
 	if name == "" { // of a descriptor that O_PATH|O_NOFOLLOW opened
-		p, err := c.k.viewer().Descriptor(dirfd)
+		p, err := c.viewer().Descriptor(dirfd)
 		if err != nil {
 			return 0, err
 		}
@@ -85,7 +85,7 @@ func (c *call) doReadlink(dirfd, at, buf, size int) (int64, error) {
 		return 0, err
 	}
 	text = text[:min(len(text), n)]
-	return int64(len(text)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(buf), []byte(text))
+	return int64(len(text)), ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(buf), []byte(text))
 }
 
 func (c *call) linkText(dirfd int, name string) (string, error) {
@@ -93,7 +93,7 @@ func (c *call) linkText(dirfd int, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w := c.k.viewer()
+	w := c.viewer()
 	text, magic, err := w.Link(p.Guest)
 	if err != nil {
 		return "", err

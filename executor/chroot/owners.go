@@ -12,7 +12,7 @@ import (
 )
 
 // stat describes an object with the owner and the mode that it is meant to have.
-func (t *tracer) stat(host string, follow bool) (unix.Stat_t, error) {
+func (k *kernel) stat(host string, follow bool) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	var err error
 	if follow {
@@ -23,16 +23,16 @@ func (t *tracer) stat(host string, follow bool) (unix.Stat_t, error) {
 	if err != nil {
 		return st, err
 	}
-	return st, t.apply(&st, host)
+	return st, k.apply(&st, host)
 }
 
 // apply makes st, of what following host leads to if it is no symlink, say what is
 // recorded. What belongs to this process is root's.
-func (t *tracer) apply(st *unix.Stat_t, host string) error {
-	if int(st.Uid) == t.uid {
+func (k *kernel) apply(st *unix.Stat_t, host string) error {
+	if int(st.Uid) == k.uid {
 		st.Uid = 0
 	}
-	if int(st.Gid) == t.gid {
+	if int(st.Gid) == k.gid {
 		st.Gid = 0
 	}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
@@ -47,11 +47,11 @@ func (t *tracer) apply(st *unix.Stat_t, host string) error {
 }
 
 // newOwner is what an object gets that the thread makes in a directory.
-func (k *task) newOwner(dir string) (uid, gid uint32) {
-	uid, gid = k.creds.UID.FS, k.creds.GID.FS
+func (c *call) newOwner(dir string) (uid, gid uint32) {
+	uid, gid = c.Task.Creds.UID.FS, c.Task.Creds.GID.FS
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_ISGID != 0 {
-		if k.t.apply(&st, dir) == nil {
+		if c.kernel.apply(&st, dir) == nil {
 			gid = st.Gid
 		}
 	}
@@ -60,7 +60,7 @@ func (k *task) newOwner(dir string) (uid, gid uint32) {
 
 // made completes a new object: it is recorded whose it is, and its owner on disk,
 // who is this process, is let in.
-func (t *tracer) made(host string, uid, gid uint32) {
+func (k *kernel) made(host string, uid, gid uint32) {
 	var st unix.Stat_t
 	if unix.Stat(host, &st) != nil {
 		return
@@ -78,26 +78,26 @@ func (t *tracer) made(host string, uid, gid uint32) {
 }
 
 // makeDevice makes what stands for a device.
-func (k *task) makeDevice(host string, mode uint32, dev uint64) error {
-	if !k.creds.IsRoot() {
+func (c *call) makeDevice(host string, mode uint32, dev uint64) error {
+	if !c.Task.Creds.IsRoot() {
 		return unix.EPERM
 	}
-	perm := mode & 0o7777 &^ k.umask()
+	perm := mode & 0o7777 &^ c.umask()
 	if err := unix.Mknod(host, unix.S_IFREG|perm|0o600, 0); err != nil {
 		return err
 	}
 	if err := owner.Chmod(host, unix.S_IFREG|perm); err != nil {
 		return err
 	}
-	uid, gid := k.newOwner(parentOf(host))
+	uid, gid := c.newOwner(parentOf(host))
 	return owner.WriteFollow(host, owner.Stat{UID: uid, GID: gid, Mode: mode&unix.S_IFMT | perm, Dev: dev})
 }
 
 func parentOf(host string) string { return host[:max(strings.LastIndexByte(host, '/'), 1)] }
 
 // umask reads what the thread's file mode creation mask is.
-func (k *task) umask() uint32 {
-	b, _ := os.ReadFile("/proc/" + itoa(k.tid) + "/status")
+func (c *call) umask() uint32 {
+	b, _ := os.ReadFile("/proc/" + itoa(c.Task.TID) + "/status")
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "Umask:\t"); ok {
 			return parseOctal(strings.TrimSpace(v))
@@ -122,15 +122,15 @@ func (c *call) doStat(dirfd, at, buf, flags int) (int64, error) {
 }
 
 func (c *call) giveStat(host string, follow bool, buf int) (int64, error) {
-	st, err := c.k.t.stat(host, follow)
+	st, err := c.kernel.stat(host, follow)
 	if err != nil {
 		return 0, err
 	}
-	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(buf), structBytes(&st))
+	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(buf), structBytes(&st))
 }
 
 func (c *call) doFstat() (int64, error) {
-	v, err := c.giveStat(descriptorPath(c.k.pid, c.fd(0)), true, 1)
+	v, err := c.giveStat(descriptorPath(c.Task.PID, c.FD(0)), true, 1)
 	if err == unix.ENOENT {
 		err = unix.EBADF
 	}
@@ -138,11 +138,11 @@ func (c *call) doFstat() (int64, error) {
 }
 
 func (c *call) doStatx() (int64, error) {
-	flags := c.flags(2)
-	if c.reg.Arg(1) == 0 {
+	flags := c.Flags(2)
+	if c.Reg.Arg(1) == 0 {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	p, err := c.object(c.fd(0), 1, flags)
+	p, err := c.object(c.FD(0), 1, flags)
 	if err != nil {
 		return 0, err
 	}
@@ -151,11 +151,11 @@ func (c *call) doStatx() (int64, error) {
 		host &^= unix.AT_SYMLINK_NOFOLLOW
 	}
 	var stx unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, p.Host, host, c.flags(3), &stx); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, p.Host, host, c.Flags(3), &stx); err != nil {
 		return 0, err
 	}
 	st := unix.Stat_t{Uid: stx.Uid, Gid: stx.Gid, Mode: uint32(stx.Mode), Rdev: unix.Mkdev(stx.Rdev_major, stx.Rdev_minor)}
-	if err := c.k.t.apply(&st, p.Host); err != nil {
+	if err := c.kernel.apply(&st, p.Host); err != nil {
 		return 0, err
 	}
 	if uint32(stx.Mode)&unix.S_IFMT != st.Mode&unix.S_IFMT {
@@ -163,7 +163,7 @@ func (c *call) doStatx() (int64, error) {
 	}
 	stx.Uid, stx.Gid, stx.Mode = st.Uid, st.Gid, uint16(st.Mode)
 	stx.Rdev_major, stx.Rdev_minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
-	return 0, ptrace.WriteMemory(c.k.tid, c.reg.Arg(4), structBytes(&stx))
+	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(4), structBytes(&stx))
 }
 
 // changeOwner is chown(2) of what host names.
@@ -182,10 +182,10 @@ func (c *call) changeOwner(p view.Place, follow bool, uid, gid uint32) error {
 		return err
 	}
 	st := raw
-	if err := c.k.t.apply(&st, p.Host); err != nil {
+	if err := c.kernel.apply(&st, p.Host); err != nil {
 		return err
 	}
-	newUID, newGID, err := c.k.creds.Chown(st.Uid, st.Gid, uid, gid)
+	newUID, newGID, err := c.Task.Creds.Chown(st.Uid, st.Gid, uid, gid)
 	if err != nil {
 		return err
 	}
@@ -211,27 +211,27 @@ func (c *call) doChown(dirfd, at, uid, flags int) (int64, error) {
 		return 0, err
 	}
 	follow := flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host)
-	return 0, c.changeOwner(p, follow, uint32(c.reg.Arg(uid)), uint32(c.reg.Arg(uid+1)))
+	return 0, c.changeOwner(p, follow, uint32(c.Reg.Arg(uid)), uint32(c.Reg.Arg(uid+1)))
 }
 
 func (c *call) doFchown() (int64, error) {
-	p, err := c.open(c.fd(0))
+	p, err := c.open(c.FD(0))
 	if err != nil {
 		return 0, err
 	}
 	p.ReadOnly = false // it is open
-	return 0, c.changeOwner(p, true, uint32(c.reg.Arg(1)), uint32(c.reg.Arg(2)))
+	return 0, c.changeOwner(p, true, uint32(c.Reg.Arg(1)), uint32(c.Reg.Arg(2)))
 }
 
 func (c *call) changeMode(p view.Place, mode uint32) error {
 	if p.ReadOnly {
 		return unix.EROFS
 	}
-	st, err := c.k.t.stat(p.Host, true)
+	st, err := c.kernel.stat(p.Host, true)
 	if err != nil {
 		return err
 	}
-	if fs := c.k.creds.UID.FS; fs != 0 && fs != st.Uid {
+	if fs := c.Task.Creds.UID.FS; fs != 0 && fs != st.Uid {
 		return unix.EPERM
 	}
 	var raw unix.Stat_t
@@ -256,10 +256,10 @@ func (c *call) doChmod(dirfd, at int, mode uint32, flags int) (int64, error) {
 }
 
 func (c *call) doFchmod() (int64, error) {
-	p, err := c.open(c.fd(0))
+	p, err := c.open(c.FD(0))
 	if err != nil {
 		return 0, err
 	}
 	p.ReadOnly = false // it is open
-	return 0, c.changeMode(p, uint32(c.reg.Arg(1)))
+	return 0, c.changeMode(p, uint32(c.Reg.Arg(1)))
 }

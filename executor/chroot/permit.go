@@ -10,11 +10,11 @@ import (
 // permit decides as the kernel would if the ids of the step were real: its users
 // other than root do what modes and recorded owners let them. The directories on the
 // way are not looked at.
-func (k *task) permit(host string, want uint32) error {
-	if k.creds.UID.FS == 0 {
+func (c *call) permit(host string, want uint32) error {
+	if c.Task.Creds.UID.FS == 0 {
 		return nil
 	}
-	st, err := k.t.stat(host, true)
+	st, err := c.kernel.stat(host, true)
 	if err != nil {
 		return err
 	}
@@ -23,9 +23,9 @@ func (k *task) permit(host string, want uint32) error {
 	}
 	bits := st.Mode & 7
 	switch {
-	case k.creds.UID.FS == st.Uid:
+	case c.Task.Creds.UID.FS == st.Uid:
 		bits = st.Mode >> 6 & 7
-	case k.creds.In(st.Gid):
+	case c.Task.Creds.In(st.Gid):
 		bits = st.Mode >> 3 & 7
 	}
 	if want&^bits != 0 {
@@ -36,32 +36,32 @@ func (k *task) permit(host string, want uint32) error {
 
 // permitEntry is permit for making an entry of a directory, or taking one away,
 // which only its owner or the directory's may do if the directory is sticky.
-func (k *task) permitEntry(host string, takeAway bool) error {
-	if k.creds.UID.FS == 0 {
+func (c *call) permitEntry(host string, takeAway bool) error {
+	if c.Task.Creds.UID.FS == 0 {
 		return nil
 	}
 	host = trimSlash(host)
 	dir := path.Dir(host)
-	if err := k.permit(dir, unix.W_OK|unix.X_OK); err != nil || !takeAway {
+	if err := c.permit(dir, unix.W_OK|unix.X_OK); err != nil || !takeAway {
 		return err
 	}
-	parent, err := k.t.stat(dir, true)
-	if err != nil || parent.Mode&unix.S_ISVTX == 0 || parent.Uid == k.creds.UID.FS {
+	parent, err := c.kernel.stat(dir, true)
+	if err != nil || parent.Mode&unix.S_ISVTX == 0 || parent.Uid == c.Task.Creds.UID.FS {
 		return err
 	}
-	st, err := k.t.stat(host, false)
+	st, err := c.kernel.stat(host, false)
 	if err == unix.ENOENT {
 		return nil
 	}
-	if err == nil && st.Uid != k.creds.UID.FS {
+	if err == nil && st.Uid != c.Task.Creds.UID.FS {
 		err = unix.EPERM
 	}
 	return err
 }
 
 // permitOpen is permit for open(2) of what exists.
-func (k *task) permitOpen(host string, flags int) error {
-	if k.creds.UID.FS == 0 || flags&unix.O_PATH != 0 || isDescriptor(host) {
+func (c *call) permitOpen(host string, flags int) error {
+	if c.Task.Creds.UID.FS == 0 || flags&unix.O_PATH != 0 || isDescriptor(host) {
 		return nil
 	}
 	want := uint32(unix.R_OK)
@@ -74,7 +74,7 @@ func (k *task) permitOpen(host string, flags int) error {
 	if flags&unix.O_TRUNC != 0 {
 		want |= unix.W_OK
 	}
-	if err := k.permit(host, want); err != unix.ENOENT {
+	if err := c.permit(host, want); err != unix.ENOENT {
 		return err
 	}
 	return nil // open(2) says so itself

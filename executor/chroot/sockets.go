@@ -14,16 +14,16 @@ const maxSocketPath = 107
 
 // doAddress resolves the path of a local socket's address in arguments 1 and 2.
 func (c *call) doAddress(follow bool) (int64, error) {
-	size := c.reg.Arg(2)
+	size := c.Reg.Arg(2)
 	if size <= 2 || size > 110 {
-		return 0, errAsIs
+		return 0, ErrAsIs
 	}
 	addr := make([]byte, size)
-	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(1), addr); err != nil {
+	if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(1), addr); err != nil {
 		return 0, err
 	}
 	if binary.NativeEndian.Uint16(addr) != unix.AF_UNIX || addr[2] == 0 {
-		return 0, errAsIs
+		return 0, ErrAsIs
 	}
 	name := unix.ByteSliceToString(addr[2:])
 	p, err := c.resolve(atCwd, name, follow)
@@ -33,23 +33,23 @@ func (c *call) doAddress(follow bool) (int64, error) {
 	if !follow && p.ReadOnly {
 		return 0, unix.EROFS
 	}
-	host, err := c.k.shortName(p.Host)
+	host, err := c.shortName(p.Host)
 	if err != nil {
 		return 0, err
 	}
 	addr = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), host...)
-	at, err := c.put(append(addr, 0))
+	at, err := c.Put(append(addr, 0))
 	if err != nil {
 		return 0, err
 	}
-	c.reg.SetArg(1, at)
-	c.reg.SetArg(2, uint64(len(addr)+1))
-	return 0, errChanged
+	c.Reg.SetArg(1, at)
+	c.Reg.SetArg(2, uint64(len(addr)+1))
+	return 0, ErrChanged
 }
 
 // shortName names a socket by its directory, which is held open, where its path is
 // too long for an address.
-func (k *task) shortName(host string) (string, error) {
+func (c *call) shortName(host string) (string, error) {
 	if len(host) <= maxSocketPath {
 		return host, nil
 	}
@@ -62,6 +62,6 @@ func (k *task) shortName(host string) (string, error) {
 		unix.Close(dir)
 		return "", unix.ENAMETOOLONG
 	}
-	k.after = func(*call) { unix.Close(dir) }
+	c.Task.After = func(*traced) { unix.Close(dir) }
 	return name, nil
 }

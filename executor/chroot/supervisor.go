@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
-	"slices"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/filter"
-	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
@@ -64,12 +61,20 @@ func superviseStep() (outcome, error) {
 		_, _ = os.NewFile(lifeFD, "life").Read(make([]byte, 1))
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}()
-	t := newTracer(cfg)
+	k := newKernel(kernelOptions{
+		View:     view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
+		Programs: cfg.Shadows, Hostname: cfg.Hostname,
+	})
+	t := newTracer(tracerOptions{Calls: k.Handlers(), Tasks: int(cfg.Tasks), OnExec: func(pid int) {
+		if cfg.Memory > 0 {
+			limitMemory(pid, cfg.Memory) // children inherit it
+		}
+	}})
 	if err := t.attach(pid, fakeid.New(cfg.UID, cfg.GID, cfg.Groups)); err != nil {
 		return outcome{}, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
 	cfg.Filter = filter.Rules{
-		Traced: slices.Collect(maps.Keys(t.calls)), Options: tracedOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
+		Traced: t.Calls(), Options: tracedOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
 	}.Program().Bytes()
 	// The step reads it while this thread serves its system calls.
 	var sent atomic.Value
@@ -84,7 +89,7 @@ func superviseStep() (outcome, error) {
 	if err := t.run(); err != nil {
 		return outcome{}, err
 	}
-	out := outcome{Code: t.code, PidsHit: t.refused}
+	out := outcome{Code: t.Code(), PidsHit: t.Refused()}
 	if text := <-done; text != "" {
 		return out, errors.New(text)
 	}
@@ -93,19 +98,6 @@ func superviseStep() (outcome, error) {
 		out.CPUNanos, out.Memory = ru.Utime.Nano()+ru.Stime.Nano(), ru.Maxrss<<10
 	}
 	return out, nil
-}
-
-func newTracer(cfg *config) *tracer {
-	t := &tracer{
-		view:  view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
-		exec:  program.NewShadows(cfg.Shadows),
-		tasks: map[int]*task{}, early: map[int]bool{}, calls: handlers(),
-		uid: os.Getuid(), gid: os.Getgid(), hostname: cfg.Hostname, memory: cfg.Memory,
-	}
-	if cfg.Tasks > 0 {
-		t.limitTasks(int(cfg.Tasks))
-	}
-	return t
 }
 
 // startStep starts this program once more and waits until it waits.

@@ -13,7 +13,7 @@ import (
 func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, error) {
 	var p view.Place
 	var err error
-	if c.reg.Arg(at) == 0 {
+	if c.Reg.Arg(at) == 0 {
 		p, err = c.open(dirfd)
 	} else {
 		p, err = c.object(dirfd, at, flags)
@@ -36,12 +36,12 @@ func (c *call) doTimes(dirfd, at int, ts []unix.Timespec, flags int) (int64, err
 
 // timespecs reads two times; nil for a null pointer.
 func (c *call) timespecs(i int) ([]unix.Timespec, error) {
-	if c.reg.Arg(i) == 0 {
+	if c.Reg.Arg(i) == 0 {
 		return nil, nil
 	}
 	ts := make([]unix.Timespec, 2)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&ts[0])), 2*unsafe.Sizeof(ts[0]))
-	return ts, ptrace.ReadMemory(c.k.tid, c.reg.Arg(i), b)
+	return ts, ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(i), b)
 }
 
 func (c *call) doUtimensat() (int64, error) {
@@ -49,5 +49,5 @@ func (c *call) doUtimensat() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.doTimes(c.fd(0), 1, ts, c.flags(3))
+	return c.doTimes(c.FD(0), 1, ts, c.Flags(3))
 }

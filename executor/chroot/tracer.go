@@ -3,16 +3,16 @@ package chroot
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/ptrace"
-	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
 
@@ -21,36 +21,61 @@ import (
 const traceOptions = unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK |
 	unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_EXITKILL
 
-// tracer is the kernel of a step. All of it belongs to one operating system thread.
+// tracer traces the processes of a step, and has the system calls answered at which
+// they stop. All of it belongs to one operating system thread.
 type tracer struct {
-	view  view.View
-	exec  *program.Shadows
-	tasks map[int]*task
+	calls  map[int]handler
+	onExec func(pid int)
+	tasks  map[int]*task
 	// early are threads that stopped before their parent said that it started them.
-	early map[int]bool
-	first int // the process that the step is
-	code  int // how it ended
-	ended bool
-	calls map[int]handler
-	// uid and gid are this process's, which stand for root's.
-	uid, gid int
-	hostname string
-	memory   int64 // limit of each process's data; 0 is none
-	limited  bool  // it is set
-	refused  int64 // threads and processes that the limit of tasks forbade
+	early   map[int]bool
+	first   int // the process that the step is
+	code    int // how it ended
+	ended   bool
+	refused int64 // threads and processes that the limit of tasks forbade
 }
 
-// task is a thread of the step.
+// tracerOptions say what is traced.
+type tracerOptions struct {
+	// Calls answer the system calls that the filter stops, by their numbers.
+	Calls map[int]handler
+	// Tasks is how many threads and processes there may be; 0 is no limit.
+	Tasks int
+	// OnExec, which may be nil, is called with a process when the step's program begins
+	// in it, before it runs.
+	OnExec func(pid int)
+}
+
+// newTracer returns a tracer that traces nothing yet.
+func newTracer(o tracerOptions) *tracer {
+	t := &tracer{calls: maps.Clone(o.Calls), onExec: o.OnExec, tasks: map[int]*task{}, early: map[int]bool{}}
+	if o.Tasks > 0 {
+		t.limitTasks(o.Tasks)
+	}
+	return t
+}
+
+// Calls are the numbers of the system calls that are to stop.
+func (t *tracer) Calls() []int { return slices.Collect(maps.Keys(t.calls)) }
+
+// Code is the exit code of the step's first process, 128 and more for a signal.
+func (t *tracer) Code() int { return t.code }
+
+// Refused is how many threads and processes the limit of tasks forbade.
+func (t *tracer) Refused() int64 { return t.refused }
+
+// task is a thread of the step. What it starts inherits Creds and Root.
 type task struct {
-	t        *tracer
-	tid, pid int
-	creds    fakeid.Creds
-	root     string // of chroot(2), in the step's names
+	Tracer *tracer
+	// TID and PID are those of the thread and its process.
+	TID, PID int
+	Creds    fakeid.Creds
+	Root     string // of chroot(2), in the step's names
 	mem      *memory
 	slot     uint64 // of mem; 0 until it is needed
 	large    largeMemory
-	// after handles the end of the system call that the thread is in.
-	after func(*call)
+	// After handles the end of the system call that the thread is in.
+	After func(*traced)
 	saved ptrace.Registers // at its beginning
 }
 
@@ -93,7 +118,7 @@ func (t *tracer) attach(pid int, creds fakeid.Creds) error {
 			} else if err != nil {
 				continue
 			}
-			t.tasks[tid] = &task{t: t, tid: tid, pid: pid, creds: creds, root: "/", mem: mem}
+			t.tasks[tid] = &task{Tracer: t, TID: tid, PID: pid, Creds: creds, Root: "/", mem: mem}
 		}
 	}
 	return nil
@@ -151,7 +176,7 @@ func (t *tracer) event(tid int, ws unix.WaitStatus) {
 	case k == nil:
 		t.early[tid] = true
 	case t.ended:
-		_ = unix.Kill(k.pid, unix.SIGKILL)
+		_ = unix.Kill(k.PID, unix.SIGKILL)
 	default:
 		k.stopped(ws)
 	}
@@ -165,7 +190,7 @@ func (t *tracer) end(ws unix.WaitStatus) {
 		t.code = 128 + int(ws.Signal())
 	}
 	for _, k := range t.tasks {
-		_ = unix.Kill(k.pid, unix.SIGKILL)
+		_ = unix.Kill(k.PID, unix.SIGKILL)
 	}
 	for tid := range t.early {
 		_ = unix.Kill(tid, unix.SIGKILL)
@@ -189,7 +214,7 @@ func (k *task) stopped(ws unix.WaitStatus) {
 		k.started()
 		k.resume(0)
 	case event == unix.PTRACE_EVENT_STOP && isStop(sig):
-		_, _, _ = unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_LISTEN, uintptr(k.tid), 0, 0, 0, 0)
+		_, _, _ = unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_LISTEN, uintptr(k.TID), 0, 0, 0, 0)
 	case event == unix.PTRACE_EVENT_STOP:
 		k.resume(0)
 	default:
@@ -203,79 +228,96 @@ func isStop(s unix.Signal) bool {
 
 // resume lets the thread run on, to the end of its system call where that matters.
 func (k *task) resume(sig int) {
-	if k.after != nil {
-		_ = unix.PtraceSyscall(k.tid, sig)
+	if k.After != nil {
+		_ = unix.PtraceSyscall(k.TID, sig)
 		return
 	}
-	_ = unix.PtraceCont(k.tid, sig)
+	_ = unix.PtraceCont(k.TID, sig)
 }
 
 // started takes a new thread or process in.
 func (k *task) started() {
-	msg, err := unix.PtraceGetEventMsg(k.tid)
+	msg, err := unix.PtraceGetEventMsg(k.TID)
 	if err != nil {
 		return
 	}
 	tid := int(msg)
 	var g ptrace.Registers
-	if g.Load(k.tid) != nil {
+	if g.Load(k.TID) != nil {
 		return
 	}
-	n := &task{t: k.t, tid: tid, pid: tid, creds: k.creds, root: k.root, mem: &memory{}}
+	n := &task{Tracer: k.Tracer, TID: tid, PID: tid, Creds: k.Creds, Root: k.Root, mem: &memory{}}
 	flags := ptrace.CloneFlags(&g)
 	if flags&unix.CLONE_THREAD != 0 {
-		n.pid = k.pid
+		n.PID = k.PID
 	}
 	if flags&unix.CLONE_VM != 0 {
 		n.mem = k.mem
 	} else {
 		n.mem.base, n.mem.next, n.slot = k.mem.base, k.mem.next, k.slot // it is a copy
 	}
-	k.t.tasks[tid] = n
-	if k.t.early[tid] {
-		delete(k.t.early, tid)
+	k.Tracer.tasks[tid] = n
+	if k.Tracer.early[tid] {
+		delete(k.Tracer.early, tid)
 		n.resume(0)
 	}
 }
 
 // executed is after execve(2): one thread is left, with the process's number.
 func (k *task) executed() {
-	old, err := unix.PtraceGetEventMsg(k.tid)
-	if err == nil && int(old) != k.tid {
-		if was := k.t.tasks[int(old)]; was != nil {
-			k.creds, k.root, k.after = was.creds, was.root, was.after
-			delete(k.t.tasks, int(old))
+	old, err := unix.PtraceGetEventMsg(k.TID)
+	if err == nil && int(old) != k.TID {
+		if was := k.Tracer.tasks[int(old)]; was != nil {
+			k.Creds, k.Root, k.After = was.Creds, was.Root, was.After
+			delete(k.Tracer.tasks, int(old))
 		}
 	}
 	k.mem, k.slot = &memory{}, 0
-	if t := k.t; t.memory > 0 && !t.limited {
-		t.limited = true // children inherit it
-		limitMemory(k.tid, t.memory)
+	if f := k.Tracer.onExec; f != nil {
+		k.Tracer.onExec = nil
+		f(k.TID)
 	}
-	if after := k.after; after != nil {
-		k.after = nil
-		after(&call{k: k, done: true})
-		k.after = nil
+	if after := k.After; after != nil {
+		k.After = nil
+		after(&traced{Task: k, Done: true})
+		k.After = nil
 	}
 }
 
-// viewer resolves paths for this thread.
-func (k *task) viewer() *view.Viewer {
-	return &view.Viewer{View: &k.t.view, PID: k.pid, TID: k.tid, Root: k.root, Known: k.t.knows, Original: k.t.exec.Original}
-}
-
-// knows reports whether a process or thread is the step's.
-func (t *tracer) knows(pid int) bool { return t.tasks[pid] != nil }
+// Knows reports whether a process or thread is the step's.
+func (t *tracer) Knows(pid int) bool { return t.tasks[pid] != nil }
 
 // limitTasks refuses new threads and processes when there are n.
 func (t *tracer) limitTasks(n int) {
 	for _, nr := range ptrace.StartCalls() {
-		t.calls[nr] = func(*call) (int64, error) {
+		t.calls[nr] = func(*traced) (int64, error) {
 			if len(t.tasks)+len(t.early) >= n {
 				t.refused++
 				return 0, unix.EAGAIN
 			}
-			return 0, errAsIs
+			return 0, ErrAsIs
 		}
 	}
+}
+
+// SignalAll signals all processes of the step but one and the first.
+func (t *tracer) SignalAll(but int, sig unix.Signal) {
+	for tid, k := range t.tasks {
+		if tid == k.PID && tid != but && tid != t.first {
+			_ = unix.Kill(tid, sig)
+		}
+	}
+}
+
+// HasGroup reports whether a process group has a process of the step.
+func (t *tracer) HasGroup(pgid int) bool {
+	for tid, k := range t.tasks {
+		if tid != k.PID {
+			continue
+		}
+		if g, err := unix.Getpgid(tid); err == nil && g == pgid {
+			return true
+		}
+	}
+	return false
 }

@@ -16,7 +16,7 @@ const maxAttribute = 64 << 10
 // target finds the object of a call on attributes: where is its first argument.
 func (c *call) target(how attrTarget) (view.Place, error) {
 	if how == attrDescriptor {
-		p, err := c.open(c.fd(0))
+		p, err := c.open(c.FD(0))
 		p.ReadOnly = false
 		return p, err
 	}
@@ -34,7 +34,7 @@ const (
 // attribute is the name that stands for another one on disk: what this process may
 // not set is kept as an attribute of users.
 func (c *call) attribute(i int) (string, error) {
-	name, err := ptrace.ReadString(c.k.tid, c.reg.Arg(i), 256)
+	name, err := ptrace.ReadString(c.Task.TID, c.Reg.Arg(i), 256)
 	if err != nil {
 		return "", err
 	}
@@ -55,7 +55,7 @@ func (c *call) change(how attrTarget) (p view.Place, name string, err error) {
 		return p, "", unix.EROFS
 	}
 	name, err = c.attribute(1)
-	if err == nil && strings.HasPrefix(name, owner.HiddenPrefix) && !c.k.creds.IsRoot() {
+	if err == nil && strings.HasPrefix(name, owner.HiddenPrefix) && !c.Task.Creds.IsRoot() {
 		err = unix.EPERM
 	}
 	return p, name, err
@@ -66,18 +66,18 @@ func (c *call) doSetxattr(how attrTarget) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size := c.reg.Arg(3)
+	size := c.Reg.Arg(3)
 	if size > maxAttribute {
 		return 0, unix.E2BIG
 	}
 	value := make([]byte, size)
-	if err := ptrace.ReadMemory(c.k.tid, c.reg.Arg(2), value); err != nil {
+	if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(2), value); err != nil {
 		return 0, err
 	}
 	if how == attrNoFollow && !isDescriptor(p.Host) {
-		return 0, unix.Lsetxattr(p.Host, name, value, c.flags(4))
+		return 0, unix.Lsetxattr(p.Host, name, value, c.Flags(4))
 	}
-	return 0, unix.Setxattr(p.Host, name, value, c.flags(4))
+	return 0, unix.Setxattr(p.Host, name, value, c.Flags(4))
 }
 
 func (c *call) doGetxattr(how attrTarget) (int64, error) {
@@ -92,7 +92,7 @@ func (c *call) doGetxattr(how attrTarget) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	value := make([]byte, min(c.reg.Arg(3), maxAttribute))
+	value := make([]byte, min(c.Reg.Arg(3), maxAttribute))
 	var n int
 	if how == attrNoFollow && !isDescriptor(p.Host) {
 		n, err = unix.Lgetxattr(p.Host, name, value)
@@ -105,7 +105,7 @@ func (c *call) doGetxattr(how attrTarget) (int64, error) {
 	if len(value) == 0 {
 		return int64(n), nil
 	}
-	return int64(n), ptrace.WriteMemory(c.k.tid, c.reg.Arg(2), value[:n])
+	return int64(n), ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(2), value[:n])
 }
 
 func (c *call) doListxattr(how attrTarget) (int64, error) {
@@ -129,14 +129,14 @@ func (c *call) doListxattr(how attrTarget) (int64, error) {
 			out = append(append(out, shown...), 0)
 		}
 	}
-	size := c.reg.Arg(2)
+	size := c.Reg.Arg(2)
 	switch {
 	case size == 0:
 		return int64(len(out)), nil
 	case size < uint64(len(out)):
 		return 0, unix.ERANGE
 	}
-	return int64(len(out)), ptrace.WriteMemory(c.k.tid, c.reg.Arg(1), out)
+	return int64(len(out)), ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(1), out)
 }
 
 func (c *call) doRemovexattr(how attrTarget) (int64, error) {
