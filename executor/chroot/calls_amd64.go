@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/ptrace"
+	"layered.build/builder/executor/chroot/trace"
 )
 
 // legacyCalls are the calls that newer machines have newer forms of only.
@@ -41,7 +42,7 @@ func (c *call) doCreat() (int64, error) {
 	c.Reg.SetArg(2, c.Reg.Arg(1))
 	c.Reg.SetArg(1, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)
 	v, err := c.doOpen(atCwd, 0, 1)
-	if err == ErrChanged {
+	if err == trace.ErrChanged {
 		_ = c.Reg.SetNumber(c.Task.TID, unix.SYS_OPEN)
 	}
 	return v, err

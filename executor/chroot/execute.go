@@ -11,6 +11,7 @@ import (
 
 	"layered.build/builder/executor/chroot/program"
 	"layered.build/builder/executor/chroot/ptrace"
+	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -40,7 +41,7 @@ func (c *call) find(p view.Place, name string) (*execution, error) {
 		e.st = st
 		f, err := os.Open(e.file.Host)
 		if err != nil {
-			return nil, ErrnoOf(err)
+			return nil, trace.ErrnoOf(err)
 		}
 		head := make([]byte, 256)
 		n, _ := io.ReadFull(f, head)
@@ -90,7 +91,7 @@ func (c *call) loadable(host, called string, f *os.File) (string, error) {
 		return "", err
 	}
 	if _, err := os.Stat(interp.Host); err != nil {
-		return "", ErrnoOf(err)
+		return "", trace.ErrnoOf(err)
 	}
 	return c.kernel.programs.Copy(host, called, f, h, interp.Host)
 }
@@ -108,12 +109,12 @@ func (c *call) doExecve(at int, p view.Place, name string) (int64, error) {
 			return 0, err
 		}
 	}
-	c.Task.After = func(end *traced) {
+	c.Task.After = func(end *trace.Call) {
 		if k := end.Task; end.Done {
 			k.Creds = k.Creds.Exec(e.st.Mode, e.st.Uid, e.st.Gid)
 		}
 	}
-	return 0, ErrChanged
+	return 0, trace.ErrChanged
 }
 
 // setArguments puts a script's arguments in the place of the first one.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/ptrace"
+	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -60,13 +61,13 @@ func (c *call) doOpen(dirfd, at, flagsAt int) (int64, error) {
 		}
 		c.Task.After = c.madeFile(dir)
 	}
-	return 0, ErrChanged
+	return 0, trace.ErrChanged
 }
 
 // madeFile gives a file that open(2) makes its owner, and its reader access.
-func (c *call) madeFile(dir string) func(*traced) {
+func (c *call) madeFile(dir string) func(*trace.Call) {
 	uid, gid := c.newOwner(dir)
-	return func(end *traced) {
+	return func(end *trace.Call) {
 		if fd := end.Reg.Result(); fd >= 0 {
 			c.kernel.made(descriptorPath(end.Task.PID, int(fd)), uid, gid)
 		}
@@ -105,12 +106,12 @@ func (c *call) makes(at int, host string) (int64, error) {
 		return 0, err
 	}
 	uid, gid := c.newOwner(path.Dir(host))
-	c.Task.After = func(end *traced) {
+	c.Task.After = func(end *trace.Call) {
 		if end.Reg.Result() == 0 {
 			c.kernel.made(host, uid, gid)
 		}
 	}
-	return 0, ErrChanged
+	return 0, trace.ErrChanged
 }
 
 func (c *call) doMknod(dirfd, at int) (int64, error) {
@@ -206,7 +207,7 @@ func (c *call) rewrite(dirfd, at int, follow bool) (int64, error) {
 	if err := c.SetPath(at, p.Host); err != nil {
 		return 0, err
 	}
-	return 0, ErrChanged
+	return 0, trace.ErrChanged
 }
 
 func (c *call) doGetcwd() (int64, error) {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/ptrace"
+	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/fakeid"
 )
 
@@ -127,7 +128,7 @@ func (c *call) doCapget() (int64, error) {
 		words = 1
 	case unix.LINUX_CAPABILITY_VERSION_2, unix.LINUX_CAPABILITY_VERSION_3:
 	default:
-		return 0, ErrAsIs // which says what is supported
+		return 0, trace.ErrAsIs // which says what is supported
 	}
 	if c.Reg.Arg(1) == 0 {
 		return 0, nil
@@ -167,12 +168,12 @@ func (c *call) doKill() (int64, error) {
 	pid := c.FD(0)
 	switch {
 	case pid == 0, pid > 0 && c.Task.Tracer.Knows(pid):
-		return 0, ErrAsIs
+		return 0, trace.ErrAsIs
 	case pid == -1:
 		c.Task.Tracer.SignalAll(c.Task.PID, unix.Signal(c.Reg.Arg(1)))
 		return 0, nil
 	case pid < -1 && c.Task.Tracer.HasGroup(-pid):
-		return 0, ErrAsIs
+		return 0, trace.ErrAsIs
 	}
 	return 0, unix.ESRCH
 }
@@ -182,7 +183,7 @@ func ownProcess(c *call) (int64, error) {
 	if pid := c.FD(0); pid != 0 && !c.Task.Tracer.Knows(pid) {
 		return 0, unix.ESRCH
 	}
-	return 0, ErrAsIs
+	return 0, trace.ErrAsIs
 }
 
 func (c *call) doUname() (int64, error) {

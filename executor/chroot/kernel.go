@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"layered.build/builder/executor/chroot/program"
+	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/chroot/view"
 )
 
@@ -33,17 +34,17 @@ func newKernel(o kernelOptions) *kernel {
 }
 
 // Handlers answer the system calls that are to stop, by their numbers.
-func (k *kernel) Handlers() map[int]handler {
-	out := map[int]handler{}
+func (k *kernel) Handlers() map[int]trace.Handler {
+	out := map[int]trace.Handler{}
 	for nr, a := range answers() {
-		out[nr] = func(c *traced) (int64, error) { return a(&call{traced: c, kernel: k}) }
+		out[nr] = func(c *trace.Call) (int64, error) { return a(&call{Call: c, kernel: k}) }
 	}
 	return out
 }
 
 // call is a system call that a kernel answers.
 type call struct {
-	*traced
+	*trace.Call
 	kernel *kernel
 }
 

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/ptrace"
+	"layered.build/builder/executor/chroot/trace"
 )
 
 // maxSocketPath is the longest name in a sockaddr_un, without the zero byte.
@@ -16,14 +17,14 @@ const maxSocketPath = 107
 func (c *call) doAddress(follow bool) (int64, error) {
 	size := c.Reg.Arg(2)
 	if size <= 2 || size > 110 {
-		return 0, ErrAsIs
+		return 0, trace.ErrAsIs
 	}
 	addr := make([]byte, size)
 	if err := ptrace.ReadMemory(c.Task.TID, c.Reg.Arg(1), addr); err != nil {
 		return 0, err
 	}
 	if binary.NativeEndian.Uint16(addr) != unix.AF_UNIX || addr[2] == 0 {
-		return 0, ErrAsIs
+		return 0, trace.ErrAsIs
 	}
 	name := unix.ByteSliceToString(addr[2:])
 	p, err := c.resolve(atCwd, name, follow)
@@ -44,7 +45,7 @@ func (c *call) doAddress(follow bool) (int64, error) {
 	}
 	c.Reg.SetArg(1, at)
 	c.Reg.SetArg(2, uint64(len(addr)+1))
-	return 0, ErrChanged
+	return 0, trace.ErrChanged
 }
 
 // shortName names a socket by its directory, which is held open, where its path is
@@ -62,6 +63,6 @@ func (c *call) shortName(host string) (string, error) {
 		unix.Close(dir)
 		return "", unix.ENAMETOOLONG
 	}
-	c.Task.After = func(*traced) { unix.Close(dir) }
+	c.Task.After = func(*trace.Call) { unix.Close(dir) }
 	return name, nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/filter"
+	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
 )
@@ -65,12 +66,12 @@ func superviseStep() (outcome, error) {
 		View:     view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
 		Programs: cfg.Shadows, Hostname: cfg.Hostname,
 	})
-	t := newTracer(tracerOptions{Calls: k.Handlers(), Tasks: int(cfg.Tasks), OnExec: func(pid int) {
+	t := trace.New(trace.Options{Calls: k.Handlers(), Tasks: int(cfg.Tasks), OnExec: func(pid int) {
 		if cfg.Memory > 0 {
 			limitMemory(pid, cfg.Memory) // children inherit it
 		}
 	}})
-	if err := t.attach(pid, fakeid.New(cfg.UID, cfg.GID, cfg.Groups)); err != nil {
+	if err := t.Attach(pid, fakeid.New(cfg.UID, cfg.GID, cfg.Groups)); err != nil {
 		return outcome{}, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
 	cfg.Filter = filter.Rules{
@@ -86,7 +87,7 @@ func superviseStep() (outcome, error) {
 		b, _ := io.ReadAll(control)
 		done <- string(b)
 	}()
-	if err := t.run(); err != nil {
+	if err := t.Run(); err != nil {
 		return outcome{}, err
 	}
 	out := outcome{Code: t.Code(), PidsHit: t.Refused()}
