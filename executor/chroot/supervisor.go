@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/chroot/filter"
+	"layered.build/builder/executor/chroot/kernel"
 	"layered.build/builder/executor/chroot/trace"
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/fakeid"
@@ -62,7 +63,7 @@ func superviseStep() (outcome, error) {
 		_, _ = os.NewFile(lifeFD, "life").Read(make([]byte, 1))
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}()
-	k := newKernel(kernelOptions{
+	k := kernel.New(kernel.Options{
 		View:     view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
 		Programs: cfg.Shadows, Hostname: cfg.Hostname,
 	})
@@ -75,7 +76,7 @@ func superviseStep() (outcome, error) {
 		return outcome{}, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
 	cfg.Filter = filter.Rules{
-		Traced: t.Calls(), Options: tracedOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
+		Traced: t.Calls(), Options: kernel.PrctlOptions(), Offline: cfg.Offline, Counted: cfg.Tasks > 0,
 	}.Program().Bytes()
 	// The step reads it while this thread serves its system calls.
 	var sent atomic.Value

@@ -1,4 +1,4 @@
-package chroot
+package kernel
 
 import (
 	"os"
@@ -12,7 +12,7 @@ import (
 )
 
 // stat describes an object with the owner and the mode that it is meant to have.
-func (k *kernel) stat(host string, follow bool) (unix.Stat_t, error) {
+func (k *Kernel) stat(host string, follow bool) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	var err error
 	if follow {
@@ -28,7 +28,7 @@ func (k *kernel) stat(host string, follow bool) (unix.Stat_t, error) {
 
 // apply makes st, of what following host leads to if it is no symlink, say what is
 // recorded. What belongs to this process is root's.
-func (k *kernel) apply(st *unix.Stat_t, host string) error {
+func (k *Kernel) apply(st *unix.Stat_t, host string) error {
 	if int(st.Uid) == k.uid {
 		st.Uid = 0
 	}
@@ -60,7 +60,7 @@ func (c *call) newOwner(dir string) (uid, gid uint32) {
 
 // made completes a new object: it is recorded whose it is, and its owner on disk,
 // who is this process, is let in.
-func (k *kernel) made(host string, uid, gid uint32) {
+func (k *Kernel) made(host string, uid, gid uint32) {
 	var st unix.Stat_t
 	if unix.Stat(host, &st) != nil {
 		return

@@ -1,4 +1,8 @@
-package chroot
+// Package kernel does what Linux would do for a step that had a root, mounts, ids and
+// devices of its own: it answers the system calls at which package trace stops the
+// step. Paths are resolved in its view, owners and modes are recorded on the files
+// (package owner), credentials in a table (package fakeid).
+package kernel
 
 import (
 	"os"
@@ -8,9 +12,9 @@ import (
 	"layered.build/builder/executor/chroot/view"
 )
 
-// kernel does what Linux would do for a step that had a root, mounts and ids of its own.
+// Kernel does what Linux would do for a step that had a root, mounts and ids of its own.
 // It belongs to the thread of the tracer.
-type kernel struct {
+type Kernel struct {
 	view     view.View
 	programs *program.Shadows
 	// uid and gid are this process's, which stand for root's.
@@ -18,8 +22,8 @@ type kernel struct {
 	hostname string
 }
 
-// kernelOptions say what a step is to see.
-type kernelOptions struct {
+// Options say what a step is to see.
+type Options struct {
 	// View are its files.
 	View view.View
 	// Programs is a directory for copies of programs, which must be executable in it.
@@ -28,13 +32,13 @@ type kernelOptions struct {
 	Hostname string
 }
 
-// newKernel returns the kernel of a step.
-func newKernel(o kernelOptions) *kernel {
-	return &kernel{view: o.View, programs: program.NewShadows(o.Programs), uid: os.Getuid(), gid: os.Getgid(), hostname: o.Hostname}
+// New returns the kernel of a step.
+func New(o Options) *Kernel {
+	return &Kernel{view: o.View, programs: program.NewShadows(o.Programs), uid: os.Getuid(), gid: os.Getgid(), hostname: o.Hostname}
 }
 
 // Handlers answer the system calls that are to stop, by their numbers.
-func (k *kernel) Handlers() map[int]trace.Handler {
+func (k *Kernel) Handlers() map[int]trace.Handler {
 	out := map[int]trace.Handler{}
 	for nr, a := range answers() {
 		out[nr] = func(c *trace.Call) (int64, error) { return a(&call{Call: c, kernel: k}) }
@@ -45,7 +49,7 @@ func (k *kernel) Handlers() map[int]trace.Handler {
 // call is a system call that a kernel answers.
 type call struct {
 	*trace.Call
-	kernel *kernel
+	kernel *Kernel
 }
 
 // answer is what a kernel has of a handler.

@@ -1,4 +1,4 @@
-package chroot
+package kernel
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package chroot
+package kernel
 
 import (
 	"encoding/binary"
@@ -141,8 +141,8 @@ func (c *call) doCapget() (int64, error) {
 	return 0, ptrace.WriteMemory(c.Task.TID, c.Reg.Arg(1), data)
 }
 
-// tracedOptions are those of prctl(2) that the tracer answers.
-func tracedOptions() []int {
+// PrctlOptions are those of prctl(2) that the tracer answers.
+func PrctlOptions() []int {
 	return []int{unix.PR_SET_DUMPABLE, unix.PR_CAPBSET_DROP, unix.PR_CAP_AMBIENT, unix.PR_SET_SECUREBITS, unix.PR_SET_MM}
 }
 
