@@ -79,3 +79,43 @@ func (c *call) permitOpen(host string, flags int) error {
 	}
 	return nil // open(2) says so itself
 }
+
+func (c *call) doAccess(dirfd, at, modeAt, flags int) (int64, error) {
+	p, err := c.object(dirfd, at, flags)
+	if err != nil {
+		return 0, err
+	}
+	mode := uint32(c.Reg.Arg(modeAt))
+	st, err := c.kernel.stat(p.Host, flags&unix.AT_SYMLINK_NOFOLLOW == 0 || isDescriptor(p.Host))
+	if err != nil {
+		return 0, err
+	}
+	kind := st.Mode & unix.S_IFMT
+	if mode&unix.W_OK != 0 && p.ReadOnly && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) {
+		return 0, unix.EROFS
+	}
+	uid, gid := c.Task.Creds.UID.Real, c.Task.Creds.GID.Real
+	if flags&unix.AT_EACCESS != 0 {
+		uid, gid = c.Task.Creds.UID.Effective, c.Task.Creds.GID.Effective
+	}
+	bits := st.Mode & 7
+	switch {
+	case uid == 0:
+		bits = 6
+		if kind == unix.S_IFDIR || st.Mode&0o111 != 0 {
+			bits = 7
+		}
+	case uid == st.Uid:
+		bits = st.Mode >> 6 & 7
+	case gid == st.Gid || c.Task.Creds.In(st.Gid):
+		bits = st.Mode >> 3 & 7
+	}
+	if mode&^bits&7 != 0 {
+		return 0, unix.EACCES
+	}
+	// Of what is not in the root, such as devices, this process decides.
+	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return 0, unix.Access(p.Host, mode)
+	}
+	return 0, nil
+}
