@@ -151,7 +151,7 @@ func (l *Layout) find(ref string) (ocispec.Descriptor, error) {
 	}
 	switch {
 	case ref != "":
-		return none, fmt.Errorf("%w: no image is tagged %s", registry.ErrNotFound, ref)
+		return none, fmt.Errorf("no image is tagged %s: %w", ref, registry.ErrNotFound)
 	case len(index.Manifests) == 1:
 		return index.Manifests[0], nil
 	}
