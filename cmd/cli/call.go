@@ -9,80 +9,46 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"layered.build/builder/cmd/build"
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/parser"
-	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 )
 
-// What --call can ask for.
-const (
-	callBuild   = "build"
-	callCheck   = "check"
-	callOutline = "outline"
-	callTargets = "targets"
-)
-
-// call is a parsed --call.
-type call struct {
-	what string
-	json bool
-	// lax makes findings of a check no failure (ignorestatus).
-	lax bool
-}
-
-// parseCall reads --call and --check: NAME[,format=text|json][,ignorestatus[=BOOL]].
-func (l *langFlags) parseCall() (call, error) {
-	text := l.call
-	if l.check {
-		if text != callBuild && text != "" && text != callCheck {
-			return call{}, mistake.New("--check and --call=%s cannot be combined", text)
-		}
-		text = callCheck
-	}
-	name, rest, _ := strings.Cut(text, ",")
-	c := call{what: name}
-	switch name {
-	case "lint":
-		c.what = callCheck
-	case "", callBuild:
-		c.what = callBuild
-	case callCheck, callOutline, callTargets:
-	default:
-		return c, mistake.Unsupported("--call="+name, "use build, check, outline or targets")
-	}
-	for option := range strings.SplitSeq(rest, ",") {
-		switch option {
-		case "", "format=text", "ignorestatus=false":
-		case "format=json":
-			c.json = true
-		case "ignorestatus", "ignorestatus=true":
-			c.lax = true
-		default:
-			return c, mistake.New("--call=%s: unknown option %q", text, option).WithHint("use format=text, format=json or ignorestatus")
-		}
-	}
-	return c, nil
-}
-
 // answer does what --call asks for instead of building.
-func (j *job) answer(ctx context.Context) (err error) {
-	if j.display, err = progress.New(progress.Quiet, j.app.std.Err); err != nil {
-		return err
-	}
-	if j.call.what == callTargets {
-		return j.answerTargets(ctx)
-	}
-	err = errors.Join(j.makePlan(ctx), j.display.Close())
-	if j.call.what == callCheck {
-		return j.answerCheck(err)
-	}
-	if err != nil {
-		j.warn(progress.Plain, err)
-		return j.explain(err)
-	}
-	return j.answerOutline()
+func (a *app) answer(ctx context.Context, inv *flags.Invocation) error {
+	return a.withJob(ctx, inv, a.std.Err, func(e *engine.Engine, in build.Inputs) error {
+		c := &answerer{out: a.std.Out, call: inv.Call}
+		if inv.Call.What == flags.CallCheck && inv.Request.Plan.Target == "" { // as BuildKit
+			inv.Request.Plan.AllStages = true
+		}
+		j := build.New(e, inv.Request, in, quietly)
+		if inv.Call.What == flags.CallTargets {
+			_, file, err := j.Parse(ctx)
+			if err != nil {
+				return err
+			}
+			return c.targets(file)
+		}
+		p, err := j.Plan(ctx)
+		if inv.Call.What == flags.CallCheck {
+			return c.check(p, err)
+		}
+		if err != nil {
+			(&reporter{out: a.std.Out, err: a.std.Err, inv: inv, mode: progress.Plain}).warn(nil, err)
+			return err
+		}
+		return c.outline(p)
+	})
+}
+
+// answerer prints the answer to a --call.
+type answerer struct {
+	out  io.Writer
+	call flags.Call
 }
 
 // location is a position in the form of BuildKit's subrequests.
@@ -113,8 +79,8 @@ func lines(start, end int) *location {
 
 func at(l dag.Location) *location { return lines(l.Start, l.End) }
 
-func (j *job) printJSON(v any) error {
-	enc := json.NewEncoder(j.app.std.Out)
+func (c *answerer) json(v any) error {
+	enc := json.NewEncoder(c.out)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
@@ -145,23 +111,24 @@ type checkResult struct {
 	Error    *checkError    `json:"buildError,omitempty"`
 }
 
-// answerCheck prints what lint found. Findings, and err, which stopped the
+// check prints what lint found. Findings, and err, which stopped the
 // planning, make the command fail.
-func (j *job) answerCheck(err error) error {
-	found := j.lintWarnings(err)
-	if err != nil && isInfra(err) && len(found) == 0 && !j.call.json {
-		return j.explain(err)
+func (c *answerer) check(p *build.Plan, err error) error {
+	found := lintWarnings(p, err)
+	name, src := dockerfile(p, err)
+	if err != nil && isInfra(err) && len(found) == 0 && !c.call.JSON {
+		return err
 	}
-	if j.call.json {
-		if perr := j.printJSON(j.checkResult(found, err)); perr != nil {
+	if c.call.JSON {
+		if perr := c.json(newCheckResult(found, name, src, err)); perr != nil {
 			return perr
 		}
-		if err != nil || len(found) > 0 && !j.call.lax {
+		if err != nil || len(found) > 0 && !c.call.Lax {
 			return &exitError{code: checkCode(err)}
 		}
 		return nil
 	}
-	w := j.app.std.Out
+	w := c.out
 	switch len(found) {
 	case 0:
 		if err == nil {
@@ -173,12 +140,12 @@ func (j *job) answerCheck(err error) error {
 		fmt.Fprintf(w, "Check complete, %d warnings have been found!\n", len(found))
 	}
 	for _, f := range found {
-		printFinding(w, f, j.source())
+		printFinding(w, f, src)
 	}
 	if err != nil {
-		return j.explain(err)
+		return err
 	}
-	if len(found) > 0 && !j.call.lax {
+	if len(found) > 0 && !c.call.Lax {
 		return &exitError{code: checkCode(nil)}
 	}
 	return nil
@@ -202,10 +169,25 @@ func printFinding(w io.Writer, f parser.Warning, src []byte) {
 	printExcerpt(w, f.File, f.Start, parser.Excerpt(src, f.Start, f.End))
 }
 
-func (j *job) checkResult(found []parser.Warning, err error) checkResult {
+// dockerfile is the Dockerfile's name and text, whether or not there is a plan.
+func dockerfile(p *build.Plan, err error) (name string, src []byte) {
+	var known *build.Error
+	var perr *parser.Error
+	switch {
+	case p != nil:
+		return p.File.Name, p.File.Source
+	case errors.As(err, &known):
+		return known.File.Name, known.File.Source
+	case errors.As(err, &perr):
+		return perr.File, perr.Source
+	}
+	return "", nil
+}
+
+func newCheckResult(found []parser.Warning, name string, src []byte, err error) checkResult {
 	res := checkResult{
 		Warnings: []checkWarning{},
-		Sources:  []checkSource{{Filename: j.context.name, Language: "Dockerfile", Data: j.source()}},
+		Sources:  []checkSource{{Filename: name, Language: "Dockerfile", Data: src}},
 	}
 	for _, f := range found {
 		res.Warnings = append(res.Warnings, checkWarning{
@@ -250,12 +232,12 @@ type outlineResult struct {
 	Sources     [][]byte       `json:"sources,omitempty"`
 }
 
-func (j *job) answerOutline() error {
-	o := j.plan.Outline
-	if !j.call.json {
-		return printOutline(j.app.std.Out, o)
+func (c *answerer) outline(p *build.Plan) error {
+	o := p.Outline
+	if !c.call.JSON {
+		return printOutline(c.out, o)
 	}
-	res := outlineResult{Name: o.Name, Description: o.Description, Sources: [][]byte{j.source()}}
+	res := outlineResult{Name: o.Name, Description: o.Description, Sources: [][]byte{p.File.Source}}
 	for _, a := range o.Args {
 		res.Args = append(res.Args, outlineArg{a.Name, a.Description, a.Value, at(a.Location)})
 	}
@@ -268,7 +250,7 @@ func (j *job) answerOutline() error {
 	for _, m := range o.Caches {
 		res.Cache = append(res.Cache, outlineCache{m.ID, at(m.Location)})
 	}
-	return j.printJSON(res)
+	return c.json(res)
 }
 
 // printOutline writes the tables that buildx writes, and one of the caches.
@@ -346,20 +328,9 @@ type targetsResult struct {
 	Sources [][]byte      `json:"sources"`
 }
 
-func (j *job) answerTargets(ctx context.Context) error {
-	err := j.loadRemote(ctx)
-	if err != nil {
-		return errors.Join(err, j.display.Close())
-	}
-	file, err := parser.Parse(j.context.name, j.source())
-	if err != nil {
-		return errors.Join(err, j.display.Close())
-	}
-	if err := j.display.Close(); err != nil {
-		return err
-	}
-	res := targetsResult{Sources: [][]byte{j.source()}}
-	w := tabwriter.NewWriter(j.app.std.Out, 0, 0, 1, ' ', 0)
+func (c *answerer) targets(file *parser.File) error {
+	res := targetsResult{Sources: [][]byte{file.Source}}
+	w := tabwriter.NewWriter(c.out, 0, 0, 1, ' ', 0)
 	fmt.Fprint(w, "TARGET\tDESCRIPTION\n")
 	for _, t := range planner.Targets(file) {
 		res.Targets = append(res.Targets, targetEntry{t.Name, t.Default, t.Description, t.Base, t.Platform, at(t.Location)})
@@ -372,8 +343,8 @@ func (j *job) answerTargets(ctx context.Context) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\n", name, t.Description)
 	}
-	if j.call.json {
-		return j.printJSON(res)
+	if c.call.JSON {
+		return c.json(res)
 	}
 	return w.Flush()
 }

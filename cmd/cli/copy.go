@@ -12,6 +12,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
+	"layered.build/builder/cmd/task"
+	"layered.build/builder/executor/binfmt"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
@@ -79,6 +83,7 @@ func (p place) engine() (string, bool) {
 }
 
 type copyFlags struct {
+	registry  flags.Registry
 	platforms []string
 	all       bool
 	quiet     bool
@@ -108,10 +113,10 @@ that of --platform; such a copy goes through the store.`,
 			return a.copyImage(cmd.Context(), f, args[0], args[1])
 		},
 	}
-	sliceVar(cmd.Flags(), &f.platforms, "platform", "", "copy these platforms only; a list or repeated (default: all)")
+	flags.SliceVar(cmd.Flags(), &f.platforms, "platform", "", "copy these platforms only; a list or repeated (default: all)")
 	cmd.Flags().BoolVar(&f.all, "all-platforms", false, "copy all platforms (the default)")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest only")
-	a.reg.register(cmd.Flags())
+	f.registry.Register(cmd.Flags())
 	return cmd
 }
 
@@ -124,7 +129,7 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 	if err != nil {
 		return err
 	}
-	ps, err := parsePlatforms(f.platforms)
+	ps, err := flags.Platforms(f.platforms)
 	if err != nil {
 		return err
 	}
@@ -136,13 +141,13 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 	case !dst.direct() && (f.all || len(ps) > 1):
 		return mistake.New("%s holds an image for one platform", dst.via).WithHint("choose one with --platform")
 	case !dst.direct() && len(ps) == 0 && src.direct():
-		ps = append(ps, machine())
+		ps = append(ps, binfmt.Local())
 	}
-	return a.withEngine(func(e *engine) error {
+	return a.withEngine(ctx, f.registry.Access(), func(e *engine.Engine) error {
 		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, disk: a.disk()}
-		err := a.shown(quietMode(f.quiet), "copying "+from+" to "+to, func(t *task) error {
+		err := a.shown(ctx, f.quiet, "copying "+from+" to "+to, func(ctx context.Context, t *task.Task) error {
 			c.t = t
-			return c.run(registry.WithProgress(ctx, t.transfer))
+			return c.run(ctx)
 		})
 		if err == nil && c.desc.Digest != "" {
 			prefix := "Digest: "
@@ -157,8 +162,8 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 
 // copyJob is one copy.
 type copyJob struct {
-	e         *engine
-	t         *task
+	e         *engine.Engine
+	t         *task.Task
 	src, dst  place
 	platforms []ocispec.Platform
 	disk      export.Disk
@@ -188,14 +193,14 @@ func (c *copyJob) source(ctx context.Context) (registry.Source, func() error, er
 	none := func() error { return nil }
 	switch c.src.via {
 	case viaRegistry:
-		src, err := c.e.client.Source(c.src.ref)
+		src, err := c.e.Client.Source(c.src.ref)
 		return src, none, err
 	case viaStore:
-		x, err := c.e.images.ResolveIndex(c.src.ref)
+		x, err := c.e.Images.ResolveIndex(c.src.ref)
 		if err != nil {
 			return nil, none, err
 		}
-		src, err := c.e.client.StoreSource(ctx, x)
+		src, err := c.e.Client.StoreSource(ctx, x)
 		return src, none, err
 	}
 	l, err := layout.OpenLayout(c.src.path, c.src.ref)
@@ -214,13 +219,13 @@ func (c *copyJob) copy(ctx context.Context, src registry.Source) (err error) {
 	}
 	switch c.dst.via {
 	case viaRegistry:
-		dst, err := c.e.client.Destination(ctx, c.dst.ref, src, registry.PushOptions{})
+		dst, err := c.e.Client.Destination(ctx, c.dst.ref, src, registry.PushOptions{})
 		if err != nil {
 			return err
 		}
 		return copyTo(dst)
 	case viaStore:
-		dst := c.e.client.StoreDestination()
+		dst := c.e.Client.StoreDestination()
 		if err := copyTo(dst); err != nil {
 			return err
 		}
@@ -254,11 +259,11 @@ func (c *copyJob) names() []string {
 func (c *copyJob) fromStore(ctx context.Context, x *registry.Index) error {
 	switch c.dst.via {
 	case viaStore:
-		return c.e.images.Put(ctx, x.Images[0], c.names()...)
+		return c.e.Images.Put(ctx, x.Images[0], c.names()...)
 	case viaDocker, viaDaemon, viaPodman:
 		return c.give(ctx, x.Images[0])
 	}
-	src, err := c.e.client.StoreSource(ctx, x)
+	src, err := c.e.Client.StoreSource(ctx, x)
 	if err != nil {
 		return err
 	}
@@ -268,7 +273,7 @@ func (c *copyJob) fromStore(ctx context.Context, x *registry.Index) error {
 // toEngine copies one platform's image by way of the store.
 func (c *copyJob) toEngine(ctx context.Context) error {
 	if c.src.via == viaStore {
-		img, err := c.e.images.ResolvePlatform(c.src.ref, c.platforms[0])
+		img, err := c.e.Images.ResolvePlatform(c.src.ref, c.platforms[0])
 		if err != nil {
 			return err
 		}
@@ -278,7 +283,7 @@ func (c *copyJob) toEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dst := c.e.client.StoreDestination()
+	dst := c.e.Client.StoreDestination()
 	_, err = registry.Copy(ctx, dst, src, registry.CopyOptions{Platforms: c.platforms, Parallel: 4})
 	if err = errors.Join(err, closeSrc()); err != nil {
 		return err
@@ -297,14 +302,14 @@ func (c *copyJob) give(ctx context.Context, img *registry.Image) error {
 		item.Names = []string{ref.String()}
 	}
 	if name, ok := c.dst.engine(); ok {
-		said, err := engineSettings().Load(ctx, engines.Target{Engine: name}, c.e.client, item)
+		said, err := flags.EngineSettings().Load(ctx, engines.Target{Engine: name}, c.e.Client, item)
 		if err == nil && said != "" {
-			c.t.item(said)
+			c.t.Item(said)
 		}
 		return err
 	}
 	return c.disk.File(ctx, c.dst.path, func(w io.Writer) error {
-		return layout.WriteDocker(ctx, w, c.e.client, item)
+		return layout.WriteDocker(ctx, w, c.e.Client, item)
 	})
 }
 
@@ -315,7 +320,7 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	imgs, err := layout.LoadUnnamed(ctx, r, c.e.client)
+	imgs, err := layout.LoadUnnamed(ctx, r, c.e.Client)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, err
 	}
@@ -338,7 +343,7 @@ func (c *copyJob) fromEngine(ctx context.Context) (*registry.Image, error) {
 
 func (c *copyJob) openArchive(ctx context.Context) (io.ReadCloser, error) {
 	if name, ok := c.src.engine(); ok {
-		return engineSettings().Save(ctx, name, c.src.ref)
+		return flags.EngineSettings().Save(ctx, name, c.src.ref)
 	}
 	f, err := os.Open(c.src.path)
 	if err != nil {

@@ -12,24 +12,10 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/cli/flags"
 	"layered.build/builder/cmd/collect"
-	"layered.build/builder/snapshot"
+	"layered.build/builder/cmd/engine"
 )
-
-// collector is what measures, prunes and checks the store.
-func (e *engine) collector() *collect.Store {
-	return &collect.Store{Layers: e.store, Images: e.images, Cache: e.cache, Runs: e.runStacks}
-}
-
-// runStacks are the layers that kept runs need.
-func (e *engine) runStacks() ([]snapshot.Stack, error) {
-	runs, err := e.listRuns()
-	var out []snapshot.Stack
-	for _, r := range runs {
-		out = append(out, r.record.Base, r.record.Stack)
-	}
-	return out, err
-}
 
 func (a *app) duCommand() *cobra.Command {
 	var verbose bool
@@ -43,12 +29,12 @@ func (a *app) duCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			match, err := parseItemFilters(filters)
+			match, err := flags.ItemFilters(filters)
 			if err != nil {
 				return err
 			}
-			return a.withEngine(func(e *engine) error {
-				usage, err := e.collector().Usage(cmd.Context())
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+				usage, err := e.Collector().Usage(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -69,7 +55,7 @@ func (a *app) duCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "every item, not only the sum of each kind")
 	cmd.Flags().StringVar(&format, "format", "", "json: one object a line for every item")
-	arrayVar(cmd.Flags(), &filters, "filter", "", "only items that match: type=, id=, until=, inuse, description=")
+	flags.ArrayVar(cmd.Flags(), &filters, "filter", "", "only items that match: type=, id=, until=, inuse, description=")
 	return cmd
 }
 

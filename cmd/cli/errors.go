@@ -9,6 +9,7 @@ import (
 	"github.com/moby/sys/user"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
@@ -66,7 +67,7 @@ func exitCode(err error) int {
 		return ExitInfra
 	case errors.As(err, &late):
 		return ExitBuild
-	case errors.As(err, &usage), errors.As(err, &file), isRemoteMistake(err):
+	case errors.As(err, &usage), errors.As(err, &file), source.IsMistake(err):
 		return ExitUser
 	case errors.As(err, &step):
 		return stepCode(step)
@@ -79,7 +80,7 @@ func exitCode(err error) int {
 // isInfra reports whether the machine or the network failed, whatever was being
 // done.
 func isInfra(err error) bool {
-	if isRemoteFailure(err) {
+	if source.IsFailure(err) {
 		return true
 	}
 	for _, target := range []error{

@@ -11,6 +11,8 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
@@ -18,7 +20,7 @@ import (
 func (a *app) historyCommand() *cobra.Command {
 	var noTrunc, quiet bool
 	var format string
-	platform := &platformFlag{}
+	platform := &flags.Platform{}
 	cmd := &cobra.Command{
 		Use:   "history [OPTIONS] IMAGE|STEP",
 		Short: "Show what made an image, newest first",
@@ -27,12 +29,12 @@ func (a *app) historyCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			return a.withEngine(func(e *engine) error {
-				img, err := platform.find(e, args[0])
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+				img, err := find(e, platform, args[0])
 				if err != nil {
 					return err
 				}
-				entries, err := e.images.History(img)
+				entries, err := e.Images.History(img)
 				if err != nil {
 					return err
 				}
@@ -40,7 +42,7 @@ func (a *app) historyCommand() *cobra.Command {
 			})
 		},
 	}
-	platform.register(cmd)
+	platform.Register(cmd.Flags(), flags.WhichPlatform)
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "whole lines")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids only")
 	cmd.Flags().StringVar(&format, "format", "", "json: one object a line")
@@ -78,16 +80,16 @@ func printHistory(w io.Writer, entries []registry.HistoryEntry, quiet, noTrunc, 
 
 func (a *app) inspectCommand() *cobra.Command {
 	var v1 bool
-	platform := &platformFlag{}
+	platform := &flags.Platform{}
 	cmd := &cobra.Command{
 		Use:   "inspect [--v1] IMAGE|STEP|RUN...",
 		Short: "Show all that is known of images, steps or kept runs, as JSON",
 		Args:  minArgs(1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(func(e *engine) error {
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				var out []any
 				for _, ref := range args {
-					v, err := e.inspect(ref, platform, v1)
+					v, err := inspect(e, ref, platform, v1)
 					if err != nil {
 						return err
 					}
@@ -100,28 +102,28 @@ func (a *app) inspectCommand() *cobra.Command {
 			})
 		},
 	}
-	platform.register(cmd)
+	platform.Register(cmd.Flags(), flags.WhichPlatform)
 	cmd.Flags().BoolVar(&v1, "v1", false, "show the V1 record of the last instruction")
 	return cmd
 }
 
-func (e *engine) inspect(ref string, platform *platformFlag, v1 bool) (any, error) {
-	img, err := platform.find(e, ref)
+func inspect(e *engine.Engine, ref string, platform *flags.Platform, v1 bool) (any, error) {
+	img, err := find(e, platform, ref)
 	if errors.Is(err, registry.ErrNotFound) && !v1 {
-		if run, runErr := e.findRun(ref); runErr == nil {
-			return run.record, nil
+		if run, runErr := e.Runs().Find(ref); runErr == nil {
+			return run.Record, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !v1 {
-		return e.images.Inspect(img)
+		return e.Images.Inspect(img)
 	}
 	if img.V1 == "" {
 		return nil, mistake.New("image %s has no V1 record: it was not built here", ref).WithHint("leave --v1 out")
 	}
-	rec, err := e.images.V1(img.V1)
+	rec, err := e.Images.V1(img.V1)
 	if err != nil {
 		return nil, err
 	}

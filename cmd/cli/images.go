@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
 )
@@ -28,8 +29,8 @@ func (a *app) imagesCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			return a.withEngine(func(e *engine) error {
-				rows, err := e.listImages(all, args)
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+				rows, err := listImages(e, all, args)
 				if err != nil {
 					return err
 				}
@@ -65,8 +66,8 @@ type imageRow struct {
 
 // listImages returns a row for every name; images without one are included on
 // request.
-func (e *engine) listImages(all bool, filter []string) ([]imageRow, error) {
-	infos, err := e.images.List()
+func listImages(e *engine.Engine, all bool, filter []string) ([]imageRow, error) {
+	infos, err := e.Images.List()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Short: "Give an image another name",
 		Args:  exactArgs(2, "an image and a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(func(e *engine) error { return e.images.Tag(cmd.Context(), args[0], args[1]) })
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error { return e.Images.Tag(cmd.Context(), args[0], args[1]) })
 		},
 	}
 }
@@ -182,9 +183,9 @@ func (a *app) rmiCommand() *cobra.Command {
 		Short: "Remove names of images, and images with their last name",
 		Args:  minArgs(1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(func(e *engine) error {
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				for _, ref := range args {
-					removed, err := e.images.Remove(ref, force)
+					removed, err := e.Images.Remove(ref, force)
 					if err != nil {
 						return err
 					}

@@ -6,40 +6,11 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"layered.build/builder/cmd/cli/flags"
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor/rootless"
-	"layered.build/builder/parser/mistake"
 )
-
-const (
-	isolationFlag = "isolation"
-	usernsFlag    = "userns"
-)
-
-// registerIsolation adds --isolation. Its value is read before the command runs,
-// by enter.
-func registerIsolation(fs *pflag.FlagSet) {
-	fs.String(isolationFlag, "", "how RUN is kept from this machine: auto, root, subuid, single or chroot ($BUILDER_ISOLATION; builder doctor tells what works)")
-	fs.String(usernsFlag, "", "user namespace of RUN for root: auto (its ids are nobody's on this machine, where that works) or host (the default) ($BUILDER_USERNS)")
-}
-
-// parseUserns reads --userns or $BUILDER_USERNS: whether RUN gets a user namespace
-// of its own where that works.
-func parseUserns(cmd *cobra.Command) (bool, error) {
-	name, value := "BUILDER_USERNS", os.Getenv("BUILDER_USERNS")
-	if f := cmd.Flags().Lookup(usernsFlag); f != nil && f.Changed {
-		name, value = "--userns", f.Value.String()
-	}
-	switch value {
-	case "auto":
-		return true, nil
-	case "", "host":
-		return false, nil
-	}
-	return false, mistake.New("%s %q: want auto or host", name, value)
-}
 
 // outside is the annotation of commands that do not open the store.
 func outside() map[string]string { return map[string]string{"store": "none"} }
@@ -55,7 +26,7 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 	if cmd.Annotations["store"] == "none" || !cmd.HasParent() || cmd.Parent().Name() == "completion" || cmd.Name() == "help" {
 		return nil
 	}
-	want, err := wantedIsolation(cmd)
+	want, err := flags.Isolation(cmd.Flags(), os.Getenv)
 	if err != nil {
 		return err
 	}
@@ -74,8 +45,8 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 		}
 		way.Isolation = rootless.Chroot
 	}
-	a.isolation = way.Isolation
-	if a.ownUsers, err = parseUserns(cmd); err != nil {
+	a.rung.Isolation = way.Isolation
+	if a.rung.OwnUsers, err = flags.Userns(cmd.Flags(), os.Getenv); err != nil {
 		return err
 	}
 	return way.Enter(false)
@@ -91,7 +62,7 @@ func (a *app) withoutSteps(err error, failed *rootless.EnterError) error {
 	if failed != nil {
 		lack.NoStronger(failed.Reason)
 	}
-	a.stepsLack = lack
+	a.rung.Lack = lack
 	return nil
 }
 
@@ -107,27 +78,12 @@ func afterFailure(want rootless.Isolation, failed *rootless.EnterError) (rootles
 	return rootless.Chroot, nil
 }
 
-func wantedIsolation(cmd *cobra.Command) (rootless.Isolation, error) {
-	if f := cmd.Flags().Lookup(isolationFlag); f != nil && f.Changed {
-		want, err := rootless.ParseIsolation(f.Value.String())
-		if err != nil {
-			return "", mistake.New("--isolation: %w", err)
-		}
-		return want, nil
-	}
-	want, err := rootless.ParseIsolation(os.Getenv("BUILDER_ISOLATION"))
-	if err != nil {
-		return "", mistake.New("BUILDER_ISOLATION: %w", err)
-	}
-	return want, nil
-}
-
 // isolationNotes say what steps get less of than they believe, to people.
 func (a *app) isolationNotes(mode progress.Mode) []string {
 	if mode == progress.JSON {
 		return nil
 	}
-	switch a.isolation {
+	switch a.rung.Isolation {
 	case rootless.Single:
 		return []string{"this user namespace has a single id: the owners of files, changes of user and device nodes are emulated and recorded"}
 	case rootless.Chroot:

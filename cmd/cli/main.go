@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"layered.build/builder/executor/rootless"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser"
 	"layered.build/builder/parser/mistake"
 )
@@ -64,13 +65,44 @@ type app struct {
 	std     Streams
 	version string
 	root    string // --root
-	reg     registryFlags
-	// isolation is the rung that this process stands on.
-	isolation rootless.Isolation
-	// stepsLack, unless nil, says why no step can run here.
-	stepsLack error
-	// ownUsers gives every RUN of root a user namespace of its own.
-	ownUsers bool
+	rung    engine.Rung
+}
+
+// storeRoot is the folder of the store.
+func (a *app) storeRoot() (string, error) {
+	if a.root != "" {
+		return filepath.Abs(a.root)
+	}
+	dir, err := engine.DefaultRoot(os.Getenv)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+// host is what this process works with; warnings go to warn.
+func (a *app) host(processes int, warn io.Writer) (*engine.Host, error) {
+	root, err := a.storeRoot()
+	if err != nil {
+		return nil, err
+	}
+	return engine.NewHost(engine.Options{
+		Root: root, Rung: a.rung, Processes: processes, Version: a.version, Getenv: os.Getenv,
+		Warn: func(text string) { fmt.Fprintf(warn, "WARN: %s\n", text) },
+	})
+}
+
+// withEngine runs fn on the store.
+func (a *app) withEngine(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error {
+	h, err := a.host(0, a.std.Err)
+	if err != nil {
+		return err
+	}
+	e, err := h.Open(ctx, access)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(e), e.Close(ctx))
 }
 
 // newRoot makes the program's commands: all of them, or for a build only that one,

@@ -2,69 +2,67 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/build"
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
-	"layered.build/builder/planner/dag"
 )
 
 func (a *app) planCommand() *cobra.Command {
-	f := &buildFlags{}
+	f := &flags.Build{}
 	var graph bool
 	cmd := &cobra.Command{
 		Use:   "plan [OPTIONS] PATH|-",
 		Short: "Show what a build would do, without doing it",
 		Args:  exactArgs(1, "the context's directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.plan(cmd.Context(), f, args[0], graph)
+			inv, err := f.Parse(args[0], a.environment())
+			if err != nil {
+				return err
+			}
+			return a.plan(cmd.Context(), inv, graph)
 		},
 	}
-	f.register(cmd.Flags())
+	f.Register(cmd.Flags())
 	cmd.Flags().BoolVar(&graph, "graph", false, "print the graph only")
-	a.reg.register(cmd.Flags())
 	return cmd
 }
 
+// quietly is the observer of what is not shown.
+func quietly(executor.Event) {}
+
 // plan is `builder plan`.
-func (a *app) plan(ctx context.Context, f *buildFlags, path string, graph bool) (err error) {
-	j, err := a.newJob(f, path)
-	if err != nil {
+func (a *app) plan(ctx context.Context, inv *flags.Invocation, graph bool) error {
+	return a.withJob(ctx, inv, a.std.Err, func(e *engine.Engine, in build.Inputs) error {
+		r := &reporter{out: a.std.Out, err: a.std.Err, inv: inv, mode: progress.Plain}
+		j := build.New(e, inv.Request, in, quietly)
+		p, err := j.Plan(ctx)
+		if err != nil {
+			r.warn(nil, err)
+			return err
+		}
+		if _, err := fmt.Fprint(a.std.Out, p.Graph.String()); err != nil || graph {
+			return err
+		}
+		steps, err := j.Verdicts(ctx, p)
+		if err == nil {
+			err = a.printVerdicts(p, steps)
+		}
+		if err == nil {
+			r.warn(p, nil)
+		}
 		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	if j.display, err = progress.New(progress.Quiet, a.std.Err); err != nil {
-		return err
-	}
-	if err := j.makePlan(ctx); err != nil {
-		j.warn(progress.Plain, err)
-		return j.explain(err)
-	}
-	if _, err := fmt.Fprint(a.std.Out, j.plan.Graph.String()); err != nil || graph {
-		return err
-	}
-	if err := j.printVerdicts(ctx); err != nil {
-		return j.explain(err)
-	}
-	j.warn(progress.Plain, nil)
-	return nil
+	})
 }
 
 // printVerdicts says of every step whether it would run, and why.
-func (j *job) printVerdicts(ctx context.Context) error {
-	j.newSolver()
-	var roots []dag.Edge
-	for _, t := range j.plan.Targets {
-		roots = append(roots, t.Result)
-	}
-	steps, err := j.solver.Plan(ctx, roots)
-	if err != nil {
-		return err
-	}
-	w := j.app.std.Out
+func (a *app) printVerdicts(p *build.Plan, steps []executor.StepPlan) error {
+	w := a.std.Out
 	fmt.Fprintln(w, "\n# what would be done")
 	runs := 0
 	for _, s := range steps {
@@ -80,10 +78,10 @@ func (j *job) printVerdicts(ctx context.Context) error {
 			fmt.Fprintf(w, "           %s: %s -> %s\n", c.Name, orNone(c.Before), orNone(c.After))
 		}
 	}
-	for _, s := range j.plan.Skipped {
+	for _, s := range p.Skipped {
 		fmt.Fprintf(w, "%-10s stage %s: the target does not need it\n", "skipped", s)
 	}
-	_, err = fmt.Fprintf(w, "# %d of %d steps would run\n", runs, len(steps))
+	_, err := fmt.Fprintf(w, "# %d of %d steps would run\n", runs, len(steps))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/rootless"
@@ -19,22 +20,6 @@ import (
 )
 
 const rule = "--------------------"
-
-// sourceError adds to an error what the build knows: the Dockerfile for the
-// excerpt, and where a failed step can be tried by hand.
-type sourceError struct {
-	err  error
-	file *parser.File
-	// before names what the failed step would have run on, "" if unknown.
-	before string
-	ignore *parser.Ignore // of the context; may be nil
-}
-
-// Error implements error.
-func (e *sourceError) Error() string { return e.err.Error() }
-
-// Unwrap returns the cause.
-func (e *sourceError) Unwrap() error { return e.err }
 
 // report prints an error for people: the end of the failed step's log, the lines
 // of the Dockerfile, the message, and what to do.
@@ -91,26 +76,25 @@ func wrongLines(err error, step *executor.StepError) (file string, at parser.Spa
 	if errors.As(err, &perr) {
 		return perr.File, perr.Span(), perr.Excerpt()
 	}
-	var src *sourceError
+	var src *build.Error
 	if step == nil || !errors.As(err, &src) || len(step.Step.Meta.Locations) == 0 {
 		return "", at, ""
 	}
 	loc := step.Step.Meta.Locations[0]
-	if user, ok := userLine(err, src.file, loc.Start); ok {
+	if user, ok := userLine(err, src.File, loc.Start); ok {
 		loc = user
 	}
-	part, ok := parser.FindSpan(src.file.Source, loc.Start, loc.End, wrongParts(err)...)
-	excerpt = parser.MarkedExcerpt(src.file.Source, loc.Start, loc.End, part)
+	part, ok := parser.FindSpan(src.File.Source, loc.Start, loc.End, wrongParts(err)...)
+	excerpt = parser.MarkedExcerpt(src.File.Source, loc.Start, loc.End, part)
 	if !ok {
-		part = parser.WholeSpan(src.file.Source, loc.Start, loc.End)
+		part = parser.WholeSpan(src.File.Source, loc.Start, loc.End)
 	}
-	return src.file.Name, part, excerpt
+	return src.File.Name, part, excerpt
 }
 
 // locate says where in the Dockerfile an error is, and what to do; nil if neither is
 // known.
-func (j *job) locate(err error) *progress.Location {
-	err = j.explain(err)
+func locate(err error) *progress.Location {
 	var step *executor.StepError
 	errors.As(err, &step)
 	var l progress.Location
@@ -241,9 +225,9 @@ func hints(err error, step *executor.StepError) []string {
 	if step.LogPath != "" {
 		out = append(out, "the full log is in "+step.LogPath)
 	}
-	var src *sourceError
-	if errors.As(err, &src) && src.before != "" && step.ExitCode != 0 {
-		out = append(out, "to try the step by hand: builder run --rm -it "+src.before+" sh")
+	var src *build.Error
+	if errors.As(err, &src) && src.Before != "" && step.ExitCode != 0 {
+		out = append(out, "to try the step by hand: builder run --rm -it "+src.Before+" sh")
 	}
 	return out
 }
@@ -257,11 +241,11 @@ func missingHint(err error) []string {
 	if missing.Near != "" {
 		return []string{fmt.Sprintf("did you mean %s?", missing.Near)}
 	}
-	var src *sourceError
-	if missing.Pattern == "" || !errors.As(err, &src) || src.ignore == nil {
+	var src *build.Error
+	if missing.Pattern == "" || !errors.As(err, &src) || src.Ignore == nil {
 		return nil
 	}
-	p, excluded := src.ignore.Excluded(missing.Path)
+	p, excluded := src.Ignore.Excluded(missing.Path)
 	if !excluded {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"layered.build/builder/cmd/build"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser"
@@ -56,12 +57,12 @@ func TestReport(t *testing.T) {
 	step := &dag.Step{Op: &dag.Exec{}, Meta: dag.Meta{
 		Name: "[2/2] RUN false", Locations: []dag.Location{{File: "Dockerfile", Start: 2, End: 2}},
 	}}
-	err := &sourceError{
-		err: &executor.StepError{
+	err := &build.Error{
+		Err: &executor.StepError{
 			Step: step, ExitCode: 1, LogTail: []byte("one\n10%\r99%\n"), LogPath: "/logs/x",
 			Err: errors.New(`process "/bin/sh -c false" did not complete successfully: exit code: 1`),
 		},
-		file: &parser.File{Name: "Dockerfile", Source: src}, before: "0123456789ab",
+		File: &parser.File{Name: "Dockerfile", Source: src}, Before: "0123456789ab",
 	}
 	var got bytes.Buffer
 	report(&got, err)
@@ -107,7 +108,7 @@ func TestReportUser(t *testing.T) {
 		}
 		step := &dag.Step{Op: &dag.Exec{}, Meta: dag.Meta{Name: "[2/2] RUN x", Locations: []dag.Location{{File: "Dockerfile", Start: 4, End: 4}}}}
 		var got bytes.Buffer
-		report(&got, &sourceError{file: file, err: &executor.StepError{Step: step, Err: &sandbox.UserError{User: name, Err: errors.New("no matching entries")}}})
+		report(&got, &build.Error{File: file, Err: &executor.StepError{Step: step, Err: &sandbox.UserError{User: name, Err: errors.New("no matching entries")}}})
 		if !strings.Contains(got.String(), c.want) || !strings.Contains(got.String(), "hint: [2/2] RUN x in line 4 runs as that user") {
 			t.Errorf("%q: got\n%s", c.dockerfile, got.String())
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/cmd/collect"
+	"layered.build/builder/cmd/engine"
 )
 
 func (a *app) storeCommand() *cobra.Command {
@@ -26,8 +27,8 @@ func (a *app) storeCheckCommand() *cobra.Command {
 		Short: "Verify layers, blobs, cache records and images; exit with 1 if something is wrong",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(func(e *engine) error {
-				n, err := e.collector().Check(cmd.Context(), collect.CheckOptions{
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+				n, err := e.Collector().Check(cmd.Context(), collect.CheckOptions{
 					Quick: quick, Repair: repair,
 					Report: func(p collect.Problem) { fmt.Fprintf(a.std.Out, "%s: %v\n", p.Object, p.Err) },
 				})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -19,24 +20,20 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// withTerminal puts the terminal into raw mode while fn runs and hands its size
-// on to the container's.
-func withTerminal(std Streams, spec *sandbox.Spec, fn func() (sandbox.Exit, error)) (sandbox.Exit, error) {
-	if spec.Stdin == std.In && !isTerminal(std.In) {
+// withTerminal puts the terminal that is standard input into raw mode while fn runs, and
+// hands its size on. Without one, fn gets no sizes.
+func withTerminal(stdin io.Reader, fn func(sizes <-chan [2]uint16) (sandbox.Exit, error)) (sandbox.Exit, error) {
+	if !isTerminal(stdin) {
 		return sandbox.Exit{}, mistake.New("-t with -i needs a terminal on stdin").WithHint("leave -t out")
 	}
-	in, ok := std.In.(*os.File)
-	if !ok || spec.Stdin != std.In {
-		return fn()
-	}
+	in := stdin.(*os.File)
 	state, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
 	sizes := make(chan [2]uint16, 1)
-	spec.Resize = sizes
 	stop := followSize(in, sizes)
-	exit, err := fn()
+	exit, err := fn(sizes)
 	stop()
 	return exit, errors.Join(err, term.Restore(int(in.Fd()), state))
 }

@@ -6,20 +6,29 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/progress"
-	"layered.build/builder/executor"
+	"layered.build/builder/cmd/task"
+	"layered.build/builder/executor/binfmt"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/export"
 	"layered.build/builder/registry/export/layout"
 )
 
 // shown runs fn as a task on a display and closes it.
-func (a *app) shown(mode, name string, fn func(*task) error) error {
+func (a *app) shown(ctx context.Context, quiet bool, name string, fn func(context.Context, *task.Task) error) error {
+	mode := "quiet"
+	if !quiet {
+		mode = flags.ProgressMode(os.Getenv)
+	}
 	m, err := progress.ParseMode(mode)
 	if err != nil {
 		return mistake.New("%w", err)
@@ -28,26 +37,13 @@ func (a *app) shown(mode, name string, fn func(*task) error) error {
 	if err != nil {
 		return mistake.New("%w", err)
 	}
-	t := &task{name: name, obs: d.Observe}
-	t.emit(executor.Event{Type: executor.EventStarted})
-	if err = fn(t); err != nil {
-		t.emit(executor.Event{Type: executor.EventFailed, Err: err})
-	} else {
-		t.emit(executor.Event{Type: executor.EventDone})
-	}
-	return errors.Join(err, d.Close())
-}
-
-func quietMode(quiet bool) string {
-	if quiet {
-		return "quiet"
-	}
-	return (&buildFlags{}).progressMode()
+	return errors.Join(task.Run(ctx, d.Observe, name, fn), d.Close())
 }
 
 func (a *app) pullCommand() *cobra.Command {
 	var quiet, all bool
 	var wanted []string
+	reg := &flags.Registry{}
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] IMAGE",
 		Short: "Fetch an image from a registry",
@@ -57,7 +53,7 @@ func (a *app) pullCommand() *cobra.Command {
 			if err != nil {
 				return mistake.New("%w", err)
 			}
-			ps, err := parsePlatforms(wanted)
+			ps, err := flags.Platforms(wanted)
 			if err != nil {
 				return err
 			}
@@ -65,33 +61,32 @@ func (a *app) pullCommand() *cobra.Command {
 				return mistake.New("--platform and --all-platforms cannot be combined")
 			}
 			if !all && len(ps) == 0 {
-				ps = append(ps, machine())
+				ps = append(ps, binfmt.Local())
 			}
-			return a.withEngine(func(e *engine) error {
+			return a.withEngine(cmd.Context(), reg.Access(), func(e *engine.Engine) error {
 				return a.pull(cmd.Context(), e, ref, ps, quiet)
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	arrayVar(cmd.Flags(), &wanted, "platform", "", "platforms of the image; a list or repeated (default: this machine's)")
+	flags.ArrayVar(cmd.Flags(), &wanted, "platform", "", "platforms of the image; a list or repeated (default: this machine's)")
 	cmd.Flags().BoolVar(&all, "all-platforms", false, "all platforms that the image has")
-	a.reg.register(cmd.Flags())
+	reg.Register(cmd.Flags())
 	return cmd
 }
 
 // pull fetches an image for platforms; none means all.
-func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
+func (a *app) pull(ctx context.Context, e *engine.Engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
 	var desc *ocispec.Descriptor
-	err := a.shown(quietMode(quiet), "pulling "+ref.String(), func(t *task) error {
-		ctx := registry.WithProgress(ctx, t.transfer)
+	err := a.shown(ctx, quiet, "pulling "+ref.String(), func(ctx context.Context, t *task.Task) error {
 		if len(ps) == 1 {
-			img, err := e.client.Pull(ctx, ref.String(), ps[0])
+			img, err := e.Client.Pull(ctx, ref.String(), ps[0])
 			if err == nil {
 				desc = img.Manifest
 			}
 			return err
 		}
-		x, err := e.client.PullIndex(ctx, ref.String(), ps)
+		x, err := e.Client.PullIndex(ctx, ref.String(), ps)
 		if err == nil {
 			desc = x.Descriptor
 		}
@@ -109,7 +104,7 @@ func (a *app) pull(ctx context.Context, e *engine, ref registry.Reference, ps []
 
 func (a *app) pushCommand() *cobra.Command {
 	var quiet bool
-	platform := &platformFlag{}
+	platform, reg := &flags.Platform{}, &flags.Registry{}
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] IMAGE [NAME]",
 		Short: "Send an image, for all of its platforms, to a registry, under its name or another one",
@@ -119,8 +114,8 @@ func (a *app) pushCommand() *cobra.Command {
 			if err != nil {
 				return mistake.New("%w", err)
 			}
-			return a.withEngine(func(e *engine) error {
-				x, err := platform.findAll(e, args[0])
+			return a.withEngine(cmd.Context(), reg.Access(), func(e *engine.Engine) error {
+				x, err := findAll(e, platform, args[0])
 				if err != nil {
 					return err
 				}
@@ -128,22 +123,20 @@ func (a *app) pushCommand() *cobra.Command {
 			})
 		},
 	}
-	platform.register(cmd)
-	cmd.Flags().Lookup("platform").Usage = "the image for this platform alone (default: all)"
+	platform.Register(cmd.Flags(), "the image for this platform alone (default: all)")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the digest only")
-	a.reg.register(cmd.Flags())
+	reg.Register(cmd.Flags())
 	return cmd
 }
 
-func (a *app) push(ctx context.Context, e *engine, x *registry.Index, ref registry.Reference, quiet bool) error {
-	return a.shown(quietMode(quiet), "pushing "+ref.String(), func(t *task) error {
-		ctx := registry.WithProgress(ctx, t.transfer)
+func (a *app) push(ctx context.Context, e *engine.Engine, x *registry.Index, ref registry.Reference, quiet bool) error {
+	return a.shown(ctx, quiet, "pushing "+ref.String(), func(ctx context.Context, t *task.Task) error {
 		var desc ocispec.Descriptor
 		var err error
 		if len(x.Images) == 1 {
-			desc, err = e.client.Push(ctx, ref.String(), x.Images[0], registry.PushOptions{})
+			desc, err = e.Client.Push(ctx, ref.String(), x.Images[0], registry.PushOptions{})
 		} else {
-			desc, err = e.client.PushIndex(ctx, ref.String(), x, registry.PushOptions{})
+			desc, err = e.Client.PushIndex(ctx, ref.String(), x, registry.PushOptions{})
 		}
 		if err != nil {
 			return err
@@ -159,7 +152,7 @@ func (a *app) push(ctx context.Context, e *engine, x *registry.Index, ref regist
 
 func (a *app) saveCommand() *cobra.Command {
 	var dest, format string
-	platform := &platformFlag{}
+	platform := &flags.Platform{}
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE...",
 		Short: "Write images to an archive (docker archive or OCI layout)",
@@ -174,20 +167,19 @@ func (a *app) saveCommand() *cobra.Command {
 				}
 				dest = "-"
 			}
-			return a.withEngine(func(e *engine) error {
+			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				return a.save(cmd.Context(), e, dest, format, platform, args)
 			})
 		},
 	}
-	platform.register(cmd)
-	cmd.Flags().Lookup("platform").Usage = "the images for this platform alone (default: all)"
+	platform.Register(cmd.Flags(), "the images for this platform alone (default: all)")
 	cmd.Flags().StringVarP(&dest, "output", "o", "", "file to write (default stdout)")
 	cmd.Flags().StringVar(&format, "format", "docker", "docker or oci")
 	return cmd
 }
 
-func (a *app) save(ctx context.Context, e *engine, dest, format string, platform *platformFlag, refs []string) error {
-	items, err := e.saveItems(platform, refs)
+func (a *app) save(ctx context.Context, e *engine.Engine, dest, format string, platform *flags.Platform, refs []string) error {
+	items, err := saveItems(e, platform, refs)
 	if err != nil {
 		return err
 	}
@@ -198,18 +190,18 @@ func (a *app) save(ctx context.Context, e *engine, dest, format string, platform
 	}
 	return a.disk().File(ctx, dest, func(w io.Writer) error {
 		if format == "oci" {
-			return layout.WriteOCI(ctx, w, e.client, items...)
+			return layout.WriteOCI(ctx, w, e.Client, items...)
 		}
-		return layout.WriteDocker(ctx, w, e.client, items...)
+		return layout.WriteDocker(ctx, w, e.Client, items...)
 	})
 }
 
 // saveItems resolves images; names of the same image are put together.
-func (e *engine) saveItems(platform *platformFlag, refs []string) ([]layout.Item, error) {
+func saveItems(e *engine.Engine, platform *flags.Platform, refs []string) ([]layout.Item, error) {
 	var items []layout.Item
 	at := map[string]int{}
 	for _, r := range refs {
-		x, err := platform.findAll(e, r)
+		x, err := findAll(e, platform, r)
 		if err != nil {
 			return nil, err
 		}
@@ -226,20 +218,11 @@ func (e *engine) saveItems(platform *platformFlag, refs []string) ([]layout.Item
 			}
 			items = append(items, item)
 		}
-		if ref, err := registry.ParseReference(r); err == nil && contains(x.Images[0].Names, ref.String()) {
+		if ref, err := registry.ParseReference(r); err == nil && slices.Contains(x.Images[0].Names, ref.String()) {
 			items[i].Names = append(items[i].Names, ref.String())
 		}
 	}
 	return items, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 func (a *app) loadCommand() *cobra.Command {
@@ -270,8 +253,8 @@ func (a *app) load(ctx context.Context, input string) (err error) {
 	} else if isTerminal(in) {
 		return mistake.New("load reads an archive from stdin").WithHint("use -i FILE")
 	}
-	return a.withEngine(func(e *engine) error {
-		imgs, err := layout.Load(ctx, in, e.client)
+	return a.withEngine(ctx, engine.Access{}, func(e *engine.Engine) error {
+		imgs, err := layout.Load(ctx, in, e.Client)
 		if err != nil {
 			return err
 		}
@@ -286,3 +269,6 @@ func (a *app) load(ctx context.Context, input string) (err error) {
 		return nil
 	})
 }
+
+// disk takes files where commands write them.
+func (a *app) disk() export.Disk { return export.Disk{Stdout: a.std.Out} }

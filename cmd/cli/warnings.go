@@ -7,38 +7,43 @@ import (
 	"io"
 	"slices"
 
-	"layered.build/builder/cmd/progress"
+	"layered.build/builder/cmd/build"
 	"layered.build/builder/parser"
 )
 
 // warn prints what lint found, after all else, and which build arguments nothing
-// used. Err is why the build failed: what was found before still counts.
-func (j *job) warn(mode progress.Mode, err error) {
-	if mode == progress.Quiet || mode == progress.JSON {
+// used. The plan is nil if err is why there is none: what was found before still counts.
+func (r *reporter) warn(p *build.Plan, err error) {
+	var file *parser.File
+	var known *build.Error
+	switch {
+	case p != nil:
+		file = p.File
+	case errors.As(err, &known):
+		file = known.File
+	}
+	if d, ok := syntax(file); ok && r.inv.Debug {
+		fmt.Fprintf(r.err, "INFO: # syntax=%s: that frontend is built in, and is not fetched\n", d)
+	}
+	printWarnings(r.err, lintWarnings(p, err), sourceOf(file, err), r.inv.Debug)
+	if p == nil {
 		return
 	}
-	if d, ok := j.syntax(); ok && j.flags.lang.debug {
-		fmt.Fprintf(j.app.std.Err, "INFO: # syntax=%s: that frontend is built in, and is not fetched\n", d)
-	}
-	printWarnings(j.app.std.Err, j.lintWarnings(err), j.source(), j.flags.lang.debug)
-	if j.plan == nil {
-		return
-	}
-	for _, name := range j.plan.UnusedArgs {
+	for _, name := range p.UnusedArgs {
 		meant := ""
-		if near, ok := parser.Nearest(name, j.file.ArgNames()); ok {
+		if near, ok := parser.Nearest(name, p.File.ArgNames()); ok {
 			meant = fmt.Sprintf(" (did you mean %s?)", near)
 		}
-		fmt.Fprintf(j.app.std.Err, "WARN: the build argument %s is not used: no ARG declares it%s\n", name, meant)
+		fmt.Fprintf(r.err, "WARN: the build argument %s is not used: no ARG declares it%s\n", name, meant)
 	}
 }
 
 // syntax is the frontend that the Dockerfile names.
-func (j *job) syntax() (string, bool) {
-	if j.file == nil {
+func syntax(file *parser.File) (string, bool) {
+	if file == nil {
 		return "", false
 	}
-	for _, d := range j.file.Directives {
+	for _, d := range file.Directives {
 		if d.Name == "syntax" {
 			return d.Value, true
 		}
@@ -48,12 +53,12 @@ func (j *job) syntax() (string, bool) {
 
 // lintWarnings are those of the plan, or those that were found before a mistake,
 // by line.
-func (j *job) lintWarnings(err error) []parser.Warning {
+func lintWarnings(p *build.Plan, err error) []parser.Warning {
 	var found []parser.Warning
 	var perr *parser.Error
 	switch {
-	case j.plan != nil:
-		found = j.plan.Warnings
+	case p != nil:
+		found = p.Warnings
 	case errors.As(err, &perr):
 		found = perr.Warnings
 	}
@@ -62,8 +67,17 @@ func (j *job) lintWarnings(err error) []parser.Warning {
 	return found
 }
 
-// source is the Dockerfile.
-func (j *job) source() []byte { return j.context.src }
+// sourceOf is the text of the Dockerfile, whether or not it could be parsed.
+func sourceOf(file *parser.File, err error) []byte {
+	var perr *parser.Error
+	switch {
+	case file != nil:
+		return file.Source
+	case errors.As(err, &perr):
+		return perr.Source
+	}
+	return nil
+}
 
 // printWarnings shows lint findings as buildx does: one line each, or all that is
 // known of them.

@@ -32,6 +32,14 @@ type Machine struct {
 	Dir string
 }
 
+// Local is the platform of this machine's processes.
+func Local() ocispec.Platform {
+	p := platforms.DefaultSpec()
+	p.OS = "linux"
+	p.OSVersion, p.OSFeatures = "", nil
+	return platforms.Normalize(p)
+}
+
 // CanRun returns nil if processes of a platform run here: natively, or with an
 // emulator that works inside any root file system. Otherwise the error says what
 // is missing; it matches ErrNone.

@@ -1,0 +1,90 @@
+package build
+
+import (
+	"context"
+
+	"layered.build/builder/cmd/task"
+	"layered.build/builder/executor"
+	"layered.build/builder/executor/local"
+	"layered.build/builder/executor/sandbox"
+	"layered.build/builder/planner/dag"
+	"layered.build/builder/snapshot"
+)
+
+// Solution is what the steps of a plan made.
+type Solution struct {
+	plan    *Plan
+	solver  *executor.Solver
+	results []executor.Result // of plan.Targets
+}
+
+// Result returns what a step of the plan made, if that had to be known.
+func (s *Solution) Result(e dag.Edge) (executor.Result, bool) { return s.solver.Result(e) }
+
+// Solve makes the results of the targets. The steps of all their instructions
+// are asked for, so that each can be recorded as an image even if the cache
+// knows the last one. Without a sandbox no process can run. What was done before an error
+// is recorded; the error holds an *Error.
+func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution, error) {
+	roots := targets(p)
+	for _, t := range p.Targets {
+		for _, in := range t.Instructions {
+			if in.Step != nil {
+				roots = append(roots, dag.Edge{Step: in.Step})
+			}
+		}
+	}
+	if j.req.AllTargets {
+		for _, st := range p.Stages {
+			roots = append(roots, st.Result)
+		}
+	}
+	fetch := task.NewLazy(j.obs, "[internal] fetch layers")
+	aheadCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a := j.newAhead(aheadCtx, p)
+	s := &Solution{plan: p, solver: j.newSolver(p, sb, a)}
+	a.start(s.solver)
+	results, err := s.solver.Solve(fetch.With(ctx), roots)
+	if err != nil {
+		cancel()
+	}
+	a.stop()
+	fetch.End(err)
+	if err != nil {
+		return nil, j.keepFinished(ctx, s, err)
+	}
+	s.results = results[:len(p.Targets)]
+	return s, nil
+}
+
+// Verdicts say of every step of a plan whether it would run, and why.
+func (j *Job) Verdicts(ctx context.Context, p *Plan) ([]executor.StepPlan, error) {
+	steps, err := j.newSolver(p, nil, nil).Plan(ctx, targets(p))
+	return steps, p.explain(err)
+}
+
+func targets(p *Plan) []dag.Edge {
+	var out []dag.Edge
+	for _, t := range p.Targets {
+		out = append(out, t.Result)
+	}
+	return out
+}
+
+// newSolver wires the executor.
+func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, a *ahead) *executor.Solver {
+	w := local.New(local.Machine{Store: j.e.Store, Sandbox: sb, Devices: p.devices}, local.Build{
+		Contexts: j.in.Contexts, Images: p.images, Layouts: p.images, Remote: j.in.Remote,
+		Secrets: j.in.Secrets, Sent: j.in.Sent, Agents: j.in.Agents,
+		SeccompProfiles: j.req.SeccompProfiles,
+		Epoch:           p.Epoch,
+		Tap:             func(step *dag.Step, below snapshot.Stack) snapshot.Tap { return a.tap(step, below) },
+	}, j.req.Grants)
+	tell := j.explained(p)
+	return executor.New(executor.Options{
+		Cache: j.e.Cache, Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),
+		Observer:    func(ev executor.Event) { tell(ev); a.observe(ev) },
+		Parallelism: j.req.Jobs, Verify: j.req.Verify,
+	})
+}

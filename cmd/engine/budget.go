@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	units "github.com/docker/go-units"
+
+	"layered.build/builder/cmd/collect"
+	"layered.build/builder/parser/mistake"
+	"layered.build/builder/registry"
+)
+
+// The default budget is BuildKit's: of the disk, or at most so many bytes.
+const (
+	defaultReserved, maxReserved = 0.1, 10e9
+	defaultMaxUsed, maxMaxUsed   = 0.8, 100e9
+	defaultMinFree               = 0.2
+)
+
+// Budget is how large the store may become.
+type Budget struct {
+	collect.Budget
+	// On: the store is collected by itself.
+	On bool
+	// Hard: it must not become larger, since somebody has said how large it may be.
+	Hard bool
+}
+
+// readBudget reads the budget from the environment, then from the configuration.
+func (h *Host) readBudget() (Budget, error) {
+	disk, _, err := collect.Disk(h.opts.Root)
+	if err != nil {
+		return Budget{}, err
+	}
+	b := Budget{On: true, Budget: collect.Budget{
+		Reserved: int64(min(defaultReserved*float64(disk), maxReserved)),
+		MaxUsed:  int64(min(defaultMaxUsed*float64(disk), maxMaxUsed)),
+		MinFree:  int64(defaultMinFree * float64(disk)),
+	}}
+	settings, err := registry.ReadGC()
+	if err != nil {
+		return Budget{}, err
+	}
+	for _, s := range []struct {
+		env, name string
+		to        *int64
+	}{
+		{"BUILDER_GC", "enabled", nil},
+		{"BUILDER_RESERVED_SPACE", "reserved-space", &b.Reserved},
+		{"BUILDER_MAX_USED_SPACE", "max-used-space", &b.MaxUsed},
+		{"BUILDER_MIN_FREE_SPACE", "min-free-space", &b.MinFree},
+	} {
+		value, name := h.opts.Getenv(s.env), s.env
+		if value == "" {
+			value, name = settings[s.name], "config.toml: gc."+s.name
+		}
+		if value == "" {
+			continue
+		}
+		if s.to == nil {
+			if b.On, err = strconv.ParseBool(value); err != nil {
+				return Budget{}, mistake.New("%s: %q is neither true nor false", name, value)
+			}
+		} else if *s.to, err = parseSpace(value, disk); err != nil {
+			return Budget{}, mistake.New("%s: %w", name, err)
+		}
+		b.Hard = b.Hard || s.name == "max-used-space"
+	}
+	b.On = b.On && b.Budget != (collect.Budget{})
+	return b, nil
+}
+
+// parseSpace reads a size, or a share of the disk such as 20%.
+func parseSpace(s string, disk int64) (int64, error) {
+	if share, ok := strings.CutSuffix(s, "%"); ok {
+		f, err := strconv.ParseFloat(share, 64)
+		if err != nil || math.IsNaN(f) || f < 0 || f > 100 {
+			return 0, fmt.Errorf("%q is not a share of the disk, such as 20%%", s)
+		}
+		return int64(f / 100 * float64(disk)), nil
+	}
+	n, err := units.RAMInBytes(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a size, such as 20g or 10%%", s)
+	}
+	return n, nil
+}
+
+// Collect keeps the store within its budget. A failure is told and does not stop the work.
+// What this process uses stays.
+func (e *Engine) Collect(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	b, err := e.host.budget()
+	if err == nil && b.On {
+		_, err = e.Collector().Auto(ctx, b.Budget)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.host.opts.Warn(fmt.Sprintf("keep the store within its budget: %v", err))
+	}
+}
+
+// Collector is what measures, prunes and checks the store.
+func (e *Engine) Collector() *collect.Store {
+	return &collect.Store{Layers: e.Store, Images: e.Images, Cache: e.Cache, Runs: e.Runs().Stacks}
+}

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"layered.build/builder/cache/disk"
+	"layered.build/builder/cmd/containers/runs"
+	"layered.build/builder/registry"
+	"layered.build/builder/snapshot"
+)
+
+// Engine is a store and what works on it, for one request. What the request used stays in
+// the store until the engine is closed (the store's lease). It is safe for concurrent use,
+// but Close.
+type Engine struct {
+	Store  *snapshot.Store
+	Images *registry.Images
+	Client *registry.Client
+	Cache  *disk.Cache
+
+	host    *Host
+	sandbox Sandbox // nil until it is needed
+}
+
+// Host is what opened the engine.
+func (e *Engine) Host() *Host { return e.host }
+
+// Root is the store's folder.
+func (e *Engine) Root() string { return e.host.opts.Root }
+
+// path is a path below the store's folder.
+func (e *Engine) path(elem ...string) string {
+	return filepath.Join(append([]string{e.Root()}, elem...)...)
+}
+
+// Runs are the records of processes that were started on the store's images.
+func (e *Engine) Runs() runs.Folder { return runs.In(e.Root()) }
+
+// ContextsDir is the folder for what is known of build contexts, SourcesDir that for
+// repositories and downloads (package executor/source).
+func (e *Engine) ContextsDir() string { return e.path("contexts") }
+
+// SourcesDir is described with ContextsDir.
+func (e *Engine) SourcesDir() string { return e.path("sources") }
+
+// Attach registers the layers of an image that are not on disk, so that they are fetched
+// when they are needed.
+func (e *Engine) Attach(img *registry.Image) error {
+	if err := e.Client.Attach(img.Stack); err != nil {
+		return fmt.Errorf("image %s: %w", img.ID, err)
+	}
+	return nil
+}
+
+// Close ends the use of the store; if something was written to it, it is brought back
+// into its budget, unless ctx has ended. It is called once.
+func (e *Engine) Close(ctx context.Context) error {
+	var errs []error
+	if e.sandbox != nil {
+		errs = append(errs, e.sandbox.Close())
+	}
+	if e.Store.Written() > 0 {
+		errs = append(errs, e.Store.Unpin())
+		e.Collect(ctx)
+	}
+	return errors.Join(append(errs, e.Store.Close())...)
+}

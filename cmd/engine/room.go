@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	units "github.com/docker/go-units"
+
+	"layered.build/builder/cmd/collect"
+	"layered.build/builder/parser/mistake"
+	"layered.build/builder/snapshot"
+)
+
+// roomKeeper keeps the store within its budget before it grows. It counts what was let
+// in, since it was last known how large the store is, and collects when that might be
+// too much.
+type roomKeeper struct {
+	e *Engine
+
+	mu     sync.Mutex // guards what follows
+	begun  bool
+	budget Budget
+	// own is the account where the budget is only the default; that of a budget that
+	// is kept is the store's, with what other processes let in.
+	own    snapshot.Account
+	pruned time.Time
+}
+
+var _ snapshot.Room = (*roomKeeper)(nil)
+
+// softPause lies between collections that may not have helped, where nothing is refused:
+// the budget is only the default, or what is written is small.
+const softPause = time.Minute
+
+// smallest is how much at once is refused. So a store is never larger than what is in
+// use by so much for each thing that is written at once, and what one RUN leaves.
+const smallest = 8 << 20
+
+// Grow implements snapshot.Room.
+func (k *roomKeeper) Grow(ctx context.Context, n int64) error {
+	ok, used, err := k.ask(ctx, n)
+	if err != nil || ok {
+		return err
+	}
+	return &mistake.Advised{
+		Err: fmt.Errorf("no room in the store: %s are used of %s (max-used-space), and %s more are needed; nothing else can be removed",
+			units.BytesSize(float64(used)), units.BytesSize(float64(k.budget.MaxUsed)), units.BytesSize(float64(n))),
+		Hint: "remove images with `builder rmi`, or raise BUILDER_MAX_USED_SPACE",
+	}
+}
+
+// Guess implements snapshot.Room.
+func (k *roomKeeper) Guess(ctx context.Context, n int64) (bool, error) {
+	ok, _, err := k.ask(ctx, n)
+	return ok, err
+}
+
+// Settle implements snapshot.Room.
+func (k *roomKeeper) Settle(let, written int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.begun || !k.budget.On {
+		return
+	}
+	// What cannot be written down ends with this process; until then it counts twice.
+	_ = k.account(context.Background(), func(a *snapshot.Account, owner string) error {
+		a.Settle(owner, let, written)
+		return nil
+	})
+}
+
+// ask lets so many bytes more in, if there is or can be made room for them. It returns
+// how large the store is.
+func (k *roomKeeper) ask(ctx context.Context, n int64) (ok bool, used int64, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.begin(ctx); err != nil || !k.budget.On {
+		return true, 0, err
+	}
+	free, err := collect.FreeSpace(k.e.Root())
+	if err != nil {
+		return false, 0, err
+	}
+	// What is small, or exceeds the default budget only, is let in all the same.
+	refuse := k.budget.Hard && n >= smallest
+	var before snapshot.Account
+	enter := func(a *snapshot.Account, owner string) error {
+		if ok {
+			a.Enter(owner, n)
+		}
+		used, before = a.Total(), *a
+		before.Open = maps.Clone(a.Open)
+		return nil
+	}
+	err = k.account(ctx, func(a *snapshot.Account, owner string) error {
+		ok = k.fits(a, n) && n <= free || !refuse && time.Since(k.pruned) < softPause
+		return enter(a, owner)
+	})
+	if ok || err != nil {
+		return ok, used, err
+	}
+	left, err := k.prune(ctx, before.Pending(), n, free)
+	if err != nil && (refuse || ctx.Err() != nil) {
+		return false, used, err
+	}
+	measured := err == nil // otherwise who writes will see whether there is room
+	k.pruned = time.Now()
+	err = k.account(ctx, func(a *snapshot.Account, owner string) error {
+		if measured {
+			a.Measured(left, before)
+		}
+		ok = !refuse || k.fits(a, n)
+		return enter(a, owner)
+	})
+	return ok, used, err
+}
+
+// account calls fn with the account that counts. The caller has locked mu.
+func (k *roomKeeper) account(ctx context.Context, fn func(a *snapshot.Account, owner string) error) error {
+	if k.budget.Hard {
+		return k.e.Store.WithAccount(ctx, fn)
+	}
+	return fn(&k.own, "")
+}
+
+// fits reports whether so many bytes more are within the budget.
+func (k *roomKeeper) fits(a *snapshot.Account, n int64) bool {
+	return k.budget.MaxUsed == 0 || a.Total()+n <= k.budget.MaxUsed
+}
+
+// begin reads the budget and finds out how large the store is.
+func (k *roomKeeper) begin(ctx context.Context) (err error) {
+	if k.begun {
+		return nil
+	}
+	if k.budget, err = k.e.host.budget(); err != nil || !k.budget.On {
+		k.begun = err == nil
+		return err
+	}
+	err = k.account(ctx, func(a *snapshot.Account, _ string) error {
+		used, known := k.e.Collector().Estimate()
+		if !known && k.budget.Hard && a.Used == 0 {
+			if used, err = k.e.Collector().Size(ctx); err != nil {
+				return err
+			}
+		}
+		if used > a.Total() { // runs wrote as well
+			a.Measured(used, *a)
+		}
+		return nil
+	})
+	k.begun = err == nil
+	return err
+}
+
+// prune removes what must go for so many bytes more, besides those that are pending.
+// Nobody waits for it but this process. It returns how large the store is then.
+func (k *roomKeeper) prune(ctx context.Context, pending, n, free int64) (left int64, err error) {
+	b := k.budget.Budget
+	if b.MaxUsed > 0 {
+		b.MaxUsed = max(1, b.MaxUsed-n-pending)
+	}
+	b.Reserved, b.MinFree = min(b.Reserved, b.MaxUsed), 0
+	if n > free {
+		b.MinFree = n
+		b.Reserved = 0
+	}
+	pruned, err := k.e.Collector().Prune(ctx, collect.PruneOptions{All: true, Budget: b})
+	if err != nil {
+		return 0, fmt.Errorf("make room in the store: %w", err)
+	}
+	return pruned.Left, nil
+}
