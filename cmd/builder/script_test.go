@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,8 +33,9 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script/*.txtar: the program as its users call it,
 // with a store, a registry and a busybox of its own. In every script $REGISTRY is
-// the registry's host:port, and the folder base has a Dockerfile that makes an
-// image of busybox.
+// the registry's host:port, $MARK a number of seconds for processes that sleep, which
+// no other script has, and the folder base has a Dockerfile that makes an image of
+// busybox.
 func TestScripts(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	fixtures.NeedProgram(t, "busybox")
@@ -59,6 +61,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("BUILDER_ROOT", filepath.Join(env.WorkDir, "store"))
 			env.Setenv("BUILDER_PROGRESS", "plain")
 			env.Setenv("REGISTRY", registry.Host)
+			env.Setenv("MARK", fmt.Sprint(1_000_000_000+rand.Int64N(1_000_000_000)))
 			env.Setenv("HOME", env.WorkDir)
 			// skopeo's folder of signatures, which root's may not be writable.
 			registries := filepath.Join(env.WorkDir, ".config", "containers", "registries.d")

@@ -43,7 +43,7 @@ func TestWithoutCgroups(t *testing.T) {
 	spec := env.Shell(sandboxtest.Growing(170_000_000, 1_000_000_000) + "; echo code $?")
 	spec.Limits = dag.Limits{Memory: limit}
 	r := env.Run(t, spec)
-	if !r.OOM || r.Victim == nil || r.Victim.Name != "tail" || r.Victim.PID < 2 || r.Out != "code 137\n" {
+	if !r.OOM || r.Victim == nil || r.Victim.Name != "awk" || r.Victim.PID < 2 || r.Out != "code 137\n" {
 		t.Errorf("got %+v, victim %+v", r, r.Victim)
 	}
 	t.Logf("memory: %d of %d (%+.1f %%)", r.PeakMemory, limit, 100*(float64(r.PeakMemory)/limit-1))

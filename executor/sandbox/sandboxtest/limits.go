@@ -62,9 +62,9 @@ func within(t *testing.T, what string, got, limit float64) {
 func testMemoryLimit(t *testing.T, e *Env) {
 	const limit = 128 << 20
 	limits := dag.Limits{Memory: limit, MemorySwap: limit}
-	grow := "tail -c 400000000 /dev/zero"
+	grow, name := "tail -c 400000000 /dev/zero", "tail"
 	if !exactly(e, limits) {
-		grow = Growing(80_000_000, 400_000_000)
+		grow, name = Growing(80_000_000, 400_000_000), "awk"
 	}
 	spec := e.Shell("echo first; " + grow + "; echo code $?; sleep 0.01")
 	spec.Limits = limits
@@ -72,7 +72,7 @@ func testMemoryLimit(t *testing.T, e *Env) {
 	if !r.OOM || r.Out != "first\ncode 137\n" {
 		t.Errorf("got code %d, OOM %v, %q", r.Code, r.OOM, r.Out)
 	}
-	if v := r.Victim; v == nil || v.Name != "" && v.Name != "tail" || v.Limit != limit || v.PID == 1 {
+	if v := r.Victim; v == nil || v.Name != "" && v.Name != name || v.Limit != limit || v.PID == 1 {
 		t.Errorf("victim %+v", v)
 	} else {
 		t.Logf("victim %+v", *v)
