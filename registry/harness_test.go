@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
 )
 
@@ -222,7 +223,7 @@ func mustPush(t *testing.T, c *Client, ref string, img *Image) ocispec.Descripto
 
 func mustPull(t *testing.T, c *Client, ref string) *Image {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	img, err := c.Pull(ctx, ref, amd64)
 	if err != nil {
