@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txtar: the program as its users call it,
 // with a store, a registry and a busybox of its own. In every script $REGISTRY is
 // the registry's host:port, $MARK a number of seconds for processes that sleep, which
-// no other script has, and the folder base has a Dockerfile that makes an image of
-// busybox.
+// no other script has, $SHORT a folder with a short path, and the folder base has a
+// Dockerfile that makes an image of busybox.
 func TestScripts(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	fixtures.NeedProgram(t, "busybox")
@@ -63,6 +63,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("REGISTRY", registry.Host)
 			env.Setenv("MARK", fmt.Sprint(1_000_000_000+rand.Int64N(1_000_000_000)))
 			env.Setenv("HOME", env.WorkDir)
+			short, err := os.MkdirTemp("/tmp", "bt") // see fixtures.ShortDir
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(short) })
+			env.Setenv("SHORT", short)
 			// skopeo's folder of signatures, which root's may not be writable.
 			registries := filepath.Join(env.WorkDir, ".config", "containers", "registries.d")
 			if err := os.MkdirAll(registries, 0o755); err != nil {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"layered.build/builder/fixtures"
 )
 
 // fake is what of containerd a load needs, in memory; answers can be chosen.
@@ -34,7 +36,7 @@ type fake struct {
 func startFake(t *testing.T) (*fake, Endpoint) {
 	t.Helper()
 	f := &fake{
-		socket: filepath.Join(t.TempDir(), "s"), blobs: map[digest.Digest]map[string]string{}, begun: map[string][]byte{},
+		socket: filepath.Join(fixtures.ShortDir(t), "s"), blobs: map[digest.Digest]map[string]string{}, begun: map[string][]byte{},
 		images: map[string]digest.Digest{}, leases: map[string]bool{}, refuse: map[string]*statusError{},
 	}
 	l, err := net.Listen("unix", f.socket)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export/exporttest"
 	"layered.build/builder/registry/export/layout"
@@ -44,7 +45,7 @@ func startDocker(t *testing.T) (*fakeDocker, Daemon) {
 	mux.HandleFunc("GET /images/{id}/json", f.inspect)
 	mux.HandleFunc("POST /images/{id}/tag", f.tag)
 	mux.HandleFunc("POST /images/load", f.load)
-	sock := filepath.Join(t.TempDir(), "d.sock")
+	sock := filepath.Join(fixtures.ShortDir(t), "d.sock")
 	l, err := net.Listen("unix", sock)
 	if err != nil {
 		t.Fatal(err)

@@ -7,12 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/parser/mistake"
 )
 
 // TestFindEngine takes the engines away one by one.
 func TestFindEngine(t *testing.T) {
-	dir := t.TempDir()
+	dir := fixtures.ShortDir(t)
 	listen := func(name string) net.Listener {
 		l, err := net.Listen("unix", filepath.Join(dir, name))
 		if err != nil {

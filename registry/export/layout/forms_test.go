@@ -110,7 +110,7 @@ func readForm(t *testing.T, repo, kind string) {
 		files = nil
 	}
 	if fixtures.RealRoot() {
-		podman := []string{"--root", dir + "/podman", "--runroot", dir + "/run", "--storage-driver", "vfs", "--events-backend", "none"}
+		podman := []string{"--root", dir + "/podman", "--runroot", fixtures.ShortDir(t), "--storage-driver", "vfs", "--events-backend", "none"}
 		run(t, "podman", append(podman, "pull", "-q", "--tls-verify=false", repo+":one")...)
 		files = append(files, strings.TrimSpace(run(t, "podman", append(podman, "image", "mount", repo+":one")...)))
 		defer run(t, "podman", append(podman, "image", "umount", "-a")...)
