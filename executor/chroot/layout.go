@@ -1,7 +1,6 @@
 package chroot
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,63 +16,62 @@ import (
 
 	"layered.build/builder/executor/chroot/view"
 	"layered.build/builder/executor/sandbox"
-	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/owner"
 )
 
-// layout is one run: what the step sees, and what is made for it.
+// layout is what a step sees, and what is made for it.
 type layout struct {
-	s    *Sandbox
+	opts layoutOptions
 	spec *sandbox.Spec
-	dir  string // of this run
 	root string
+	cwd  string
 	view []view.Binding
 	made []string // mountpoints in the root, parents first
 	temp []string // directories elsewhere
 }
 
-func (l *layout) run(ctx context.Context) (sandbox.Exit, error) {
-	dir, _ := l.spec.Root.Dir()
-	root, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
-	}
-	l.root = root
-	cfg, err := l.config()
-	if err != nil {
-		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
-	}
-	return l.start(ctx, cfg)
+// layoutOptions say where a layout is made.
+type layoutOptions struct {
+	// Dir is an existing directory of this run alone; Close removes it.
+	Dir string
+	// ResolvConf is this machine's resolv.conf.
+	ResolvConf string
 }
 
-func (l *layout) config() (*config, error) {
-	if err := errors.Join(l.system(), l.devices(), l.etc()); err != nil {
-		return nil, err
+// newLayout makes what a step sees. The root of the Spec is a directory, and so are
+// the snapshots that are mounted. The caller closes the layout, also if there is an
+// error.
+func newLayout(spec *sandbox.Spec, o layoutOptions) (*layout, error) {
+	l := &layout{opts: o, spec: spec, cwd: path.Clean("/" + spec.Cwd)}
+	dir, _ := spec.Root.Dir()
+	var err error
+	if l.root, err = filepath.EvalSymlinks(dir); err != nil {
+		return l, err
 	}
-	for i, m := range l.spec.Mounts {
+	if err := errors.Join(l.system(), l.devices(), l.etc()); err != nil {
+		return l, err
+	}
+	for i, m := range spec.Mounts {
 		if err := l.mount(i, m); err != nil {
-			return nil, fmt.Errorf("mount %s: %w", m.Dest, err)
+			return l, fmt.Errorf("mount %s: %w", m.Dest, err)
 		}
 	}
-	cwd := path.Clean("/" + l.spec.Cwd)
-	if err := l.makeCwd(cwd); err != nil {
-		return nil, err
-	}
-	limits, err := l.limits()
-	if err != nil {
-		return nil, err
-	}
-	u := l.spec.User
-	return &config{
-		Root: l.root, ReadOnly: l.spec.ReadOnlyRoot || l.spec.Root.Upper == "", Bindings: l.view,
-		Args: l.spec.Args, Env: lastOfEach(l.spec.Env, l.home()), Cwd: cwd,
-		UID: u.UID, GID: u.GID, Groups: u.Groups, Hostname: l.hostname(), Limits: limits,
-		Memory: l.spec.Limits.Memory, Tasks: l.spec.Limits.Pids, CPUs: l.spec.Limits.CpusetCPUs,
-		Offline: l.spec.Network == dag.NetNone, Shadows: l.s.programs(), TTY: l.spec.TTY,
-	}, nil
+	return l, l.makeCwd(l.cwd)
 }
 
-func (l *layout) hostname() string {
+// View are the step's files.
+func (l *layout) View() view.View {
+	return view.View{Root: l.root, ReadOnly: l.spec.ReadOnlyRoot || l.spec.Root.Upper == "", Bindings: l.view}
+}
+
+// Cwd is the working directory, an absolute path of the step's.
+func (l *layout) Cwd() string { return l.cwd }
+
+// Env is the environment, in which each variable is once, and HOME always.
+func (l *layout) Env() []string { return lastOfEach(l.spec.Env, l.home()) }
+
+// Hostname is what the step takes for the name of the machine.
+func (l *layout) Hostname() string {
 	if l.spec.Hostname != "" {
 		return l.spec.Hostname
 	}
@@ -114,12 +112,13 @@ func lastOfEach(env []string, home string) []string {
 	return out
 }
 
-func (l *layout) close() error {
+// Close takes away what was made for the step only.
+func (l *layout) Close() error {
 	var errs []error
 	if len(l.made) > 0 {
 		errs = append(errs, l.removeStubs())
 	}
-	for _, dir := range append(l.temp, l.dir) {
+	for _, dir := range append(l.temp, l.opts.Dir) {
 		errs = append(errs, removeTree(dir))
 	}
 	return errors.Join(errs...)

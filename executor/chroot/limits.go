@@ -9,11 +9,11 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// limits are resource limits; hard ones that this process may not raise are cut to
-// what it has.
-func (l *layout) limits() ([]limit, error) {
+// limitsOf are the resource limits of a step; hard ones that this process may not raise
+// are cut to what it has.
+func limitsOf(spec *sandbox.Spec) ([]limit, error) {
 	var out []limit
-	for _, u := range l.spec.Ulimits {
+	for _, u := range spec.Ulimits {
 		id, ok := sandbox.Rlimits()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("unknown ulimit %q", u.Name)

@@ -81,17 +81,44 @@ func (s *Sandbox) Run(ctx context.Context, spec *sandbox.Spec) (sandbox.Exit, er
 	if ctx.Err() != nil {
 		return sandbox.Exit{}, context.Cause(ctx)
 	}
-	dir, err := os.MkdirTemp(s.scratch.Dir(), "run-")
-	if err != nil {
-		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
-	}
-	l := &layout{s: s, spec: spec, dir: dir}
-	exit, err := l.run(ctx)
-	err = errors.Join(err, l.close())
+	exit, err := s.run(ctx, spec)
 	if ctx.Err() != nil {
 		return exit, context.Cause(ctx)
 	}
 	return exit, err
+}
+
+func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec) (_ sandbox.Exit, err error) {
+	dir, err := os.MkdirTemp(s.scratch.Dir(), "run-")
+	if err != nil {
+		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
+	}
+	l, err := newLayout(spec, layoutOptions{Dir: dir, ResolvConf: s.opts.ResolvConf})
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err != nil {
+		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
+	}
+	cfg, err := s.config(spec, l)
+	if err != nil {
+		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
+	}
+	return start(ctx, spec, cfg)
+}
+
+// config is what the processes of a step are told.
+func (s *Sandbox) config(spec *sandbox.Spec, l *layout) (*config, error) {
+	limits, err := limitsOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	v, u := l.View(), spec.User
+	return &config{
+		Root: v.Root, ReadOnly: v.ReadOnly, Bindings: v.Bindings,
+		Args: spec.Args, Env: l.Env(), Cwd: l.Cwd(),
+		UID: u.UID, GID: u.GID, Groups: u.Groups, Hostname: l.Hostname(), Limits: limits,
+		Memory: spec.Limits.Memory, Tasks: spec.Limits.Pids, CPUs: spec.Limits.CpusetCPUs,
+		Offline: spec.Network == dag.NetNone, Shadows: s.programs(), TTY: spec.TTY,
+	}, nil
 }
 
 // check refuses specs that make no sense here, before anything is done.
@@ -130,7 +157,7 @@ func check(spec *sandbox.Spec) error {
 }
 
 // start runs the supervisor and waits for it.
-func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
+func start(ctx context.Context, spec *sandbox.Spec, cfg *config) (sandbox.Exit, error) {
 	config, configIn, err1 := os.Pipe()
 	life, lifeIn, err2 := os.Pipe()
 	resultOut, result, err3 := os.Pipe()
@@ -142,7 +169,7 @@ func (l *layout) start(ctx context.Context, cfg *config) (sandbox.Exit, error) {
 	cmd.Args = []string{"builder"}
 	cmd.Env = []string{roleEnv + "=" + roleSupervisor, "GOMAXPROCS=2"}
 	cmd.ExtraFiles = []*os.File{config, life, result}
-	std, err := startWith(l.spec, cmd)
+	std, err := startWith(spec, cmd)
 	closeAll(config, life, result)
 	if err != nil {
 		return sandbox.Exit{}, err

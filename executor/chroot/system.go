@@ -37,7 +37,7 @@ func (l *layout) system() error {
 			return err
 		}
 	}
-	empty := filepath.Join(l.dir, "empty")
+	empty := filepath.Join(l.opts.Dir, "empty")
 	if err := os.Mkdir(empty, 0o555); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (l *layout) system() error {
 
 // devices makes /dev of the few devices that every container has.
 func (l *layout) devices() error {
-	dev := filepath.Join(l.dir, "dev")
+	dev := filepath.Join(l.opts.Dir, "dev")
 	if err := os.Mkdir(dev, 0o755); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (l *layout) memory() (string, error) {
 			return dir, nil
 		}
 	}
-	return os.MkdirTemp(l.dir, "shm-")
+	return os.MkdirTemp(l.opts.Dir, "shm-")
 }
 
 // etc writes /etc/hosts and /etc/resolv.conf for this run.
@@ -108,7 +108,7 @@ func (l *layout) etc() error {
 		return err
 	}
 	for name, data := range map[string][]byte{"resolv.conf": conf, "hosts": l.hosts()} {
-		file := filepath.Join(l.dir, name)
+		file := filepath.Join(l.opts.Dir, name)
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (l *layout) etc() error {
 
 func (l *layout) hosts() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", l.hostname())
+	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", l.Hostname())
 	for _, h := range l.spec.Hosts {
 		fmt.Fprintf(&b, "%s\t%s\n", h.IP, h.Host)
 	}
@@ -130,7 +130,7 @@ func (l *layout) hosts() []byte {
 
 // resolvConf is this machine's, changed as the build says.
 func (l *layout) resolvConf() ([]byte, error) {
-	b, err := os.ReadFile(l.s.opts.ResolvConf)
+	b, err := os.ReadFile(l.opts.ResolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
