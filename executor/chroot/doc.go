@@ -8,6 +8,11 @@
 // owners are recorded in attributes (package owner). It is what PRoot and fakeroot do
 // together, made for builds.
 //
+// A Sandbox makes what the step sees (layout), and starts this program twice: as the
+// supervisor, which traces (trace) and answers (kernel), and as the process that becomes
+// the step behind its filter (filter). Paths are translated by a view (view), programs
+// copied where the kernel could not execute them (program).
+//
 // This confines programs that mean no harm. What protects the machine is the
 // container that builder itself runs in.
 package chroot

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"layered.build/builder/executor/chroot/layout"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot/files"
@@ -93,7 +94,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec) (_ sandbox.Exit, 
 	if err != nil {
 		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
 	}
-	l, err := newLayout(spec, layoutOptions{Dir: dir, ResolvConf: s.opts.ResolvConf})
+	l, err := layout.New(spec, layout.Options{Dir: dir, ResolvConf: s.opts.ResolvConf})
 	defer func() { err = errors.Join(err, l.Close()) }()
 	if err != nil {
 		return sandbox.Exit{}, fmt.Errorf("prepare step: %w", err)
@@ -106,7 +107,7 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec) (_ sandbox.Exit, 
 }
 
 // config is what the processes of a step are told.
-func (s *Sandbox) config(spec *sandbox.Spec, l *layout) (*config, error) {
+func (s *Sandbox) config(spec *sandbox.Spec, l *layout.Layout) (*config, error) {
 	limits, err := limitsOf(spec)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package chroot
+package layout
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ func fixedPaths() []string {
 }
 
 // system shows the machine's /proc and /sys.
-func (l *layout) system() error {
+func (l *Layout) system() error {
 	for _, dir := range []string{"/proc", "/sys"} {
 		if _, err := os.Stat(dir); err != nil {
 			continue
@@ -60,7 +60,7 @@ func (l *layout) system() error {
 }
 
 // devices makes /dev of the few devices that every container has.
-func (l *layout) devices() error {
+func (l *Layout) devices() error {
 	dev := filepath.Join(l.opts.Dir, "dev")
 	if err := os.Mkdir(dev, 0o755); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (l *layout) devices() error {
 }
 
 // memory makes a directory that is in memory, if the machine lets it.
-func (l *layout) memory() (string, error) {
+func (l *Layout) memory() (string, error) {
 	var st unix.Statfs_t
 	if unix.Statfs("/dev/shm", &st) == nil && st.Type == unix.TMPFS_MAGIC && unix.Access("/dev/shm", unix.W_OK) == nil {
 		if dir, err := os.MkdirTemp("/dev/shm", "builder-shm-"); err == nil {
@@ -102,7 +102,7 @@ func (l *layout) memory() (string, error) {
 }
 
 // etc writes /etc/hosts and /etc/resolv.conf for this run.
-func (l *layout) etc() error {
+func (l *Layout) etc() error {
 	conf, err := l.resolvConf()
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (l *layout) etc() error {
 	return nil
 }
 
-func (l *layout) hosts() []byte {
+func (l *Layout) hosts() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", l.Hostname())
 	for _, h := range l.spec.Hosts {
@@ -129,7 +129,7 @@ func (l *layout) hosts() []byte {
 }
 
 // resolvConf is this machine's, changed as the build says.
-func (l *layout) resolvConf() ([]byte, error) {
+func (l *Layout) resolvConf() ([]byte, error) {
 	b, err := os.ReadFile(l.opts.ResolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -1,4 +1,4 @@
-package chroot
+package layout
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 )
 
 // bind shows something at a place, whose symlinks are resolved in the root.
-func (l *layout) bind(guest, host string, readOnly bool) error {
+func (l *Layout) bind(guest, host string, readOnly bool) error {
 	real, err := l.resolve(guest)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (l *layout) bind(guest, host string, readOnly bool) error {
 
 // resolve follows the symlinks on the way to a place, also through what is bound
 // already.
-func (l *layout) resolve(guest string) (string, error) {
+func (l *Layout) resolve(guest string) (string, error) {
 	w := &view.Viewer{
 		View: &view.View{Root: l.root, Bindings: l.view}, Root: "/", PID: os.Getpid(), TID: os.Getpid(), Lenient: true,
 	}
@@ -42,7 +42,7 @@ func (l *layout) resolve(guest string) (string, error) {
 
 // stub makes a mountpoint that is missing, so that listings show it. What lies in
 // another mount is only made if its host side can be written to.
-func (l *layout) stub(guest string, dir bool) error {
+func (l *Layout) stub(guest string, dir bool) error {
 	v := view.View{Root: l.root, Bindings: l.view}
 	p := v.At(guest)
 	if _, err := os.Lstat(p.Host); err == nil || p.ReadOnly {
@@ -78,7 +78,7 @@ func (l *layout) stub(guest string, dir bool) error {
 }
 
 // keepTime runs f and sets a directory's times back.
-func (l *layout) keepTime(dir string, f func() error) error {
+func (l *Layout) keepTime(dir string, f func() error) error {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (l *layout) keepTime(dir string, f func() error) error {
 
 // removeStubs takes away the mountpoints that are still empty. The step may have put
 // symlinks in the place of their parents.
-func (l *layout) removeStubs() error {
+func (l *Layout) removeStubs() error {
 	root, err := os.OpenRoot(l.root)
 	if err != nil {
 		return err
