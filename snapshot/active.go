@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -132,7 +131,7 @@ type Active struct {
 	dir    string
 	mount  Mount
 	root   object.Root
-	work   *workDir // of DriverCopy; else nil
+	work   *laidOut // of DriverCopy; else nil
 
 	mu   sync.Mutex
 	done bool // committed or discarded
@@ -218,10 +217,10 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 	if err := os.Rename(a.mount.Upper, dir); err != nil {
 		return Layer{}, err
 	}
-	d := &differ{m: a.s.maker, upper: dir, epoch: opts.Epoch, fuse: a.mount.Fuse}
+	u := upperDir{maker: a.s.maker, dir: dir, lowers: a.mount.Lower, fuse: a.mount.Fuse, epoch: opts.Epoch}
 	if a.s.maker.Recording() {
 		var err error
-		if d.side, err = owner.ReadSide(a.mount.Upper); err != nil {
+		if u.side, err = owner.ReadSide(a.mount.Upper); err != nil {
 			return Layer{}, err
 		}
 	}
@@ -230,44 +229,13 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		if err != nil {
 			return Layer{}, err
 		}
-		d.below = below
+		u.below = below
 	}
+	walk, settle := overlayDiff(u)
 	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk: func(ctx context.Context, emit func(pack.Item) error) error {
-			d.emit = emit
-			return d.walk(ctx, a.mount.Lower)
-		},
-		settle: func() error { return errors.Join(d.settle(), a.s.maker.SetRoot(dir, a.root)) },
+		walk:   walk,
+		settle: func() error { return errors.Join(settle(), a.s.maker.SetRoot(dir, a.root)) },
 	})
-}
-
-// removeStubs removes empty objects; symlinks that the container made must not
-// lead the removal elsewhere.
-func removeStubs(upper string, paths []string) error {
-	if len(paths) == 0 {
-		return nil
-	}
-	root, err := os.OpenRoot(upper)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	paths = slices.Clone(paths)
-	slices.SortFunc(paths, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
-	for _, p := range paths {
-		p = strings.TrimPrefix(filepath.Clean("/"+p), "/")
-		st, err := root.Lstat(p)
-		if err != nil || p == "" || (!st.IsDir() && (!st.Mode().IsRegular() || st.Size() > 0)) {
-			continue
-		}
-		if st.IsDir() {
-			for _, mark := range fuseMarks() {
-				root.Remove(p + "/" + mark) // the attribute says the same
-			}
-		}
-		root.Remove(p) // a directory that is not empty stays
-	}
-	return nil
 }
 
 // layerMaking says how a layer is made.

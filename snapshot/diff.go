@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -18,64 +17,59 @@ import (
 	"layered.build/builder/snapshot/pack"
 )
 
+// upperDir is the upper directory of an overlay.
+type upperDir struct {
+	maker  *object.Maker
+	dir    string
+	lowers []string // the directories of the layers below, topmost first
+	fuse   bool     // fuse-overlayfs made it
+	// side has the owners of symlinks and fifos where owners are recorded.
+	side map[owner.Inode]owner.Stat
+	// epoch, unless nil, is the latest modification time that entries have.
+	epoch *time.Time
+	// below is the merged view of the layers below, if some of them have real times.
+	below Tree
+}
+
+// overlayDiff returns what finds the entries of the layer that an upper directory is, and
+// what makes the directory say the same afterwards.
+func overlayDiff(u upperDir) (walk pack.Walk, settle func() error) {
+	d := &differ{emitter: newEmitter(u.epoch, u.below), upperDir: u}
+	return d.walk, d.settle
+}
+
 // differ walks the upper directory of an overlay and finds the entries of its
 // layer, in manifest order. What is in a layer follows BuildKit: an object that
 // overlay copied up but nobody changed is left out; a directory is in if it
 // changed or if something below it is in; an opaque directory becomes explicit
 // whiteouts of what the lower layers have there; the root is never in.
 type differ struct {
-	// side has the owners of symlinks and fifos where owners are recorded.
-	side   map[owner.Inode]owner.Stat
-	m      *object.Maker
-	upper  string
-	emit   func(pack.Item) error
-	epoch  *time.Time
-	fuse   bool             // fuse-overlayfs made upper
-	below  Tree             // the layers below; nil if none of them has real times
-	inodes map[inode]string // first path of files with several names
-	// prune are objects of upper that are in no entry, in the order in which
-	// they can be removed; times are the modification times to set at last.
-	prune []string
-	times []timedPath
+	emitter
+	upperDir
 }
 
-// fuseMarks are objects by which fuse-overlayfs marks an opaque directory, beside
-// the attribute.
-func fuseMarks() [2]string { return [2]string{".wh..wh..opq", ".wh..opq"} }
-
-type inode struct{ dev, ino uint64 }
-
-type timedPath struct {
-	path string
-	time time.Time
-}
-
-// frame is a directory on the way down.
+// frame is a directory of the upper one on the way down.
 type frame struct {
-	rel    string // "." for the root
+	folder
 	lowers []string
 	// opaque: this directory, or one above it, hides the lowers; then unchanged
 	// objects are in no entry but stay on disk.
 	opaque bool
-	parent *frame
-	// item is emitted before the first entry below; nil when it has been.
-	item *pack.Item
-	// load, unless nil, makes item when it is needed.
-	load func() (*pack.Item, error)
-	// pruned says that something directly in it is going to be removed.
-	pruned bool
+	// within: one above it does.
+	within bool
 }
 
-func (d *differ) walk(ctx context.Context, lowers []string) error {
-	d.inodes = map[inode]string{}
-	return d.dir(ctx, &frame{rel: ".", lowers: lowers})
+// walk finds the entries.
+func (d *differ) walk(ctx context.Context, emit func(pack.Item) error) error {
+	d.begin(emit)
+	return d.dir(ctx, &frame{folder: folder{rel: "."}, lowers: d.lowers})
 }
 
 func (d *differ) dir(ctx context.Context, f *frame) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	names, err := readNames(filepath.Join(d.upper, f.rel))
+	names, err := readNames(filepath.Join(d.upperDir.dir, f.rel))
 	if err != nil {
 		return err
 	}
@@ -87,7 +81,7 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 	}
 	for _, name := range names {
 		if marks := fuseMarks(); d.fuse && (name == marks[0] || name == marks[1]) {
-			d.remove(f, filepath.Join(d.upper, f.rel, name))
+			d.remove(&f.folder, filepath.Join(d.upperDir.dir, f.rel, name))
 			continue
 		}
 		rel := name
@@ -95,7 +89,7 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 			rel = f.rel + "/" + name
 		}
 		if inUpper != nil && !inUpper[name] {
-			err = d.whiteout(f, rel)
+			err = d.whiteout(&f.folder, rel)
 		} else {
 			err = d.object(ctx, f, rel, name)
 		}
@@ -144,43 +138,14 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 	return names, has, nil
 }
 
-func (d *differ) whiteout(f *frame, rel string) error {
-	return d.send(f, pack.Item{Record: manifest.Record{Entry: Entry{Path: rel, Type: TypeWhiteout, ModTime: time.Unix(0, 0)}}})
-}
-
-// send emits an item after the directories above it.
-func (d *differ) send(f *frame, it pack.Item) error {
-	if err := d.flush(f); err != nil {
-		return err
-	}
-	return d.emit(it)
-}
-
-// flush emits a directory and those above it, unless that has been done.
-func (d *differ) flush(f *frame) error {
-	if f != nil && f.load != nil {
-		it, err := f.load()
-		if err != nil {
-			return err
-		}
-		f.item, f.load = it, nil
-	}
-	if f == nil || f.item == nil {
-		return nil
-	}
-	it := *f.item
-	f.item = nil
-	return d.send(f.parent, it)
-}
-
 // object handles one object of the upper directory.
 func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
-	host := filepath.Join(d.upper, rel)
+	host := filepath.Join(d.upperDir.dir, rel)
 	var st unix.Stat_t
 	if err := object.Lstat(host, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
-	e, opaque, err := d.m.Describe(host, &st)
+	e, opaque, err := d.maker.Describe(host, &st)
 	if err != nil {
 		return err
 	}
@@ -190,7 +155,7 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	}
 	if e.Type == TypeSocket {
 		if !f.opaque {
-			d.remove(f, host)
+			d.remove(&f.folder, host)
 		}
 		return nil
 	}
@@ -200,10 +165,10 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	}
 	if e.Type == TypeWhiteout {
 		if lower == nil {
-			d.remove(f, host)
+			d.remove(&f.folder, host)
 			return nil
 		}
-		return d.whiteout(f, rel)
+		return d.whiteout(&f.folder, rel)
 	}
 	if e.Type == TypeSymlink {
 		if e.Linkname, err = os.Readlink(host); err != nil {
@@ -220,29 +185,29 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		}
 	}
 	if e.Type == TypeDir {
-		return d.directory(ctx, &frame{rel: rel, parent: f, lowers: lowers, opaque: f.opaque || opaque}, host, e, same)
+		return d.directory(ctx, &frame{folder: folder{rel: rel, parent: &f.folder}, lowers: lowers, opaque: f.opaque || opaque, within: f.opaque}, host, e, same)
 	}
 	if same {
 		if !f.opaque {
-			d.remove(f, host)
+			d.remove(&f.folder, host)
 		}
 		return nil
 	}
-	return d.changed(f, host, &st, e)
+	return d.changed(&f.folder, host, &st, e)
 }
 
 func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, same bool) error {
 	shown := d.clamp(&e)
 	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !same {
-		if err := d.flush(f); err != nil {
+		if err := d.flush(&f.folder); err != nil {
 			return err
 		}
 	}
 	if err := d.dir(ctx, f); err != nil {
 		return err
 	}
-	if f.item != nil && !f.parent.opaque && !f.opaque {
+	if f.item != nil && !f.within && !f.opaque {
 		d.remove(f.parent, host)
 		return nil
 	}
@@ -250,57 +215,6 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, 
 		d.times = append(d.times, timedPath{host, e.ModTime})
 	}
 	return nil
-}
-
-func (d *differ) changed(f *frame, host string, st *unix.Stat_t, e Entry) error {
-	if redirect, _ := object.ReadXattr(host, "trusted.overlay.metacopy"); redirect != "" {
-		return fmt.Errorf("%s has no content of its own: overlay's metacopy is not supported", e.Path)
-	}
-	it := pack.Item{Host: host}
-	if d.clamp(&e) {
-		d.times = append(d.times, timedPath{host, e.ModTime})
-	}
-	if e.Type == TypeFile && st.Nlink > 1 {
-		key := inode{st.Dev, st.Ino}
-		if first, ok := d.inodes[key]; ok {
-			e.Hardlink = first
-		} else {
-			d.inodes[key] = e.Path
-			it.Linked = true
-		}
-	}
-	it.Record.Entry = e
-	return d.send(f, it)
-}
-
-// clamp limits a modification time to the epoch and to whole seconds, as tars
-// keep it, and reports whether the object on disk has to follow.
-func (d *differ) clamp(e *Entry) bool {
-	had := e.ModTime.Unix()
-	e.Limit(e.TrueTime(), d.epoch)
-	return e.ModTime.Unix() != had
-}
-
-// inherit gives an object of the upper directory the real time of the one below
-// that it was copied up from, if the time is still that one's.
-func (d *differ) inherit(lower *unix.Stat_t, e *Entry) error {
-	if d.below == nil || e.ModTime.Unix() != lower.Mtim.Sec || int64(e.ModTime.Nanosecond()) != lower.Mtim.Nsec {
-		return nil
-	}
-	was, err := d.below.Lstat(e.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	e.RealTime = was.RealTime
-	return nil
-}
-
-func (d *differ) remove(f *frame, host string) {
-	f.pruned = true
-	d.prune = append(d.prune, host)
 }
 
 // settle makes the directory say what the tar says: it removes what is in no

@@ -19,7 +19,7 @@ func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.St
 	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
 		return false, nil
 	}
-	was, _, err := d.m.Describe(lowerPath, lower)
+	was, _, err := d.maker.Describe(lowerPath, lower)
 	if err != nil {
 		return false, err
 	}

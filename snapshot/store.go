@@ -64,8 +64,8 @@ type Store struct {
 	actives map[*Active]bool      // not yet committed or discarded
 	byDiff  map[DiffID][]LayerID  // of Movable layers; nil until it is needed
 	views   map[LayerID]bool      // in mounts that View returned
-	kept    []*workDir            // committed ones to continue from, the latest last
-	copies  map[string]*workDir   // what View returned, by stackKey
+	kept    []*laidOut            // committed ones to continue from, the latest last
+	copies  map[string]*laidOut   // what View returned, by stackKey
 }
 
 // The folders of a store.

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -20,52 +19,10 @@ import (
 	"layered.build/builder/snapshot/tree"
 )
 
-// commitCopy makes a layer of what differs in the working directory, as a tar, and
-// keeps the directory for the next step.
-func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions) (_ Layer, err error) {
-	w := a.work
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.remove())
-		}
-	}()
-	if err := removeStubs(w.tree(), opts.RemovePaths); err != nil {
-		return Layer{}, err
-	}
-	below, err := a.s.stackTree(ctx, a.parent)
-	if err != nil {
-		return Layer{}, err
-	}
-	out, err := os.OpenFile(filepath.Join(tmp, tarForm), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return Layer{}, err
-	}
-	defer out.Close()
-	d := &workDiffer{w: w, lower: below, found: make(map[string]objectState, len(w.known))}
-	d.differ = differ{upper: w.tree(), epoch: opts.Epoch, below: below, inodes: map[inode]string{}}
-	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk: func(ctx context.Context, emit func(pack.Item) error) error {
-			d.emit = emit
-			return d.dir(ctx, &frame{rel: "."}, true, false)
-		},
-		settle: d.settle,
-	})
-	if err != nil {
-		return Layer{}, err
-	}
-	if d.torn() {
-		return l, w.remove()
-	}
-	if err := d.adopt(append(a.Parent(), l)); err != nil {
-		return Layer{}, err
-	}
-	return l, a.s.keep(w)
-}
-
 // workDiffer finds the entries of the layer that a working directory became, by the
 // same rules as differ: what is no different from the layers below is in no entry.
 type workDiffer struct {
-	differ
+	out   emitter
 	w     *workDir
 	lower *tree.Merged
 	// found is the state of all objects; of those in touched it has to be read again
@@ -74,12 +31,23 @@ type workDiffer struct {
 	touched []string
 	// linked says of files with several names whether some were in no entry (1) and
 	// whether some were (2).
-	linked map[inode]int
+	linked map[fileID]int
+}
+
+// differ compares a directory with the stack that it was equal to. It is used once.
+func (w *workDir) differ(lower *tree.Merged, epoch *time.Time) *workDiffer {
+	return &workDiffer{w: w, lower: lower, out: newEmitter(epoch, lower), found: make(map[string]objectState, len(w.known))}
+}
+
+// walk finds the entries.
+func (d *workDiffer) walk(ctx context.Context, emit func(pack.Item) error) error {
+	d.out.begin(emit)
+	return d.dir(ctx, &folder{rel: "."}, true, false)
 }
 
 // dir handles what is in a directory. hasLower says that the layers below have it;
 // intact that nothing was made or removed in it.
-func (d *workDiffer) dir(ctx context.Context, f *frame, hasLower, intact bool) error {
+func (d *workDiffer) dir(ctx context.Context, f *folder, hasLower, intact bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -99,7 +67,7 @@ func (d *workDiffer) dir(ctx context.Context, f *frame, hasLower, intact bool) e
 			rel = f.rel + "/" + name
 		}
 		if gone[name] {
-			err = d.whiteout(f, rel)
+			err = d.out.whiteout(f, rel)
 		} else {
 			err = d.object(ctx, f, rel)
 		}
@@ -131,7 +99,7 @@ func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]
 	return names, gone, nil
 }
 
-func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
+func (d *workDiffer) object(ctx context.Context, f *folder, rel string) error {
 	host := d.w.host(rel)
 	raw := new(unix.Stat_t)
 	if err := object.Lstat(host, raw); err != nil {
@@ -141,7 +109,7 @@ func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 	if was && d.w.untouched(known, raw) {
 		d.found[rel] = known
 		if known.mode&unix.S_IFMT == unix.S_IFDIR {
-			return d.directory(ctx, &frame{rel: rel, parent: f}, Entry{}, dirFacts{same: true, hasLower: true, intact: true})
+			return d.directory(ctx, &folder{rel: rel, parent: f}, Entry{}, dirFacts{same: true, hasLower: true, intact: true})
 		}
 		d.note(raw, 1)
 		return nil
@@ -153,14 +121,14 @@ func (d *workDiffer) object(ctx context.Context, f *frame, rel string) error {
 	return d.maybeChanged(ctx, f, rel, st)
 }
 
-func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st *unix.Stat_t) error {
+func (d *workDiffer) maybeChanged(ctx context.Context, f *folder, rel string, st *unix.Stat_t) error {
 	host := d.w.host(rel)
 	e := object.StatEntry(st)
 	e.Path = rel
 	if e.Type == TypeSocket || e.Type == TypeWhiteout {
-		d.remove(f, host)
+		d.out.remove(f, host)
 		if _, ok := d.w.known[rel]; ok {
-			return d.whiteout(f, rel)
+			return d.out.whiteout(f, rel)
 		}
 		return nil
 	}
@@ -180,14 +148,14 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st 
 			return err
 		}
 		lower := unix.Stat_t{Mtim: known.mtime}
-		if err := d.inherit(&lower, &e); err != nil {
+		if err := d.out.inherit(&lower, &e); err != nil {
 			return err
 		}
 	}
 	if e.Type == TypeDir {
 		d.found[rel] = stateOf(st)
 		wasDir := was && known.mode&unix.S_IFMT == unix.S_IFDIR
-		return d.directory(ctx, &frame{rel: rel, parent: f}, e, dirFacts{same: same, hasLower: wasDir})
+		return d.directory(ctx, &folder{rel: rel, parent: f}, e, dirFacts{same: same, hasLower: wasDir})
 	}
 	d.found[rel] = stateOf(st)
 	if same {
@@ -196,16 +164,18 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *frame, rel string, st 
 	}
 	d.note(st, 2)
 	d.touched = append(d.touched, rel)
-	return d.changed(f, host, st, e)
+	return d.out.changed(f, host, st, e)
 }
+
+type fileID struct{ dev, ino uint64 }
 
 // note remembers of files with several names whether they are in entries.
 func (d *workDiffer) note(st *unix.Stat_t, how int) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT == unix.S_IFREG {
 		if d.linked == nil {
-			d.linked = map[inode]int{}
+			d.linked = map[fileID]int{}
 		}
-		d.linked[inode{st.Dev, st.Ino}] |= how
+		d.linked[fileID{st.Dev, st.Ino}] |= how
 	}
 }
 
@@ -228,15 +198,15 @@ type dirFacts struct {
 	intact   bool // nothing was made or removed in it; the entry is not known
 }
 
-func (d *workDiffer) directory(ctx context.Context, f *frame, e Entry, is dirFacts) error {
+func (d *workDiffer) directory(ctx context.Context, f *folder, e Entry, is dirFacts) error {
 	if is.intact {
 		// Most directories: their entry is read when something in them needs it.
 		return d.intact(ctx, f)
 	}
-	shown := d.clamp(&e)
+	shown := d.out.clamp(&e)
 	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !is.same {
-		if err := d.flush(f); err != nil {
+		if err := d.out.flush(f); err != nil {
 			return err
 		}
 	}
@@ -253,12 +223,12 @@ func (d *workDiffer) directory(ctx context.Context, f *frame, e Entry, is dirFac
 	return nil
 }
 
-func (d *workDiffer) intact(ctx context.Context, f *frame) error {
+func (d *workDiffer) intact(ctx context.Context, f *folder) error {
 	var e Entry
 	shown := false
 	f.load = func() (_ *pack.Item, err error) {
 		e, err = d.entry(f.rel)
-		shown = d.clamp(&e)
+		shown = d.out.clamp(&e)
 		return &pack.Item{Record: manifest.Record{Entry: e}}, err
 	}
 	if err := d.dir(ctx, f, true, true); err != nil {
@@ -286,7 +256,7 @@ func (d *workDiffer) entry(rel string) (Entry, error) {
 func timeOf(t unix.Timespec) time.Time { return time.Unix(t.Unix()) }
 
 func (d *workDiffer) setTime(rel, host string, t time.Time) {
-	d.times = append(d.times, timedPath{host, t})
+	d.out.times = append(d.out.times, timedPath{host, t})
 	d.touched = append(d.touched, rel)
 }
 
@@ -336,12 +306,12 @@ func (d *workDiffer) sameBytes(rel string) (bool, error) {
 
 // settle makes the directory equal to the stack with the new layer.
 func (d *workDiffer) settle() error {
-	for _, p := range d.prune {
+	for _, p := range d.out.prune {
 		if err := files.RemoveAll(p); err != nil {
 			return fmt.Errorf("remove what cannot be in a layer: %w", err)
 		}
 	}
-	for _, t := range d.times {
+	for _, t := range d.out.times {
 		if err := object.SetTime(t.path, t.time); err != nil {
 			return err
 		}
@@ -350,15 +320,15 @@ func (d *workDiffer) settle() error {
 }
 
 // adopt makes the found state the known one.
-func (d *workDiffer) adopt(stack Stack) error {
-	d.w.known, d.w.stack = d.found, stack
+func (d *workDiffer) adopt() error {
+	d.w.known = d.found
 	for _, rel := range d.touched {
 		if err := d.w.remember(rel); err != nil {
 			return err
 		}
 	}
-	for _, t := range d.times {
-		rel, err := filepath.Rel(d.w.tree(), t.path)
+	for _, t := range d.out.times {
+		rel, err := filepath.Rel(d.w.dir, t.path)
 		if err != nil {
 			return err
 		}
@@ -366,5 +336,5 @@ func (d *workDiffer) adopt(stack Stack) error {
 			return err
 		}
 	}
-	return d.w.settled()
+	return d.w.ready(d.w.root)
 }

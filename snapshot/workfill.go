@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,29 +37,35 @@ type filler struct {
 
 type linkJob struct{ from, to string }
 
-// fill makes the tree equal to the stack, of which it has the lowest layers.
-func (w *workDir) fill(ctx context.Context, have int) error {
-	if have == len(w.stack) {
-		return nil
-	}
-	merged, err := w.s.stackTree(ctx, w.stack)
-	if err != nil {
-		return err
-	}
-	f := &filler{w: w, tree: merged, jobs: make(chan tree.Placed, 64), first: map[string]string{}}
+// fill makes all objects of a stack in the directory, which is empty.
+func (w *workDir) fill(ctx context.Context, merged *tree.Merged) error {
+	f := newFiller(w, merged)
+	return f.run(ctx, func(ctx context.Context) error { return f.children(ctx, ".") })
+}
+
+// update makes a directory that has all but the fresh topmost layers of a stack equal
+// to it.
+func (w *workDir) update(ctx context.Context, merged *tree.Merged, fresh int) error {
+	f := newFiller(w, merged)
+	return f.run(ctx, func(ctx context.Context) error { return f.above(ctx, fresh) })
+}
+
+func newFiller(w *workDir, merged *tree.Merged) *filler {
+	return &filler{w: w, tree: merged, jobs: make(chan tree.Placed, 64), first: map[string]string{}}
+}
+
+// run has files copied while walk makes the other objects.
+func (f *filler) run(ctx context.Context, walk func(context.Context) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(f.jobs)
-		if have == 0 {
-			return f.children(gctx, ".")
-		}
-		return f.above(gctx, w.stack[have:])
+		return walk(gctx)
 	})
 	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
 		g.Go(func() error {
-			c := copier{m: w.m}
+			c := copier{m: f.w.m}
 			for p := range f.jobs {
-				if err := c.copy(p, w.host(p.Path)); err != nil {
+				if err := c.copy(p, f.w.host(p.Path)); err != nil {
 					return fmt.Errorf("copy /%s: %w", p.Path, err)
 				}
 			}
@@ -145,15 +152,11 @@ func (f *filler) object(ctx context.Context, p tree.Placed) error {
 	return f.w.m.SetMeta(host, &p.Entry)
 }
 
-// above applies the topmost layers of the stack to a tree that has the others.
-func (f *filler) above(ctx context.Context, layers Stack) error {
-	ids := map[LayerID]bool{}
-	for _, l := range layers {
-		ids[l.ID] = true
-	}
+// above applies the n topmost layers of the stack to a directory that has the others.
+func (f *filler) above(ctx context.Context, n int) error {
 	f.done = map[string]bool{}
 	var paths []string
-	for i := range min(len(ids), len(f.tree.Layers)) {
+	for i := range min(n, len(f.tree.Layers)) {
 		idx := f.tree.Layers[i].Index
 		for j := range idx.Len() {
 			r, err := idx.Record(j)
@@ -170,7 +173,7 @@ func (f *filler) above(ctx context.Context, layers Stack) error {
 		if f.done[p] {
 			continue
 		}
-		if err := f.replace(ctx, p, len(ids)); err != nil {
+		if err := f.replace(ctx, p, n); err != nil {
 			return fmt.Errorf("update /%s: %w", p, err)
 		}
 	}
@@ -310,6 +313,14 @@ func slowCopy(dst, src *os.File, off, left int64) error {
 	n, err := io.Copy(dst, io.NewSectionReader(src, off, left))
 	if err == nil && n != left {
 		err = object.ErrSize
+	}
+	return err
+}
+
+// notExisting leaves out the error that says that there is nothing.
+func notExisting(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }
