@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"layered.build/builder/snapshot/diff"
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
@@ -211,16 +212,16 @@ func (a *Active) use(ctx context.Context, opts CommitOptions) (Layer, error) {
 
 func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (Layer, error) {
 	dir := filepath.Join(tmp, dirForm)
-	if err := removeStubs(a.mount.Upper, opts.RemovePaths); err != nil {
+	if err := diff.RemoveStubs(a.mount.Upper, opts.RemovePaths); err != nil {
 		return Layer{}, err
 	}
 	if err := os.Rename(a.mount.Upper, dir); err != nil {
 		return Layer{}, err
 	}
-	u := upperDir{maker: a.s.maker, dir: dir, lowers: a.mount.Lower, fuse: a.mount.Fuse, epoch: opts.Epoch}
+	u := diff.Upper{Maker: a.s.maker, Dir: dir, Lowers: a.mount.Lower, Fuse: a.mount.Fuse, Epoch: opts.Epoch}
 	if a.s.maker.Recording() {
 		var err error
-		if u.side, err = owner.ReadSide(a.mount.Upper); err != nil {
+		if u.Side, err = owner.ReadSide(a.mount.Upper); err != nil {
 			return Layer{}, err
 		}
 	}
@@ -229,9 +230,9 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		if err != nil {
 			return Layer{}, err
 		}
-		u.below = below
+		u.Below = below
 	}
-	walk, settle := overlayDiff(u)
+	walk, settle := diff.Overlay(u)
 	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
 		walk:   walk,
 		settle: func() error { return errors.Join(settle(), a.s.maker.SetRoot(dir, a.root)) },

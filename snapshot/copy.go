@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"layered.build/builder/snapshot/diff"
 	"layered.build/builder/snapshot/files"
 )
 
@@ -241,7 +242,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 			err = errors.Join(err, w.remove())
 		}
 	}()
-	if err := removeStubs(w.tree(), opts.RemovePaths); err != nil {
+	if err := diff.RemoveStubs(w.tree(), opts.RemovePaths); err != nil {
 		return Layer{}, err
 	}
 	below, err := a.s.stackTree(ctx, a.parent)

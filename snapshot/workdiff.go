@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/diff"
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
@@ -22,7 +23,7 @@ import (
 // workDiffer finds the entries of the layer that a working directory became, by the
 // same rules as differ: what is no different from the layers below is in no entry.
 type workDiffer struct {
-	out   emitter
+	out   diff.Emitter
 	w     *workDir
 	lower *tree.Merged
 	// found is the state of all objects; of those in touched it has to be read again
@@ -36,38 +37,38 @@ type workDiffer struct {
 
 // differ compares a directory with the stack that it was equal to. It is used once.
 func (w *workDir) differ(lower *tree.Merged, epoch *time.Time) *workDiffer {
-	return &workDiffer{w: w, lower: lower, out: newEmitter(epoch, lower), found: make(map[string]objectState, len(w.known))}
+	return &workDiffer{w: w, lower: lower, out: diff.NewEmitter(epoch, lower), found: make(map[string]objectState, len(w.known))}
 }
 
 // walk finds the entries.
 func (d *workDiffer) walk(ctx context.Context, emit func(pack.Item) error) error {
-	d.out.begin(emit)
-	return d.dir(ctx, &folder{rel: "."}, true, false)
+	d.out.Begin(emit)
+	return d.dir(ctx, &diff.Folder{Rel: "."}, true, false)
 }
 
 // dir handles what is in a directory. hasLower says that the layers below have it;
 // intact that nothing was made or removed in it.
-func (d *workDiffer) dir(ctx context.Context, f *folder, hasLower, intact bool) error {
+func (d *workDiffer) dir(ctx context.Context, f *diff.Folder, hasLower, intact bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	names, err := readNames(d.w.host(f.rel))
+	names, err := diff.ReadNames(d.w.host(f.Rel))
 	if err != nil {
 		return err
 	}
 	gone := map[string]bool(nil)
 	if hasLower && !intact {
-		if names, gone, err = d.withGone(f.rel, names); err != nil {
+		if names, gone, err = d.withGone(f.Rel, names); err != nil {
 			return err
 		}
 	}
 	for _, name := range names {
 		rel := name
-		if f.rel != "." {
-			rel = f.rel + "/" + name
+		if f.Rel != "." {
+			rel = f.Rel + "/" + name
 		}
 		if gone[name] {
-			err = d.out.whiteout(f, rel)
+			err = d.out.Whiteout(f, rel)
 		} else {
 			err = d.object(ctx, f, rel)
 		}
@@ -99,7 +100,7 @@ func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]
 	return names, gone, nil
 }
 
-func (d *workDiffer) object(ctx context.Context, f *folder, rel string) error {
+func (d *workDiffer) object(ctx context.Context, f *diff.Folder, rel string) error {
 	host := d.w.host(rel)
 	raw := new(unix.Stat_t)
 	if err := object.Lstat(host, raw); err != nil {
@@ -109,7 +110,7 @@ func (d *workDiffer) object(ctx context.Context, f *folder, rel string) error {
 	if was && d.w.untouched(known, raw) {
 		d.found[rel] = known
 		if known.mode&unix.S_IFMT == unix.S_IFDIR {
-			return d.directory(ctx, &folder{rel: rel, parent: f}, Entry{}, dirFacts{same: true, hasLower: true, intact: true})
+			return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, Entry{}, dirFacts{same: true, hasLower: true, intact: true})
 		}
 		d.note(raw, 1)
 		return nil
@@ -121,14 +122,14 @@ func (d *workDiffer) object(ctx context.Context, f *folder, rel string) error {
 	return d.maybeChanged(ctx, f, rel, st)
 }
 
-func (d *workDiffer) maybeChanged(ctx context.Context, f *folder, rel string, st *unix.Stat_t) error {
+func (d *workDiffer) maybeChanged(ctx context.Context, f *diff.Folder, rel string, st *unix.Stat_t) error {
 	host := d.w.host(rel)
 	e := object.StatEntry(st)
 	e.Path = rel
 	if e.Type == TypeSocket || e.Type == TypeWhiteout {
-		d.out.remove(f, host)
+		d.out.Remove(f, host)
 		if _, ok := d.w.known[rel]; ok {
-			return d.out.whiteout(f, rel)
+			return d.out.Whiteout(f, rel)
 		}
 		return nil
 	}
@@ -148,14 +149,14 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *folder, rel string, st
 			return err
 		}
 		lower := unix.Stat_t{Mtim: known.mtime}
-		if err := d.out.inherit(&lower, &e); err != nil {
+		if err := d.out.Inherit(&lower, &e); err != nil {
 			return err
 		}
 	}
 	if e.Type == TypeDir {
 		d.found[rel] = stateOf(st)
 		wasDir := was && known.mode&unix.S_IFMT == unix.S_IFDIR
-		return d.directory(ctx, &folder{rel: rel, parent: f}, e, dirFacts{same: same, hasLower: wasDir})
+		return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, e, dirFacts{same: same, hasLower: wasDir})
 	}
 	d.found[rel] = stateOf(st)
 	if same {
@@ -164,7 +165,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *folder, rel string, st
 	}
 	d.note(st, 2)
 	d.touched = append(d.touched, rel)
-	return d.out.changed(f, host, st, e)
+	return d.out.Changed(f, host, st, e)
 }
 
 type fileID struct{ dev, ino uint64 }
@@ -198,44 +199,44 @@ type dirFacts struct {
 	intact   bool // nothing was made or removed in it; the entry is not known
 }
 
-func (d *workDiffer) directory(ctx context.Context, f *folder, e Entry, is dirFacts) error {
+func (d *workDiffer) directory(ctx context.Context, f *diff.Folder, e Entry, is dirFacts) error {
 	if is.intact {
 		// Most directories: their entry is read when something in them needs it.
 		return d.intact(ctx, f)
 	}
-	shown := d.out.clamp(&e)
-	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
+	shown := d.out.Clamp(&e)
+	f.Item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !is.same {
-		if err := d.out.flush(f); err != nil {
+		if err := d.out.Flush(f); err != nil {
 			return err
 		}
 	}
 	if err := d.dir(ctx, f, is.hasLower, false); err != nil {
 		return err
 	}
-	host := d.w.host(f.rel)
+	host := d.w.host(f.Rel)
 	switch {
-	case f.item != nil: // in no entry: it looks as below
-		d.setTime(f.rel, host, timeOf(d.w.known[f.rel].mtime))
-	case f.pruned || shown:
-		d.setTime(f.rel, host, e.ModTime)
+	case f.Item != nil: // in no entry: it looks as below
+		d.setTime(f.Rel, host, timeOf(d.w.known[f.Rel].mtime))
+	case f.Pruned || shown:
+		d.setTime(f.Rel, host, e.ModTime)
 	}
 	return nil
 }
 
-func (d *workDiffer) intact(ctx context.Context, f *folder) error {
+func (d *workDiffer) intact(ctx context.Context, f *diff.Folder) error {
 	var e Entry
 	shown := false
-	f.load = func() (_ *pack.Item, err error) {
-		e, err = d.entry(f.rel)
-		shown = d.out.clamp(&e)
+	f.Load = func() (_ *pack.Item, err error) {
+		e, err = d.entry(f.Rel)
+		shown = d.out.Clamp(&e)
 		return &pack.Item{Record: manifest.Record{Entry: e}}, err
 	}
 	if err := d.dir(ctx, f, true, true); err != nil {
 		return err
 	}
-	if f.load == nil && (f.pruned || shown) {
-		d.setTime(f.rel, d.w.host(f.rel), e.ModTime)
+	if f.Load == nil && (f.Pruned || shown) {
+		d.setTime(f.Rel, d.w.host(f.Rel), e.ModTime)
 	}
 	return nil
 }
@@ -256,7 +257,7 @@ func (d *workDiffer) entry(rel string) (Entry, error) {
 func timeOf(t unix.Timespec) time.Time { return time.Unix(t.Unix()) }
 
 func (d *workDiffer) setTime(rel, host string, t time.Time) {
-	d.out.times = append(d.out.times, timedPath{host, t})
+	d.out.Times = append(d.out.Times, diff.Stamp{Path: host, Time: t})
 	d.touched = append(d.touched, rel)
 }
 
@@ -306,13 +307,13 @@ func (d *workDiffer) sameBytes(rel string) (bool, error) {
 
 // settle makes the directory equal to the stack with the new layer.
 func (d *workDiffer) settle() error {
-	for _, p := range d.out.prune {
+	for _, p := range d.out.Prune {
 		if err := files.RemoveAll(p); err != nil {
 			return fmt.Errorf("remove what cannot be in a layer: %w", err)
 		}
 	}
-	for _, t := range d.out.times {
-		if err := object.SetTime(t.path, t.time); err != nil {
+	for _, t := range d.out.Times {
+		if err := object.SetTime(t.Path, t.Time); err != nil {
 			return err
 		}
 	}
@@ -327,8 +328,8 @@ func (d *workDiffer) adopt() error {
 			return err
 		}
 	}
-	for _, t := range d.out.times {
-		rel, err := filepath.Rel(d.w.dir, t.path)
+	for _, t := range d.out.Times {
+		rel, err := filepath.Rel(d.w.dir, t.Path)
 		if err != nil {
 			return err
 		}

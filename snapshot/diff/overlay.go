@@ -1,4 +1,4 @@
-package snapshot
+package diff
 
 import (
 	"context"
@@ -15,26 +15,32 @@ import (
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/pack"
+	"layered.build/builder/snapshot/tree"
 )
 
-// upperDir is the upper directory of an overlay.
-type upperDir struct {
-	maker  *object.Maker
-	dir    string
-	lowers []string // the directories of the layers below, topmost first
-	fuse   bool     // fuse-overlayfs made it
-	// side has the owners of symlinks and fifos where owners are recorded.
-	side map[owner.Inode]owner.Stat
-	// epoch, unless nil, is the latest modification time that entries have.
-	epoch *time.Time
-	// below is the merged view of the layers below, if some of them have real times.
-	below Tree
+// Upper is the upper directory of an overlay.
+type Upper struct {
+	// Maker says what objects are.
+	Maker *object.Maker
+	// Dir is the directory itself, and Lowers are those of the layers below, the
+	// topmost first.
+	Dir    string
+	Lowers []string
+	// Fuse says that fuse-overlayfs made it.
+	Fuse bool
+	// Side has the owners of symlinks and fifos where owners are recorded.
+	Side map[owner.Inode]owner.Stat
+	// Epoch, unless nil, is the latest modification time that entries have.
+	Epoch *time.Time
+	// Below is the merged view of the layers below, if some of them have real times.
+	Below tree.Tree
 }
 
-// overlayDiff returns what finds the entries of the layer that an upper directory is, and
-// what makes the directory say the same afterwards.
-func overlayDiff(u upperDir) (walk pack.Walk, settle func() error) {
-	d := &differ{emitter: newEmitter(u.epoch, u.below), upperDir: u}
+// Overlay returns what finds the entries of the layer that an upper directory is, and
+// what makes the directory say the same afterwards: settle runs when nothing reads it
+// any more.
+func Overlay(u Upper) (walk pack.Walk, settle func() error) {
+	d := &differ{Emitter: NewEmitter(u.Epoch, u.Below), Upper: u}
 	return d.walk, d.settle
 }
 
@@ -44,13 +50,13 @@ func overlayDiff(u upperDir) (walk pack.Walk, settle func() error) {
 // changed or if something below it is in; an opaque directory becomes explicit
 // whiteouts of what the lower layers have there; the root is never in.
 type differ struct {
-	emitter
-	upperDir
+	Emitter
+	Upper
 }
 
 // frame is a directory of the upper one on the way down.
 type frame struct {
-	folder
+	Folder
 	lowers []string
 	// opaque: this directory, or one above it, hides the lowers; then unchanged
 	// objects are in no entry but stay on disk.
@@ -61,15 +67,15 @@ type frame struct {
 
 // walk finds the entries.
 func (d *differ) walk(ctx context.Context, emit func(pack.Item) error) error {
-	d.begin(emit)
-	return d.dir(ctx, &frame{folder: folder{rel: "."}, lowers: d.lowers})
+	d.Begin(emit)
+	return d.dir(ctx, &frame{Folder: Folder{Rel: "."}, lowers: d.Lowers})
 }
 
 func (d *differ) dir(ctx context.Context, f *frame) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	names, err := readNames(filepath.Join(d.upperDir.dir, f.rel))
+	names, err := ReadNames(filepath.Join(d.Upper.Dir, f.Rel))
 	if err != nil {
 		return err
 	}
@@ -80,16 +86,16 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 		}
 	}
 	for _, name := range names {
-		if marks := fuseMarks(); d.fuse && (name == marks[0] || name == marks[1]) {
-			d.remove(&f.folder, filepath.Join(d.upperDir.dir, f.rel, name))
+		if marks := fuseMarks(); d.Fuse && (name == marks[0] || name == marks[1]) {
+			d.Remove(&f.Folder, filepath.Join(d.Upper.Dir, f.Rel, name))
 			continue
 		}
 		rel := name
-		if f.rel != "." {
-			rel = f.rel + "/" + name
+		if f.Rel != "." {
+			rel = f.Rel + "/" + name
 		}
 		if inUpper != nil && !inUpper[name] {
-			err = d.whiteout(&f.folder, rel)
+			err = d.Whiteout(&f.Folder, rel)
 		} else {
 			err = d.object(ctx, f, rel, name)
 		}
@@ -100,7 +106,8 @@ func (d *differ) dir(ctx context.Context, f *frame) error {
 	return nil
 }
 
-func readNames(dir string) ([]string, error) {
+// ReadNames lists a directory, sorted.
+func ReadNames(dir string) ([]string, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -119,7 +126,7 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 	}
 	hidden := map[string]bool{}
 	for _, l := range f.lowers {
-		ns, err := readNames(l)
+		ns, err := ReadNames(l)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -140,12 +147,12 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 
 // object handles one object of the upper directory.
 func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
-	host := filepath.Join(d.upperDir.dir, rel)
+	host := filepath.Join(d.Upper.Dir, rel)
 	var st unix.Stat_t
 	if err := object.Lstat(host, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
-	e, opaque, err := d.maker.Describe(host, &st)
+	e, opaque, err := d.Maker.Describe(host, &st)
 	if err != nil {
 		return err
 	}
@@ -153,9 +160,9 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	if err := d.sideOwner(host, &e); err != nil {
 		return err
 	}
-	if e.Type == TypeSocket {
+	if e.Type == manifest.TypeSocket {
 		if !f.opaque {
-			d.remove(&f.folder, host)
+			d.Remove(&f.Folder, host)
 		}
 		return nil
 	}
@@ -163,14 +170,14 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 	if err != nil {
 		return err
 	}
-	if e.Type == TypeWhiteout {
+	if e.Type == manifest.TypeWhiteout {
 		if lower == nil {
-			d.remove(&f.folder, host)
+			d.Remove(&f.Folder, host)
 			return nil
 		}
-		return d.whiteout(&f.folder, rel)
+		return d.Whiteout(&f.Folder, rel)
 	}
-	if e.Type == TypeSymlink {
+	if e.Type == manifest.TypeSymlink {
 		if e.Linkname, err = os.Readlink(host); err != nil {
 			return err
 		}
@@ -180,39 +187,39 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		if same, err = d.sameObject(lower, lowerPath, &st, host, &e); err != nil {
 			return err
 		}
-		if err := d.inherit(lower, &e); err != nil {
+		if err := d.Inherit(lower, &e); err != nil {
 			return err
 		}
 	}
-	if e.Type == TypeDir {
-		return d.directory(ctx, &frame{folder: folder{rel: rel, parent: &f.folder}, lowers: lowers, opaque: f.opaque || opaque, within: f.opaque}, host, e, same)
+	if e.Type == manifest.TypeDir {
+		return d.directory(ctx, &frame{Folder: Folder{Rel: rel, Parent: &f.Folder}, lowers: lowers, opaque: f.opaque || opaque, within: f.opaque}, host, e, same)
 	}
 	if same {
 		if !f.opaque {
-			d.remove(&f.folder, host)
+			d.Remove(&f.Folder, host)
 		}
 		return nil
 	}
-	return d.changed(&f.folder, host, &st, e)
+	return d.Changed(&f.Folder, host, &st, e)
 }
 
-func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, same bool) error {
-	shown := d.clamp(&e)
-	f.item = &pack.Item{Record: manifest.Record{Entry: e}}
+func (d *differ) directory(ctx context.Context, f *frame, host string, e manifest.Entry, same bool) error {
+	shown := d.Clamp(&e)
+	f.Item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !same {
-		if err := d.flush(&f.folder); err != nil {
+		if err := d.Flush(&f.Folder); err != nil {
 			return err
 		}
 	}
 	if err := d.dir(ctx, f); err != nil {
 		return err
 	}
-	if f.item != nil && !f.within && !f.opaque {
-		d.remove(f.parent, host)
+	if f.Item != nil && !f.within && !f.opaque {
+		d.Remove(f.Parent, host)
 		return nil
 	}
-	if f.pruned || shown {
-		d.times = append(d.times, timedPath{host, e.ModTime})
+	if f.Pruned || shown {
+		d.Times = append(d.Times, Stamp{host, e.ModTime})
 	}
 	return nil
 }
@@ -220,13 +227,13 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e Entry, 
 // settle makes the directory say what the tar says: it removes what is in no
 // entry and sets times. It runs when nothing reads the directory any more.
 func (d *differ) settle() error {
-	for _, p := range d.prune {
+	for _, p := range d.Prune {
 		if err := os.Remove(p); err != nil {
 			return fmt.Errorf("remove unchanged object: %w", err)
 		}
 	}
-	for _, t := range d.times {
-		if err := object.SetTime(t.path, t.time); err != nil {
+	for _, t := range d.Times {
+		if err := object.SetTime(t.Path, t.Time); err != nil {
 			return err
 		}
 	}
@@ -274,15 +281,15 @@ func isOpaqueDir(path string) bool {
 }
 
 // sideOwner gives a symlink or fifo the owner that is known of it.
-func (d *differ) sideOwner(host string, e *Entry) error {
-	if len(d.side) == 0 || e.Type != TypeSymlink && e.Type != TypeFifo {
+func (d *differ) sideOwner(host string, e *manifest.Entry) error {
+	if len(d.Side) == 0 || e.Type != manifest.TypeSymlink && e.Type != manifest.TypeFifo {
 		return nil
 	}
 	i, err := owner.InodeOf(unix.AT_FDCWD, host)
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", host, err)
 	}
-	if rec, ok := d.side[i]; ok {
+	if rec, ok := d.Side[i]; ok {
 		e.UID, e.GID = rec.UID, rec.GID
 	}
 	return nil

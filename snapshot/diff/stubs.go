@@ -1,4 +1,4 @@
-package snapshot
+package diff
 
 import (
 	"os"
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// removeStubs removes empty files and directories below upper: the mountpoints that a
+// RemoveStubs removes empty files and directories below upper: the mountpoints that a
 // sandbox made. Deeper ones are removed first, so that what only held them goes too;
 // what is not empty stays. Symlinks that the container made must not lead the removal
 // elsewhere.
-func removeStubs(upper string, paths []string) error {
+func RemoveStubs(upper string, paths []string) error {
 	if len(paths) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package snapshot
+package diff
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot/manifest"
 )
 
 // sameObject reports whether an object of the upper directory is what the lower
@@ -15,11 +17,11 @@ import (
 // sameDirent): type, mode, owner, device and attributes; for what is no directory
 // size and modification time too, and the content where both times are whole
 // seconds and so may have been cut off.
-func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *Entry) (bool, error) {
+func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *manifest.Entry) (bool, error) {
 	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
 		return false, nil
 	}
-	was, _, err := d.maker.Describe(lowerPath, lower)
+	was, _, err := d.Maker.Describe(lowerPath, lower)
 	if err != nil {
 		return false, err
 	}
@@ -29,7 +31,7 @@ func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.St
 	if !maps.Equal(was.Xattrs, e.Xattrs) {
 		return false, nil
 	}
-	if e.Type == TypeDir {
+	if e.Type == manifest.TypeDir {
 		return true, nil
 	}
 	if lower.Size != upper.Size || lower.Mtim.Sec != upper.Mtim.Sec || lower.Mtim.Nsec != upper.Mtim.Nsec {
@@ -39,10 +41,10 @@ func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.St
 		return true, nil
 	}
 	switch e.Type {
-	case TypeSymlink:
+	case manifest.TypeSymlink:
 		target, err := os.Readlink(lowerPath)
 		return target == e.Linkname, err
-	case TypeFile:
+	case manifest.TypeFile:
 		return sameContent(lowerPath, upperPath)
 	}
 	return true, nil
