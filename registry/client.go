@@ -45,9 +45,12 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 		return nil, err
 	}
 	opts.Parallel = cmp.Or(opts.Parallel, 4)
+	if opts.Credentials == nil {
+		opts.Credentials = credentials.New(opts.ConfigDir)
+	}
 	return &Client{
 		store: store, images: images, opts: opts, routes: routes,
-		pool:         transport.NewPool(credentials.New(opts.ConfigDir), opts.UserAgent, opts.Retry, opts.Timeouts),
+		pool:         transport.NewPool(opts.Credentials, opts.UserAgent, opts.Retry, opts.Timeouts),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
 		work:         map[string]*job{},
@@ -62,6 +65,8 @@ func (c *Client) Images() *Images { return c.images }
 
 // Options say how registries are reached. The zero value is what docker does.
 type Options struct {
+	// Credentials are those of the caller; nil: those that are found from ConfigDir on.
+	Credentials credentials.Source
 	// ConfigDir is the folder of docker's config.json; "" means $DOCKER_CONFIG,
 	// else ~/.docker.
 	ConfigDir string

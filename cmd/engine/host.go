@@ -13,6 +13,7 @@ import (
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/credentials"
 	"layered.build/builder/snapshot"
 )
 
@@ -102,9 +103,8 @@ type Access struct {
 	// Mirrors and Insecure are those of registry.Options.
 	Mirrors, Insecure []string
 	Retry             registry.Retry
-	// ConfigDir is the folder of docker's config.json with the credentials; "" is the
-	// user's.
-	ConfigDir string
+	// Credentials are those of who asks; nil: the user's of this process.
+	Credentials credentials.Source
 }
 
 // Open opens the store for one request, and what needs no privileges. The caller closes
@@ -130,7 +130,7 @@ func (e *Engine) open(access Access) error {
 		return fmt.Errorf("open images: %w", err)
 	}
 	e.Client, err = registry.New(e.Store, e.Images, registry.Options{
-		Mirrors: access.Mirrors, Insecure: access.Insecure, Retry: access.Retry, ConfigDir: access.ConfigDir,
+		Mirrors: access.Mirrors, Insecure: access.Insecure, Retry: access.Retry, Credentials: access.Credentials,
 		UserAgent: "builder/" + e.host.opts.Version,
 	})
 	if err != nil {

@@ -22,6 +22,18 @@ import (
 	"layered.build/builder/registry/errdef"
 )
 
+// Source finds credentials. It is safe for concurrent use.
+type Source interface {
+	// Get returns what is to be presented for a repository of a host[:port]; nothing is
+	// the zero Credential. An error ends the request.
+	Get(host, repo string) (Credential, error)
+}
+
+// Login is a user and a password; about says where they are from, for error messages.
+func Login(user, password, about string) Credential {
+	return Credential{Auth: authn.AuthConfig{Username: user, Password: password}, About: about}
+}
+
 // Keychain finds credentials where docker and podman keep them: docker's
 // config.json with its credential helpers, then podman's auth.json.
 type Keychain struct {
@@ -32,6 +44,8 @@ type Keychain struct {
 	mu    sync.Mutex
 	found map[string]Credential // guarded by mu
 }
+
+var _ Source = (*Keychain)(nil)
 
 // Credential is what is presented to one registry.
 type Credential struct {

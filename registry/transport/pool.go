@@ -17,7 +17,7 @@ import (
 // Pool has the sessions with registries, and remembers what they have in common. It is
 // safe for concurrent use.
 type Pool struct {
-	keys   *credentials.Keychain
+	keys   credentials.Source
 	agent  string
 	retry  Retry
 	limits Timeouts
@@ -31,7 +31,7 @@ type Pool struct {
 
 // NewPool makes a pool whose requests have a user agent. Zero fields of retry and limits
 // take defaults.
-func NewPool(keys *credentials.Keychain, agent string, retry Retry, limits Timeouts) *Pool {
+func NewPool(keys credentials.Source, agent string, retry Retry, limits Timeouts) *Pool {
 	return &Pool{
 		keys: keys, agent: agent, retry: retry.withDefaults(), limits: limits.withDefaults(),
 		hosts: map[string]*host{}, sessions: map[string]*Session{}, down: map[string]time.Time{},
