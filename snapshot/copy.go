@@ -10,11 +10,12 @@ import (
 
 	"layered.build/builder/snapshot/diff"
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/workdir"
 )
 
 // laidOut is a stack as plain files, which a Store keeps.
 type laidOut struct {
-	*workDir
+	*workdir.Dir
 	dir   string // holds the files, and belongs to this process
 	stack Stack  // what the files are equal to, but for what ran since
 }
@@ -41,7 +42,7 @@ func (s *Store) workDir(ctx context.Context, stack Stack) (*laidOut, error) {
 	}
 	err = s.fill(ctx, w, stack, have)
 	if err == nil {
-		err = w.ready(root)
+		err = w.Ready(root)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.remove())
@@ -58,11 +59,11 @@ func (s *Store) newLaidOut() (*laidOut, error) {
 	if s.emulated {
 		m = m.ForProcesses()
 	}
-	w, err := newWorkDir(m, filepath.Join(dir, "tree"))
+	w, err := workdir.New(m, filepath.Join(dir, "tree"))
 	if err != nil {
 		return nil, errors.Join(err, files.RemoveAll(dir))
 	}
-	return &laidOut{workDir: w, dir: dir}, nil
+	return &laidOut{Dir: w, dir: dir}, nil
 }
 
 // fill makes a directory equal to a stack, of which it has the lowest layers.
@@ -76,20 +77,20 @@ func (s *Store) fill(ctx context.Context, w *laidOut, stack Stack, have int) err
 		return err
 	}
 	if have == 0 {
-		return w.workDir.fill(ctx, merged)
+		return w.Dir.Fill(ctx, merged)
 	}
 	fresh := map[LayerID]bool{}
 	for _, l := range stack[have:] {
 		fresh[l.ID] = true
 	}
-	return w.update(ctx, merged, len(fresh))
+	return w.Update(ctx, merged, len(fresh))
 }
 
 // remove deletes the directory.
 func (w *laidOut) remove() error { return files.RemoveAll(w.dir) }
 
 // tree is the directory with the files.
-func (w *laidOut) tree() string { return w.workDir.dir }
+func (w *laidOut) tree() string { return w.Path() }
 
 // keep holds a directory that is equal to its stack.
 func (s *Store) keep(w *laidOut) error {
@@ -163,7 +164,7 @@ func (s *Store) prepareCopy(ctx context.Context, parent Stack) (*Active, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Active{s: s, parent: w.stack, dir: w.dir, root: w.root, mount: Mount{Upper: w.tree()}, work: w}, nil
+	return &Active{s: s, parent: w.stack, dir: w.dir, mount: Mount{Upper: w.tree()}, work: w}, nil
 }
 
 // viewCopy is View of DriverCopy: the layer's own directory where that is the whole
@@ -183,7 +184,7 @@ func (s *Store) viewCopy(ctx context.Context, stack Stack) (Mount, error) {
 	if err != nil {
 		return Mount{}, err
 	}
-	w.forget()
+	w.Forget()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.copies[key]; other != nil {
@@ -254,17 +255,17 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 		return Layer{}, err
 	}
 	defer out.Close()
-	d := w.differ(below, opts.Epoch)
+	d := w.Diff(below, opts.Epoch)
 	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk: d.walk, settle: d.settle,
+		walk: d.Walk, settle: d.Settle,
 	})
 	if err != nil {
 		return Layer{}, err
 	}
-	if d.torn() {
+	if d.Torn() {
 		return l, w.remove()
 	}
-	if err := d.adopt(); err != nil {
+	if err := d.Adopt(); err != nil {
 		return Layer{}, err
 	}
 	w.stack = append(a.Parent(), l)

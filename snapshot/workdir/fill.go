@@ -1,4 +1,4 @@
-package snapshot
+package workdir
 
 import (
 	"context"
@@ -21,10 +21,10 @@ import (
 	"layered.build/builder/snapshot/tree"
 )
 
-// filler makes objects of a stack in a workDir. Files are copied, never linked to
+// filler makes objects of a stack in a Dir. Files are copied, never linked to
 // those of layers: a process may write to them.
 type filler struct {
-	w    *workDir
+	w    *Dir
 	tree *tree.Merged
 	jobs chan tree.Placed
 	made []string           // all paths, parents first
@@ -37,20 +37,21 @@ type filler struct {
 
 type linkJob struct{ from, to string }
 
-// fill makes all objects of a stack in the directory, which is empty.
-func (w *workDir) fill(ctx context.Context, merged *tree.Merged) error {
+// Fill makes all objects of a stack in the directory, which is empty. After an error
+// it is in no defined state.
+func (w *Dir) Fill(ctx context.Context, merged *tree.Merged) error {
 	f := newFiller(w, merged)
 	return f.run(ctx, func(ctx context.Context) error { return f.children(ctx, ".") })
 }
 
-// update makes a directory that has all but the fresh topmost layers of a stack equal
-// to it.
-func (w *workDir) update(ctx context.Context, merged *tree.Merged, fresh int) error {
+// Update makes a directory that has all but the fresh topmost layers of a stack equal
+// to it. After an error it is in no defined state.
+func (w *Dir) Update(ctx context.Context, merged *tree.Merged, fresh int) error {
 	f := newFiller(w, merged)
 	return f.run(ctx, func(ctx context.Context) error { return f.above(ctx, fresh) })
 }
 
-func newFiller(w *workDir, merged *tree.Merged) *filler {
+func newFiller(w *Dir, merged *tree.Merged) *filler {
 	return &filler{w: w, tree: merged, jobs: make(chan tree.Placed, 64), first: map[string]string{}}
 }
 
@@ -109,7 +110,7 @@ func (f *filler) children(ctx context.Context, dir string) error {
 		if err := f.object(ctx, p); err != nil {
 			return err
 		}
-		if p.Type == TypeDir {
+		if p.Type == manifest.TypeDir {
 			if err := f.children(ctx, p.Path); err != nil {
 				return err
 			}
@@ -125,7 +126,7 @@ func (f *filler) object(ctx context.Context, p tree.Placed) error {
 		f.done[p.Path] = true
 	}
 	switch p.Type {
-	case TypeFile:
+	case manifest.TypeFile:
 		key := p.Layer.Dir + "\x00" + p.Path
 		if p.Hardlink != "" {
 			key = p.Layer.Dir + "\x00" + p.Hardlink
@@ -141,7 +142,7 @@ func (f *filler) object(ctx context.Context, p tree.Placed) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	case TypeDir:
+	case manifest.TypeDir:
 		f.dirs = append(f.dirs, p.Record)
 		return f.w.m.Create(f.w.host(p.Path), &p.Entry)
 	}
@@ -183,7 +184,7 @@ func (f *filler) above(ctx context.Context, n int) error {
 // replace makes the object at a path what the stack says; n layers are new. What
 // is above it has been handled.
 func (f *filler) replace(ctx context.Context, p string, n int) error {
-	if dir, err := f.tree.Lstat(path.Dir(p)); err != nil || dir.Type != TypeDir {
+	if dir, err := f.tree.Lstat(path.Dir(p)); err != nil || dir.Type != manifest.TypeDir {
 		return notExisting(err) // gone with its directory
 	}
 	now, layer, err := f.tree.Lookup("lstat", p)
@@ -194,7 +195,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	var st unix.Stat_t
 	serr := object.Lstat(f.w.host(p), &st)
 	isDir := serr == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if exists && now.Type == TypeDir && isDir {
+	if exists && now.Type == manifest.TypeDir && isDir {
 		from, err := f.tree.DirLayers(p)
 		if err != nil {
 			return err
@@ -212,7 +213,7 @@ func (f *filler) replace(ctx context.Context, p string, n int) error {
 	if !exists {
 		return nil
 	}
-	if err := f.object(ctx, tree.Placed{Record: now, Layer: layer}); err != nil || now.Type != TypeDir {
+	if err := f.object(ctx, tree.Placed{Record: now, Layer: layer}); err != nil || now.Type != manifest.TypeDir {
 		return err
 	}
 	return f.children(ctx, p)

@@ -1,4 +1,4 @@
-package snapshot
+package workdir
 
 import (
 	"context"
@@ -20,35 +20,37 @@ import (
 	"layered.build/builder/snapshot/tree"
 )
 
-// workDiffer finds the entries of the layer that a working directory became, by the
-// same rules as differ: what is no different from the layers below is in no entry.
-type workDiffer struct {
+// Differ finds the entries of the layer that a working directory became, by the same
+// rules as diff.Overlay: what is no different from the layers below is in no entry.
+type Differ struct {
 	out   diff.Emitter
-	w     *workDir
+	w     *Dir
 	lower *tree.Merged
 	// found is the state of all objects; of those in touched it has to be read again
 	// when the directory is settled.
-	found   map[string]objectState
+	found   map[string]state
 	touched []string
 	// linked says of files with several names whether some were in no entry (1) and
 	// whether some were (2).
 	linked map[fileID]int
 }
 
-// differ compares a directory with the stack that it was equal to. It is used once.
-func (w *workDir) differ(lower *tree.Merged, epoch *time.Time) *workDiffer {
-	return &workDiffer{w: w, lower: lower, out: diff.NewEmitter(epoch, lower), found: make(map[string]objectState, len(w.known))}
+// Diff compares a directory with the stack that it was equal to, which lower is; times
+// are limited to the epoch, unless it is nil. It is used once: Walk, Settle, then Adopt
+// if the directory is to be used again and is not Torn.
+func (w *Dir) Diff(lower *tree.Merged, epoch *time.Time) *Differ {
+	return &Differ{w: w, lower: lower, out: diff.NewEmitter(epoch, lower), found: make(map[string]state, len(w.known))}
 }
 
-// walk finds the entries.
-func (d *workDiffer) walk(ctx context.Context, emit func(pack.Item) error) error {
+// Walk finds the entries; it is a pack.Walk.
+func (d *Differ) Walk(ctx context.Context, emit func(pack.Item) error) error {
 	d.out.Begin(emit)
 	return d.dir(ctx, &diff.Folder{Rel: "."}, true, false)
 }
 
 // dir handles what is in a directory. hasLower says that the layers below have it;
 // intact that nothing was made or removed in it.
-func (d *workDiffer) dir(ctx context.Context, f *diff.Folder, hasLower, intact bool) error {
+func (d *Differ) dir(ctx context.Context, f *diff.Folder, hasLower, intact bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -80,7 +82,7 @@ func (d *workDiffer) dir(ctx context.Context, f *diff.Folder, hasLower, intact b
 }
 
 // withGone adds the names that the layers below have and the directory lacks.
-func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]bool, error) {
+func (d *Differ) withGone(dir string, names []string) ([]string, map[string]bool, error) {
 	below, err := d.lower.List(dir)
 	if err != nil {
 		return nil, nil, notExisting(err)
@@ -100,7 +102,7 @@ func (d *workDiffer) withGone(dir string, names []string) ([]string, map[string]
 	return names, gone, nil
 }
 
-func (d *workDiffer) object(ctx context.Context, f *diff.Folder, rel string) error {
+func (d *Differ) object(ctx context.Context, f *diff.Folder, rel string) error {
 	host := d.w.host(rel)
 	raw := new(unix.Stat_t)
 	if err := object.Lstat(host, raw); err != nil {
@@ -110,7 +112,7 @@ func (d *workDiffer) object(ctx context.Context, f *diff.Folder, rel string) err
 	if was && d.w.untouched(known, raw) {
 		d.found[rel] = known
 		if known.mode&unix.S_IFMT == unix.S_IFDIR {
-			return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, Entry{}, dirFacts{same: true, hasLower: true, intact: true})
+			return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, manifest.Entry{}, dirFacts{same: true, hasLower: true, intact: true})
 		}
 		d.note(raw, 1)
 		return nil
@@ -122,11 +124,11 @@ func (d *workDiffer) object(ctx context.Context, f *diff.Folder, rel string) err
 	return d.maybeChanged(ctx, f, rel, st)
 }
 
-func (d *workDiffer) maybeChanged(ctx context.Context, f *diff.Folder, rel string, st *unix.Stat_t) error {
+func (d *Differ) maybeChanged(ctx context.Context, f *diff.Folder, rel string, st *unix.Stat_t) error {
 	host := d.w.host(rel)
 	e := object.StatEntry(st)
 	e.Path = rel
-	if e.Type == TypeSocket || e.Type == TypeWhiteout {
+	if e.Type == manifest.TypeSocket || e.Type == manifest.TypeWhiteout {
 		d.out.Remove(f, host)
 		if _, ok := d.w.known[rel]; ok {
 			return d.out.Whiteout(f, rel)
@@ -137,7 +139,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *diff.Folder, rel strin
 	if e.Xattrs, _, err = object.ReadXattrs(host); err != nil {
 		return err
 	}
-	if e.Type == TypeSymlink {
+	if e.Type == manifest.TypeSymlink {
 		if e.Linkname, err = os.Readlink(host); err != nil {
 			return err
 		}
@@ -153,7 +155,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *diff.Folder, rel strin
 			return err
 		}
 	}
-	if e.Type == TypeDir {
+	if e.Type == manifest.TypeDir {
 		d.found[rel] = stateOf(st)
 		wasDir := was && known.mode&unix.S_IFMT == unix.S_IFDIR
 		return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, e, dirFacts{same: same, hasLower: wasDir})
@@ -171,7 +173,7 @@ func (d *workDiffer) maybeChanged(ctx context.Context, f *diff.Folder, rel strin
 type fileID struct{ dev, ino uint64 }
 
 // note remembers of files with several names whether they are in entries.
-func (d *workDiffer) note(st *unix.Stat_t, how int) {
+func (d *Differ) note(st *unix.Stat_t, how int) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT == unix.S_IFREG {
 		if d.linked == nil {
 			d.linked = map[fileID]int{}
@@ -180,10 +182,10 @@ func (d *workDiffer) note(st *unix.Stat_t, how int) {
 	}
 }
 
-// torn reports whether a file is in the new layer by one name and in a lower one by
+// Torn reports whether a file is in the new layer by one name and in a lower one by
 // another. On other layers they would be two files, so that the directory cannot
 // stand in for them.
-func (d *workDiffer) torn() bool {
+func (d *Differ) Torn() bool {
 	for _, how := range d.linked {
 		if how == 3 {
 			return true
@@ -199,7 +201,7 @@ type dirFacts struct {
 	intact   bool // nothing was made or removed in it; the entry is not known
 }
 
-func (d *workDiffer) directory(ctx context.Context, f *diff.Folder, e Entry, is dirFacts) error {
+func (d *Differ) directory(ctx context.Context, f *diff.Folder, e manifest.Entry, is dirFacts) error {
 	if is.intact {
 		// Most directories: their entry is read when something in them needs it.
 		return d.intact(ctx, f)
@@ -224,8 +226,8 @@ func (d *workDiffer) directory(ctx context.Context, f *diff.Folder, e Entry, is 
 	return nil
 }
 
-func (d *workDiffer) intact(ctx context.Context, f *diff.Folder) error {
-	var e Entry
+func (d *Differ) intact(ctx context.Context, f *diff.Folder) error {
+	var e manifest.Entry
 	shown := false
 	f.Load = func() (_ *pack.Item, err error) {
 		e, err = d.entry(f.Rel)
@@ -242,9 +244,9 @@ func (d *workDiffer) intact(ctx context.Context, f *diff.Folder) error {
 }
 
 // entry is that of a directory that nobody touched.
-func (d *workDiffer) entry(rel string) (Entry, error) {
+func (d *Differ) entry(rel string) (manifest.Entry, error) {
 	k := d.w.known[rel]
-	e := Entry{Path: rel, Type: TypeDir, Mode: k.mode & 0o7777, UID: k.uid, GID: k.gid, ModTime: timeOf(k.mtime)}
+	e := manifest.Entry{Path: rel, Type: manifest.TypeDir, Mode: k.mode & 0o7777, UID: k.uid, GID: k.gid, ModTime: timeOf(k.mtime)}
 	below, err := d.lower.Lstat(rel)
 	if err != nil {
 		return e, err
@@ -256,13 +258,13 @@ func (d *workDiffer) entry(rel string) (Entry, error) {
 
 func timeOf(t unix.Timespec) time.Time { return time.Unix(t.Unix()) }
 
-func (d *workDiffer) setTime(rel, host string, t time.Time) {
+func (d *Differ) setTime(rel, host string, t time.Time) {
 	d.out.Times = append(d.out.Times, diff.Stamp{Path: host, Time: t})
 	d.touched = append(d.touched, rel)
 }
 
 // same is sameObject, by what is known of the object below.
-func (d *workDiffer) same(k objectState, st *unix.Stat_t, e *Entry) (bool, error) {
+func (d *Differ) same(k state, st *unix.Stat_t, e *manifest.Entry) (bool, error) {
 	if k.mode != st.Mode || k.uid != st.Uid || k.gid != st.Gid || k.rdev != st.Rdev {
 		return false, nil
 	}
@@ -273,7 +275,7 @@ func (d *workDiffer) same(k objectState, st *unix.Stat_t, e *Entry) (bool, error
 	if !maps.Equal(below.Xattrs, e.Xattrs) {
 		return false, nil
 	}
-	if e.Type == TypeDir {
+	if e.Type == manifest.TypeDir {
 		return true, nil
 	}
 	if k.size != st.Size || k.mtime != st.Mtim {
@@ -283,15 +285,15 @@ func (d *workDiffer) same(k objectState, st *unix.Stat_t, e *Entry) (bool, error
 		return true, nil
 	}
 	switch e.Type {
-	case TypeSymlink:
+	case manifest.TypeSymlink:
 		return below.Linkname == e.Linkname, nil
-	case TypeFile:
+	case manifest.TypeFile:
 		return d.sameBytes(e.Path)
 	}
 	return true, nil
 }
 
-func (d *workDiffer) sameBytes(rel string) (bool, error) {
+func (d *Differ) sameBytes(rel string) (bool, error) {
 	want, err := d.lower.Digest(rel)
 	if err != nil {
 		return false, err
@@ -305,8 +307,9 @@ func (d *workDiffer) sameBytes(rel string) (bool, error) {
 	return got == want, err
 }
 
-// settle makes the directory equal to the stack with the new layer.
-func (d *workDiffer) settle() error {
+// Settle makes the directory equal to the stack with the new layer. Nothing may read it
+// any more.
+func (d *Differ) Settle() error {
 	for _, p := range d.out.Prune {
 		if err := files.RemoveAll(p); err != nil {
 			return fmt.Errorf("remove what cannot be in a layer: %w", err)
@@ -320,8 +323,8 @@ func (d *workDiffer) settle() error {
 	return nil
 }
 
-// adopt makes the found state the known one.
-func (d *workDiffer) adopt() error {
+// Adopt makes the found state the known one, so that the directory can be used on.
+func (d *Differ) Adopt() error {
 	d.w.known = d.found
 	for _, rel := range d.touched {
 		if err := d.w.remember(rel); err != nil {
@@ -337,5 +340,5 @@ func (d *workDiffer) adopt() error {
 			return err
 		}
 	}
-	return d.w.ready(d.w.root)
+	return d.w.Ready(d.w.root)
 }

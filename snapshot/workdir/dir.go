@@ -1,4 +1,6 @@
-package snapshot
+// Package workdir lays stacks out as plain files, for where nothing can be mounted, and
+// finds what a process changed in them by comparing.
+package workdir
 
 import (
 	"fmt"
@@ -10,29 +12,32 @@ import (
 	"layered.build/builder/snapshot/object"
 )
 
-// workDir is a directory with all files of a stack: a process runs in it, and what it
+// Dir is a directory with all files of a stack: a process runs in it, and what it
 // changed is what differs from what is known. It is used by one goroutine at a time.
-type workDir struct {
+type Dir struct {
 	m    *object.Maker // of what is in it
 	dir  string
 	root object.Root
 	// known is what every object was when the directory was equal to the stack, by path.
-	known map[string]objectState
+	known map[string]state
 	// since is when known was read. What changed shortly before cannot be told from
 	// what changed shortly after by its times.
 	since time.Time
 }
 
-// newWorkDir makes an empty directory.
-func newWorkDir(m *object.Maker, dir string) (*workDir, error) {
+// New makes an empty directory where there is none. It is the caller's to remove.
+func New(m *object.Maker, dir string) (*Dir, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return &workDir{m: m, dir: dir, known: map[string]objectState{}}, nil
+	return &Dir{m: m, dir: dir, known: map[string]state{}}, nil
 }
 
-// objectState is what tells whether an object is as it was.
-type objectState struct {
+// Path is where the directory is.
+func (w *Dir) Path() string { return w.dir }
+
+// state is what tells whether an object is as it was.
+type state struct {
 	mode, uid, gid uint32 // as the layer says them
 	ino, rdev      uint64
 	size           int64
@@ -43,19 +48,19 @@ type objectState struct {
 // tick, at most 10 ms), with some room.
 const tickDoubt = 25 * time.Millisecond
 
-func stateOf(st *unix.Stat_t) objectState {
-	return objectState{
+func stateOf(st *unix.Stat_t) state {
+	return state{
 		mode: st.Mode, uid: st.Uid, gid: st.Gid, ino: st.Ino, rdev: st.Rdev, size: st.Size, mtime: st.Mtim, ctime: st.Ctim,
 	}
 }
 
 // untouched reports whether an object is certainly as it was.
-func (w *workDir) untouched(k objectState, st *unix.Stat_t) bool {
+func (w *Dir) untouched(k state, st *unix.Stat_t) bool {
 	return k.ino == st.Ino && k.ctime == st.Ctim && k.mtime == st.Mtim && k.size == st.Size &&
 		timeOf(k.ctime).Before(w.since.Add(-tickDoubt))
 }
 
-func (w *workDir) host(rel string) string {
+func (w *Dir) host(rel string) string {
 	if rel == "." {
 		return w.dir
 	}
@@ -63,7 +68,7 @@ func (w *workDir) host(rel string) string {
 }
 
 // remember reads what an object is now.
-func (w *workDir) remember(rel string) error {
+func (w *Dir) remember(rel string) error {
 	st, err := w.m.Lstat(w.host(rel))
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", w.host(rel), err)
@@ -72,12 +77,12 @@ func (w *workDir) remember(rel string) error {
 	return nil
 }
 
-// ready gives the root directory its metadata and notes the time: from now on changes
-// are somebody else's.
-func (w *workDir) ready(root object.Root) error {
+// Ready gives the root directory its metadata and notes the time: what changes from now
+// on is found by Diff.
+func (w *Dir) Ready(root object.Root) error {
 	w.since, w.root = time.Now(), root
 	return w.m.SetRoot(w.dir, root)
 }
 
-// forget gives up what is known of the objects: they will not be compared.
-func (w *workDir) forget() { w.known = nil }
+// Forget gives up what is known of the objects: they will not be compared.
+func (w *Dir) Forget() { w.known = nil }
