@@ -164,6 +164,23 @@ func TestEmulation(t *testing.T) {
 	}
 }
 
+// A program with a set-user-ID bit gives what its owner is meant to have, whichever
+// thread executes it.
+func TestSetUserID(t *testing.T) {
+	e := plainEnv(t)
+	program := filepath.Join(t.TempDir(), "threadexec")
+	build := exec.Command("go", "build", "-o", program, "./testdata/threadexec")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	spec := shell(e, "cp /threadexec /tmp/p; chown 7 /tmp/p; chmod 4755 /tmp/p; /tmp/p; /threadexec /tmp/p; /threadexec /threadexec")
+	spec.Mounts = []sandbox.Mount{{Dest: "/threadexec", HostPath: program, ReadOnly: true}}
+	if got := e.Must(t, spec); got != "7\n7\n0" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // Programs that are linked dynamically find the loader and the libraries of the root.
 func TestDynamic(t *testing.T) {
 	e := plainEnv(t)
