@@ -44,7 +44,7 @@ func (r *Root) giveTo(u sandbox.User) func(parent int, name string) error {
 		if r.opts.SingleID {
 			return owner.Lchown(fmt.Sprintf("/proc/thread-self/fd/%d/%s", parent, name), u.UID, u.GID)
 		}
-		return unix.Fchownat(parent, name, int(u.UID), int(u.GID), unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Fchownat(parent, name, r.opts.Users.Outer(u.UID), r.opts.Users.Outer(u.GID), unix.AT_SYMLINK_NOFOLLOW)
 	}
 }
 
