@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,8 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -79,8 +78,9 @@ func gitHTTP(dir, config string) (*httptest.Server, error) {
 	})), nil
 }
 
-// startSSHD starts an sshd on the loopback interface, with keys of its own below
-// dir, that lets root in with the key that it makes at the path key.
+// startSSHD serves ssh on the loopback interface, by an sshd for each connection with
+// keys of its own below dir, that lets root in with the key that it makes at the path
+// key.
 func startSSHD(dir, key string) (addr string, stop func(), err error) {
 	sshd, err := exec.LookPath("/usr/sbin/sshd")
 	if err != nil {
@@ -100,43 +100,42 @@ func startSSHD(dir, key string) (addr string, stop func(), err error) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		return "", nil, err
 	}
-	addr, err = freeAddress()
-	if err != nil {
-		return "", nil, err
-	}
-	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-h", host, "-p", port,
-		"-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none", "-o", "UsePAM=no", "-o", "StrictModes=no",
-		"-o", "PasswordAuthentication=no", "-o", "AuthorizedKeysFile="+key+".pub")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return "", nil, err
 	}
-	defer log.Close()
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	for deadline := time.Now().Add(fixtures.Patience); time.Now().Before(deadline); {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return addr, stop, nil
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	stop()
-	out, _ := os.ReadFile(log.Name())
-	return "", nil, errors.New("sshd does not answer: " + string(out))
-}
-
-func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return l.Addr().String(), l.Close()
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				socket, err := c.(*net.TCPConn).File()
+				if err != nil {
+					fmt.Fprintln(log, err)
+					return
+				}
+				defer socket.Close()
+				cmd := exec.Command(sshd, "-i", "-e", "-f", "/dev/null", "-h", host,
+					"-o", "PidFile=none", "-o", "UsePAM=no", "-o", "StrictModes=no",
+					"-o", "PasswordAuthentication=no", "-o", "AuthorizedKeysFile="+key+".pub")
+				cmd.Stdin, cmd.Stdout, cmd.Stderr = socket, socket, log
+				if err := cmd.Run(); err != nil {
+					fmt.Fprintln(log, err)
+				}
+			})
+		}
+	})
+	return l.Addr().String(), func() {
+		l.Close()
+		all.Wait()
+		log.Close()
+	}, nil
 }

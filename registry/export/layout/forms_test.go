@@ -1,43 +1,29 @@
 package layout
 
 import (
-	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/fixtures"
+	"layered.build/builder/fixtures/stock"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export/exporttest"
 )
 
-// buildCrane compiles go-containerregistry's command, at the version that
-// fixtures/tools.mod has.
-func buildCrane(t *testing.T) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	path := filepath.Join(t.TempDir(), "crane")
-	cmd := exec.CommandContext(ctx, "go", "build", "-modfile=fixtures/tools.mod", "-o", path, "github.com/google/go-containerregistry/cmd/crane")
-	cmd.Dir = "../../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build crane: %v\n%s", err, out)
-	}
-	return path
-}
-
 // TestPeersForms gives images in every form to crane, skopeo, umoci and podman.
 func TestPeersForms(t *testing.T) {
 	need(t, "skopeo", "umoci", "podman")
-	crane := buildCrane(t)
+	crane, err := stock.Crane(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	addr, _ := realRegistry(t)
 	c := exporttest.NewClient(t)
 	plain := exporttest.NewImage(t, c, "base", "one")
