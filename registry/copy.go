@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"sync"
 
@@ -211,28 +210,17 @@ func (c *Client) Destination(ctx context.Context, ref string, src Source, opts P
 
 // Blob implements Destination.
 func (d *remoteDestination) Blob(ctx context.Context, desc ocispec.Descriptor, src Source) error {
-	there, err := d.p.has(ctx, desc)
+	there, err := d.p.repo.Has(ctx, desc)
 	if err == nil && !there && d.from != "" {
-		there = d.mount(ctx, desc)
+		there, _ = d.p.repo.Mount(ctx, desc.Digest, d.from) // what is not mounted is sent
 	}
 	if err != nil || there {
 		d.p.report(ctx, desc, there)
 		return err
 	}
-	u := &uploading{p: d.p, desc: desc, open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	return d.p.repo.Upload(ctx, desc, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		return src.Open(ctx, desc, offset)
-	}}
-	return u.run(ctx)
-}
-
-// mount asks for a blob of the source's repository.
-func (d *remoteDestination) mount(ctx context.Context, desc ocispec.Descriptor) bool {
-	query := url.Values{"mount": {desc.Digest.String()}, "from": {d.from}}
-	b, err := d.p.start(ctx, "?"+query.Encode())
-	if err == nil && !b.mounted {
-		d.p.abandon(ctx, b.location)
-	}
-	return err == nil && b.mounted
+	})
 }
 
 // Manifest implements Destination.
@@ -241,5 +229,5 @@ func (d *remoteDestination) Manifest(ctx context.Context, desc ocispec.Descripto
 	if root {
 		name = d.p.name(desc)
 	}
-	return d.p.manifest(ctx, name, desc, raw)
+	return d.p.repo.PutManifest(ctx, name, desc, raw)
 }

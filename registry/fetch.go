@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/progress"
+	"layered.build/builder/registry/remote"
 	"layered.build/builder/registry/routing"
 	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
@@ -114,43 +114,6 @@ func (c *Client) fetchImage(ctx context.Context, ref string, platform ocispec.Pl
 	}, nil
 }
 
-// getBlob starts to read a blob at an offset.
-func getBlob(ctx context.Context, s *transport.Session, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	return getURL(ctx, s, s.URL("/blobs/"+desc.Digest.String()), offset, desc.Size)
-}
-
-func getURL(ctx context.Context, s *transport.Session, where string, offset, size int64) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
-	if err != nil {
-		return nil, err
-	}
-	if offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
-	}
-	resp, err := s.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case offset > 0 && resp.StatusCode == http.StatusPartialContent:
-		want := fmt.Sprintf("bytes %d-", offset)
-		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, want) {
-			resp.Body.Close()
-			return nil, fmt.Errorf("asked for %q, got Content-Range %q", want, r)
-		}
-		return resp.Body, nil
-	case resp.StatusCode == http.StatusOK:
-		// A server without ranges sends all of it.
-		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
-			resp.Body.Close()
-			return nil, err
-		}
-		return resp.Body, nil
-	}
-	defer transport.Drain(resp)
-	return nil, transport.ResponseError(resp)
-}
-
 // blobSource opens one blob, as often as the store wants it.
 type blobSource struct {
 	c    *Client
@@ -236,7 +199,7 @@ func (b *blobReader) connect() error {
 			continue
 		}
 		err := b.c.pool.Pull(b.ctx, b.eps[b.ep], transport.Call{Op: "get layer", Object: b.desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
-			body, err := getBlob(b.ctx, s, b.desc, b.at)
+			body, err := remote.GetBlob(b.ctx, s, b.desc, b.at)
 			b.body = body
 			return err
 		}})
@@ -274,7 +237,7 @@ func (c *Client) foreign(ctx context.Context, where string, offset, size int64) 
 	var body io.ReadCloser
 	err = c.pool.Again(ctx, func() error {
 		var err error
-		body, err = getURL(ctx, s, where, offset, size)
+		body, err = remote.GetURL(ctx, s, where, offset, size)
 		return s.Fail("get foreign layer", config.RedactUserinfo(where), err)
 	})
 	return body, err

@@ -81,7 +81,7 @@ func (p *pusher) pushIndex(ctx context.Context, x *Index) (ocispec.Descriptor, [
 	for _, img := range x.Images {
 		desc, raw, err := p.contents(ctx, img)
 		if err == nil {
-			err = p.manifest(ctx, desc.Digest.String(), desc, raw)
+			err = p.repo.PutManifest(ctx, desc.Digest.String(), desc, raw)
 		}
 		if err != nil {
 			return desc, nil, fmt.Errorf("%s: %w", platforms.FormatAll(img.Config.Platform), err)
@@ -92,7 +92,7 @@ func (p *pusher) pushIndex(ctx context.Context, x *Index) (ocispec.Descriptor, [
 	if err != nil {
 		return desc, nil, err
 	}
-	return desc, raw, p.manifest(ctx, p.name(desc), desc, raw)
+	return desc, raw, p.repo.PutManifest(ctx, p.name(desc), desc, raw)
 }
 
 // name is what a manifest is called in the registry.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -16,8 +15,8 @@ import (
 	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
+	"layered.build/builder/registry/remote"
 	"layered.build/builder/registry/routing"
-	"layered.build/builder/registry/transport"
 	"layered.build/builder/snapshot"
 )
 
@@ -26,7 +25,7 @@ type pusher struct {
 	c    *Client
 	ref  Reference
 	ep   routing.Endpoint
-	s    *transport.Session
+	repo *remote.Repository // nil until open
 	opts PushOptions
 }
 
@@ -40,7 +39,7 @@ func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOpti
 	}
 	desc, raw, err := p.contents(ctx, img)
 	if err == nil {
-		err = p.manifest(ctx, p.name(desc), desc, raw)
+		err = p.repo.PutManifest(ctx, p.name(desc), desc, raw)
 	}
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", p.ref.Familiar(), err)
@@ -107,8 +106,11 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 
 // open logs in; scopes are what else is to be used.
 func (p *pusher) open(ctx context.Context, scopes []string) error {
-	return p.c.pool.Again(ctx, func() (err error) {
-		p.s, err = p.c.pool.Open(ctx, p.ep, "push,pull", scopes...)
+	return p.c.pool.Again(ctx, func() error {
+		s, err := p.c.pool.Open(ctx, p.ep, "push,pull", scopes...)
+		if err == nil {
+			p.repo = remote.New(p.c.pool, s)
+		}
 		return err
 	})
 }
@@ -224,7 +226,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	if want != nil && mediatype.IsForeign(known) { // its manifest says where it is
 		return known, nil
 	}
-	there, err := p.has(ctx, known)
+	there, err := p.repo.Has(ctx, known)
 	if err != nil || there {
 		p.report(ctx, known, there)
 		return known, err
@@ -240,7 +242,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 		}
 		return p.stream(ctx, l)
 	}
-	return known, p.uploading(known).run(ctx)
+	return known, p.repo.Upload(ctx, known, p.c.kept(known))
 }
 
 // report tells that a blob need not be sent.
@@ -255,50 +257,42 @@ func (p *pusher) report(ctx context.Context, desc ocispec.Descriptor, there bool
 func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descriptor, error) {
 	pr, pw := io.Pipe()
 	stop := func(err error) { pw.CloseWithError(err) }
-	s := p.streaming(ctx, pr, stop, nil, func(err error) { pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) })
+	open := func() (*remote.Repository, error) { return p.repo, nil }
+	s := remote.StartStream(ctx, open, pr, stop, func(err error) { pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) })
 	tee := &progress.Writer{W: pw, To: ProgressOf(ctx), Item: progress.Item(digest.Digest(l.DiffID)), Total: -1}
 	desc, err := p.c.compress(ctx, l, tee)
 	if err != nil {
-		s.giveUp(ctx, err)
+		s.GiveUp(ctx, err)
 		return desc, err
 	}
-	err = s.finish(ctx, desc)
+	err = s.Finish(ctx, desc, p.c.kept(desc))
 	if err == nil {
 		tee.To(tee.Item, desc.Size, desc.Size) // only now is the total known
 	}
-	return desc, p.s.Fail("push layer", desc.Digest.String(), err)
+	return desc, p.repo.Fail("push layer", desc.Digest.String(), err)
 }
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
 	name := "push " + p.ep.Host + "/" + p.ep.Repo + " " + desc.Digest.String()
 	_, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) {
-		if there, err := p.has(ctx, desc); err != nil || there {
+		if there, err := p.repo.Has(ctx, desc); err != nil || there {
 			return desc, err
 		}
-		u := &uploading{p: p, desc: desc, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return desc, p.repo.Upload(ctx, desc, func(_ context.Context, offset int64) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(raw[offset:])), nil
-		}}
-		return desc, u.run(ctx)
+		})
 	})
 	return err
 }
 
-// manifest sends a manifest or an index under a tag or its digest.
-func (p *pusher) manifest(ctx context.Context, name string, desc ocispec.Descriptor, raw []byte) error {
-	return p.c.pool.Again(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.s.URL("/manifests/"+name), bytes.NewReader(raw))
-		if err != nil {
-			return err
+// mount asks the registry to take a layer's blob from another of its repositories. A
+// registry that does not want to is no failure.
+func (p *pusher) mount(ctx context.Context, l snapshot.Layer, desc ocispec.Descriptor) (bool, error) {
+	for _, from := range p.mountable(l) {
+		mounted, err := p.repo.Mount(ctx, desc.Digest, from)
+		if mounted || err != nil && ctx.Err() != nil {
+			return mounted, err
 		}
-		req.Header.Set("Content-Type", desc.MediaType)
-		resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
-		if err != nil {
-			return p.s.Fail("push manifest", name, err)
-		}
-		transport.Drain(resp)
-		if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
-			return p.s.Fail("push manifest", name, fmt.Errorf("%w: the registry stored %s instead of %s", ErrBadDigest, got, desc.Digest))
-		}
-		return nil
-	})
+	}
+	return false, nil
 }

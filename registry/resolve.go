@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -15,15 +14,15 @@ import (
 
 	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
+	"layered.build/builder/registry/remote"
 	"layered.build/builder/registry/routing"
 	"layered.build/builder/registry/transport"
 )
 
 // Limits of what is read into memory.
 const (
-	maxManifest = 4 << 20
-	maxConfig   = 16 << 20
-	maxDepth    = 4 // of indexes in indexes
+	maxConfig = 16 << 20
+	maxDepth  = 4 // of indexes in indexes
 )
 
 // Resolve finds the image that ref means for a platform (zero: this machine's),
@@ -144,7 +143,7 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 	var mediaType string
 	get := func(s *transport.Session, first *http.Response) error {
 		var err error
-		raw, mediaType, err = getManifest(ctx, s, first, tag, want)
+		raw, mediaType, err = remote.GetManifest(ctx, s, first, tag, want)
 		return err
 	}
 	err := f.each(ctx, transport.Call{Op: "get manifest", Object: tag, Path: "/manifests/" + tag, Accept: mediatype.Accept, Do: get})
@@ -159,41 +158,6 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 		return nil, want, fmt.Errorf("store manifest %s: %w", desc.Digest, err)
 	}
 	return raw, desc, nil
-}
-
-// getManifest reads a manifest from an answer, or asks for it if that is nil.
-func getManifest(ctx context.Context, s *transport.Session, resp *http.Response, tag string, want ocispec.Descriptor) ([]byte, string, error) {
-	if resp == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL("/manifests/"+tag), nil)
-		if err != nil {
-			return nil, "", err
-		}
-		req.Header.Set("Accept", mediatype.Accept)
-		if resp, err = s.Do(req); err != nil {
-			return nil, "", err
-		}
-	}
-	defer transport.Drain(resp)
-	if resp.StatusCode != http.StatusOK {
-		return nil, "", transport.ResponseError(resp)
-	}
-	raw, err := readLimited(resp.Body, maxManifest)
-	if err != nil {
-		return nil, "", err
-	}
-	if want.Digest == "" {
-		want.Digest = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
-	}
-	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	return raw, mediaType, image.Verify(raw, want)
-}
-
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fmt.Errorf("%w: longer than %d bytes", ErrInvalid, limit)
-	}
-	return raw, err
 }
 
 // local reads a small blob of the store, nil if it is not there. A damaged one is
@@ -222,12 +186,12 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 	}
 	var raw []byte
 	err := f.each(ctx, transport.Call{Op: "get configuration", Object: desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
-		body, err := getBlob(ctx, s, desc, 0)
+		body, err := remote.GetBlob(ctx, s, desc, 0)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
-		if raw, err = readLimited(body, maxConfig); err != nil {
+		if raw, err = remote.ReadLimited(body, maxConfig); err != nil {
 			return err
 		}
 		return image.Verify(raw, desc)

@@ -9,68 +9,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/compression"
-	"layered.build/builder/registry/transport"
+	"layered.build/builder/registry/remote"
 	"layered.build/builder/snapshot"
 )
-
-// streaming is the upload of a blob that is being made. It is ended by finish or giveUp.
-type streaming struct {
-	p *pusher
-	// stop ends what is sent: with io.EOF, or because there will be no blob.
-	stop func(error)
-	done chan struct{}
-
-	// Valid when done is closed:
-	up       begun
-	location string
-	err      error
-}
-
-// streaming begins an upload of what body gives, which stop ends. Open, unless nil, is
-// called before; closed, when nothing is read any more.
-func (p *pusher) streaming(ctx context.Context, body io.Reader, stop func(error), open func() error, closed func(error)) *streaming {
-	s := &streaming{p: p, stop: stop, done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		if open != nil {
-			s.err = open()
-		}
-		if s.err == nil {
-			s.up, s.err = p.start(ctx, "")
-		}
-		if s.err == nil {
-			s.location, s.err = p.patch(ctx, s.up.location, body, 0, -1)
-		}
-		closed(s.err)
-	}()
-	return s
-}
-
-// finish ends the upload of what has been made, the blob of desc, which is in the
-// store. What broke meanwhile goes on from there.
-func (s *streaming) finish(ctx context.Context, desc ocispec.Descriptor) error {
-	s.stop(io.EOF)
-	<-s.done
-	err := s.err
-	if err == nil {
-		err = s.p.finish(ctx, s.location, desc)
-	}
-	if err != nil && ctx.Err() == nil && transport.IsPassing(err) && s.p.s != nil {
-		u := s.p.uploading(desc)
-		u.location, u.least, u.unsure = s.up.location, s.up.least, true
-		err = u.run(ctx)
-	}
-	return err
-}
-
-// giveUp ends the upload of what will be no blob.
-func (s *streaming) giveUp(ctx context.Context, err error) {
-	s.stop(err)
-	<-s.done
-	if s.up.location != "" && ctx.Err() == nil {
-		s.p.abandon(ctx, s.up.location)
-	}
-}
 
 // layerTap compresses a layer and sends it to a repository while it is made.
 type layerTap struct {
@@ -81,7 +22,7 @@ type layerTap struct {
 	opts    PushOptions
 	below   snapshot.Stack
 	sent    *followed
-	sending *streaming
+	sending *remote.Stream
 	blob    *compression.Blob
 	failed  error
 }
@@ -122,8 +63,11 @@ func (t *layerTap) begin() (err error) {
 	if t.blob, err = compression.NewBlob(out, Compression{}, t.sent); err != nil {
 		return errors.Join(err, t.sent.in.Close())
 	}
-	open := func() error { return t.p.open(t.ctx, t.p.scopes(t.below)) }
-	t.sending = t.p.streaming(t.ctx, t.sent, t.sent.stop, open, func(error) { t.sent.in.Close() })
+	open := func() (*remote.Repository, error) {
+		err := t.p.open(t.ctx, t.p.scopes(t.below))
+		return t.p.repo, err
+	}
+	t.sending = remote.StartStream(t.ctx, open, t.sent, t.sent.stop, func(error) { t.sent.in.Close() })
 	return nil
 }
 
@@ -158,10 +102,10 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 	t.c.compressions.Release(1)
 	go t.c.run(name, j, func() (ocispec.Descriptor, error) { //nolint:errcheck // whoever waits for the work gets its error
 		if t.sent.left() > worthAsking && t.there(desc) {
-			t.sending.giveUp(t.ctx, errThere)
+			t.sending.GiveUp(t.ctx, errThere)
 			return desc, t.p.known(l, desc)
 		}
-		if err := t.sending.finish(t.ctx, desc); err == nil {
+		if err := t.sending.Finish(t.ctx, desc, t.c.kept(desc)); err == nil {
 			return desc, t.p.known(l, desc)
 		}
 		stack := append(slices.Clone(t.below), l)
@@ -186,7 +130,7 @@ func (t *layerTap) there(desc ocispec.Descriptor) bool {
 	if err != nil {
 		return false
 	}
-	has, err := p.has(t.ctx, desc)
+	has, err := p.repo.Has(t.ctx, desc)
 	return has && err == nil
 }
 
@@ -194,6 +138,6 @@ func (t *layerTap) there(desc ocispec.Descriptor) bool {
 func (t *layerTap) end(err error) {
 	t.c.compressions.Release(1)
 	if t.sending != nil {
-		go t.sending.giveUp(t.ctx, err)
+		go t.sending.GiveUp(t.ctx, err)
 	}
 }

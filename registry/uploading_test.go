@@ -140,7 +140,7 @@ func TestUploadInParts(t *testing.T) {
 	if _, err := c.LayerBlob(t.Context(), img.Stack); err != nil {
 		t.Fatal(err)
 	}
-	u := uploads{parts: map[string][]byte{}, refuse: smallChunk + 1}
+	u := uploads{parts: map[string][]byte{}, refuse: 16<<20 + 1}
 	reg.setFault(u.serve)
 	mustPush(t, c, reg.host+"/app", img)
 	reg.setFault(nil)

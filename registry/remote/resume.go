@@ -1,4 +1,4 @@
-package registry
+package remote
 
 import (
 	"context"
@@ -14,14 +14,22 @@ import (
 	"layered.build/builder/registry/transport"
 )
 
+// Opener reads a blob from an offset on.
+type Opener func(ctx context.Context, offset int64) (io.ReadCloser, error)
+
+// Upload sends a blob, of which the progress of ctx is told. What breaks for a passing
+// reason goes on where it was, as long as the registry gets more of it each time.
+func (r *Repository) Upload(ctx context.Context, desc ocispec.Descriptor, open Opener) error {
+	return (&uploading{r: r, desc: desc, open: open}).run(ctx)
+}
+
 // uploading is a blob on its way to a registry. What breaks goes on where the
 // registry says that it is (distribution-spec, "Pushing a blob in chunks"), or from
 // the beginning where the registry does not say.
 type uploading struct {
-	p    *pusher
+	r    *Repository
 	desc ocispec.Descriptor
-	// open reads the blob from an offset on.
-	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+	open Opener
 
 	location string // "" before it has begun
 	offset   int64  // what the registry has
@@ -34,17 +42,12 @@ type uploading struct {
 // smallChunk is how much is sent at once where more does not get through.
 const smallChunk = 16 << 20
 
-// uploading sends a blob of the store.
-func (p *pusher) uploading(desc ocispec.Descriptor) *uploading {
-	return &uploading{p: p, desc: desc, open: p.c.kept(desc)}
-}
-
 // run sends the blob. It tries again what fails for a passing reason, as long as the
 // registry gets more of it than before.
 func (u *uploading) run(ctx context.Context) error {
 	for {
 		had := u.offset
-		err := u.p.c.pool.Again(ctx, func() error { return u.once(ctx) })
+		err := u.r.pool.Again(ctx, func() error { return u.once(ctx) })
 		if err == nil || !transport.IsPassing(err) || u.offset <= had || ctx.Err() != nil {
 			return err
 		}
@@ -63,7 +66,7 @@ func (u *uploading) once(ctx context.Context) error {
 	if u.fails++; u.fails > 1 {
 		u.chunk = max(smallChunk, u.least)
 	}
-	return u.p.s.Fail("push blob", u.desc.Digest.String(), err)
+	return u.r.s.Fail("push blob", u.desc.Digest.String(), err)
 }
 
 // attempt sends what is lacking. An upload that cannot be taken up again is begun
@@ -90,7 +93,7 @@ func (u *uploading) rest(ctx context.Context, resumed bool) error {
 			return err
 		}
 	}
-	err := u.p.finish(ctx, u.location, u.desc)
+	err := u.r.finish(ctx, u.location, u.desc)
 	if err != nil && !transport.IsPassing(err) {
 		u.location = "" // what is there is not the blob
 	}
@@ -99,7 +102,7 @@ func (u *uploading) rest(ctx context.Context, resumed bool) error {
 }
 
 func (u *uploading) begin(ctx context.Context) error {
-	b, err := u.p.start(ctx, "")
+	b, err := u.r.start(ctx, "")
 	u.location, u.least, u.offset, u.unsure = b.location, b.least, 0, false
 	return err
 }
@@ -115,8 +118,8 @@ func (u *uploading) part(ctx context.Context) error {
 		return fmt.Errorf("read blob: %w", err)
 	}
 	defer body.Close()
-	m := &progress.Writer{W: io.Discard, To: ProgressOf(ctx), Item: progress.Item(u.desc.Digest), Done: u.offset, Total: u.desc.Size}
-	location, err := u.p.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
+	m := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(u.desc.Digest), Done: u.offset, Total: u.desc.Size}
+	location, err := u.r.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (u *uploading) ask(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	resp, err := u.p.do(req, http.StatusNoContent, http.StatusOK)
+	resp, err := u.r.do(req, http.StatusNoContent, http.StatusOK)
 	if err != nil {
 		return false
 	}

@@ -1,0 +1,68 @@
+package remote
+
+import (
+	"context"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/registry/transport"
+)
+
+// Stream is the upload of a blob that is being made. It is ended by Finish or GiveUp.
+type Stream struct {
+	// stop ends what is sent: with io.EOF, or because there will be no blob.
+	stop func(error)
+	done chan struct{}
+
+	// Valid when done is closed:
+	r        *Repository
+	up       begun
+	location string
+	err      error
+}
+
+// StartStream begins an upload, in the background, of what body gives, which stop ends. It
+// goes to the repository that open returns; closed is called when nothing is read any
+// more, with the error if there is one.
+func StartStream(ctx context.Context, open func() (*Repository, error), body io.Reader, stop, closed func(error)) *Stream {
+	s := &Stream{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.r, s.err = open()
+		if s.err == nil {
+			s.up, s.err = s.r.start(ctx, "")
+		}
+		if s.err == nil {
+			s.location, s.err = s.r.patch(ctx, s.up.location, body, 0, -1)
+		}
+		closed(s.err)
+	}()
+	return s
+}
+
+// Finish ends the upload of what has been made, the blob of desc, which again reads. What
+// broke meanwhile goes on from there.
+func (s *Stream) Finish(ctx context.Context, desc ocispec.Descriptor, again Opener) error {
+	s.stop(io.EOF)
+	<-s.done
+	err := s.err
+	if err == nil {
+		err = s.r.finish(ctx, s.location, desc)
+	}
+	if err != nil && ctx.Err() == nil && transport.IsPassing(err) && s.r != nil {
+		u := &uploading{r: s.r, desc: desc, open: again}
+		u.location, u.least, u.unsure = s.up.location, s.up.least, true
+		err = u.run(ctx)
+	}
+	return err
+}
+
+// GiveUp ends the upload of what will be no blob; err says why.
+func (s *Stream) GiveUp(ctx context.Context, err error) {
+	s.stop(err)
+	<-s.done
+	if s.up.location != "" && ctx.Err() == nil {
+		s.r.abandon(ctx, s.up.location)
+	}
+}
