@@ -105,7 +105,11 @@ func (s *supervisor) chownFile(n *notification, file int, uid, gid uint32) unix.
 		s.ownLink(file, st.Mode, newUID, newGID)
 		return 0
 	}
-	return s.writeRecord(file, &st, rec, had, newUID, newGID)
+	now, needed := rec.Owned(&st, newUID, newGID)
+	if !needed && !had {
+		return 0
+	}
+	return s.writeRecord(file, now, needed)
 }
 
 func isDevice(mode uint32) bool {
@@ -119,15 +123,13 @@ func (s *supervisor) recordOf(file int) (owner.Stat, bool) {
 	return s.placedRecord(true)
 }
 
-// writeRecord records an owner for a file, whose stat and record these are. The
-// thread is in /proc.
-func (s *supervisor) writeRecord(file int, st *unix.Stat_t, rec owner.Stat, had bool, uid, gid uint32) unix.Errno {
-	rec, needed := rec.Owned(st, uid, gid)
+// writeRecord records an owner for a file, or takes its record away if it needs none.
+// The thread is in /proc.
+func (s *supervisor) writeRecord(file int, rec owner.Stat, needed bool) unix.Errno {
 	var err error
-	switch {
-	case needed:
+	if needed {
 		err = unix.Setxattr(own(file), owner.Xattr, []byte(rec.String()), 0)
-	case had:
+	} else {
 		err = unix.Removexattr(own(file), owner.Xattr)
 	}
 	switch {
