@@ -12,8 +12,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,12 +121,10 @@ func twoFaced(t *testing.T, names ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := fixtures.StartRegistry(t)
 		img := &stock.Image{Layers: []stock.Layer{l}, Config: `{"Env":["PATH=/bin"]}`}
-		if err := img.Push(t.Context(), r.Host, "base:1"); err != nil {
+		if behind[name], err = img.Serve(); err != nil {
 			t.Fatal(err)
 		}
-		behind[name] = httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.Host})
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
@@ -220,7 +216,7 @@ func (c *client) content(t *testing.T, name string) string {
 func TestBuildsOfOneProcess(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	fixtures.NeedRealRoot(t, "it runs containers")
-	fixtures.NeedProgram(t, "busybox", "docker-registry")
+	fixtures.NeedProgram(t, "busybox")
 	host := twoFaced(t, "a", "b")
 	h := newHost(t)
 	const dockerfile = `FROM %s/base:1
@@ -274,7 +270,7 @@ RUN --mount=type=secret,id=token,required md5sum < /run/secrets/token | cut -d' 
 func TestStrangersCredentials(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	fixtures.NeedRealRoot(t, "it runs containers")
-	fixtures.NeedProgram(t, "busybox", "docker-registry")
+	fixtures.NeedProgram(t, "busybox")
 	host := twoFaced(t, "a")
 	h := newHost(t)
 	dockerfile := fmt.Sprintf("FROM %s/base:1\nCOPY file /file\n", host)
