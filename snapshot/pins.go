@@ -109,10 +109,25 @@ func (p *pins) close() {
 // Collection removes things from a store while no process can begin to use more
 // of it. It is valid during the call of Collect.
 type Collection struct {
-	s      *Store
-	pinned map[string]bool
-	gone   []string // what was moved away
+	Pins
+	s    *Store
+	gone []string // what was moved away
 }
+
+// Pins say what living processes use of a store.
+type Pins struct {
+	names map[string]bool // as they are written down
+}
+
+// Pinned reports whether a process uses a layer.
+func (p Pins) Pinned(id LayerID) bool { return p.names[layerPin(id)] }
+
+// PinnedBlob reports whether a process uses a blob.
+func (p Pins) PinnedBlob(d digest.Digest) bool { return p.names[blobPin(d)] }
+
+// Pins returns what living processes use now. The answer may be outdated at once; that
+// of a Collection is not.
+func (s *Store) Pins() (Pins, error) { return s.readPins(false) }
 
 // Collect calls fn while all processes that want to use a layer or blob that they
 // have not used yet wait, and then deletes what fn removed. Fn must be short, and
@@ -129,9 +144,8 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	defer lock.Release()
-	c := &Collection{s: s, pinned: map[string]bool{}}
-	err = c.readPins(false)
-	if err == nil {
+	c := &Collection{s: s}
+	if c.Pins, err = s.readPins(false); err == nil {
 		err = fn(c)
 	}
 	lock.Release()
@@ -143,42 +157,37 @@ func (s *Store) Collect(ctx context.Context, fn func(*Collection) error) error {
 }
 
 // readPins reads what living processes use, perhaps without this one.
-func (c *Collection) readPins(skipOwn bool) error {
-	names, err := os.ReadDir(c.s.path(locksDir))
+func (s *Store) readPins(skipOwn bool) (Pins, error) {
+	p := Pins{names: map[string]bool{}}
+	names, err := os.ReadDir(s.path(locksDir))
 	if err != nil {
-		return fmt.Errorf("read pins: %w", err)
+		return p, fmt.Errorf("read pins: %w", err)
 	}
 	for _, n := range names {
 		if !strings.HasPrefix(n.Name(), "p") {
 			continue
 		}
-		isOwn := n.Name() == c.s.name
+		isOwn := n.Name() == s.name
 		if isOwn && skipOwn {
 			continue
 		}
 		if !isOwn {
-			if dead, err := c.s.isDead(n.Name()); err != nil {
-				return fmt.Errorf("read pins: %w", err)
+			if dead, err := s.isDead(n.Name()); err != nil {
+				return p, fmt.Errorf("read pins: %w", err)
 			} else if dead {
 				continue
 			}
 		}
-		data, err := os.ReadFile(c.s.path(locksDir, n.Name()))
+		data, err := os.ReadFile(s.path(locksDir, n.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("read pins: %w", err)
+			return p, fmt.Errorf("read pins: %w", err)
 		}
 		for line := range bytes.Lines(data) {
-			c.pinned[strings.TrimSpace(string(line))] = true
+			p.names[strings.TrimSpace(string(line))] = true
 		}
 	}
-	return nil
+	return p, nil
 }
-
-// Pinned reports whether a process uses a layer.
-func (c *Collection) Pinned(id LayerID) bool { return c.pinned[layerPin(id)] }
-
-// PinnedBlob reports whether a process uses a blob.
-func (c *Collection) PinnedBlob(d digest.Digest) bool { return c.pinned[blobPin(d)] }
 
 // Remove takes a layer out of the store; a pinned one stays.
 func (c *Collection) Remove(id LayerID) error {
@@ -212,15 +221,14 @@ func (c *Collection) move(path string) error {
 // Discard moves any other file or folder of the store away, to be deleted.
 func (c *Collection) Discard(path string) error { return c.move(path) }
 
-// Pins returns what living processes use now, for information: a name is "l" and a
-// layer's id, or "b" and a blob's hexadecimal digest.
-func (s *Store) Pins() (map[string]bool, error) {
-	c := Collection{s: s, pinned: map[string]bool{}}
-	return c.pinned, c.readPins(false)
+// Has reports whether a layer has a folder in the store, without using (pinning) it.
+func (c *Collection) Has(id LayerID) bool {
+	if checkID(id) != nil {
+		return false
+	}
+	_, err := os.Lstat(c.s.layerPath(id))
+	return err == nil
 }
-
-// Pins returns what living processes use, as Store.Pins does.
-func (c *Collection) Pins() map[string]bool { return c.pinned }
 
 // RemoveBroken takes a damaged layer out of the store although a process may use it.
 func (c *Collection) RemoveBroken(id LayerID) error {

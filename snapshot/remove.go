@@ -57,11 +57,11 @@ func (s *Store) InUse(id LayerID) (bool, error) {
 	if s.isMounted(id) {
 		return true, nil
 	}
-	c := Collection{s: s, pinned: map[string]bool{}}
-	if err := c.readPins(true); err != nil {
+	pins, err := s.readPins(true)
+	if err != nil {
 		return false, err
 	}
-	return c.Pinned(id), nil
+	return pins.Pinned(id), nil
 }
 
 func (s *Store) isMounted(id LayerID) bool {

@@ -107,7 +107,7 @@ func (r *refs) layerItem(id snapshot.LayerID) Item {
 
 func (r *refs) blobItem(hex string) Item {
 	d := digest.NewDigestFromEncoded(digest.SHA256, hex)
-	used := r.pins["b"+hex]
+	used := r.pins.PinnedBlob(d)
 	it := Item{ID: d.String(), Kind: KindBlob, InUse: used, Reclaimable: !used && !r.blobs[d]}
 	if d.Validate() != nil {
 		it.Kind, it.Reclaimable = KindInternal, false

@@ -81,7 +81,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 		return out, nil
 	}
 	err = s.Layers.Collect(ctx, func(c *snapshot.Collection) error {
-		r, err := s.read(ctx, c.Pins())
+		r, err := s.read(ctx, c.Pins)
 		if err != nil {
 			return err
 		}

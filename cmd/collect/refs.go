@@ -42,11 +42,11 @@ type refs struct {
 	steps   []registry.Step
 	kept    map[string]bool // V1 records that kept images lead to
 	blobs   map[digest.Digest]bool
-	pins    map[string]bool
+	pins    snapshot.Pins
 }
 
 // read collects who needs what.
-func (s *Store) read(ctx context.Context, pins map[string]bool) (*refs, error) {
+func (s *Store) read(ctx context.Context, pins snapshot.Pins) (*refs, error) {
 	r := &refs{
 		layers: map[snapshot.LayerID]*layerUse{}, records: map[cache.Key]disk.Entry{},
 		kept: map[string]bool{}, blobs: map[digest.Digest]bool{}, pins: pins,
@@ -143,7 +143,7 @@ func (r *refs) addImages() {
 	}
 }
 
-func (r *refs) pinned(id snapshot.LayerID) bool { return r.pins["l"+string(id)] }
+func (r *refs) pinned(id snapshot.LayerID) bool { return r.pins.Pinned(id) }
 
 // removable reports whether a layer may go.
 func (r *refs) removable(u *layerUse) bool { return !u.named && !r.pinned(u.layer.ID) }
@@ -151,7 +151,7 @@ func (r *refs) removable(u *layerUse) bool { return !u.named && !r.pinned(u.laye
 // imagePinned reports whether a process uses an image: at least one of its layers
 // or blobs.
 func (r *refs) imagePinned(img registry.Holding) bool {
-	return slices.ContainsFunc(img.Blobs, func(d digest.Digest) bool { return r.pins["b"+d.Encoded()] }) ||
+	return slices.ContainsFunc(img.Blobs, func(d digest.Digest) bool { return r.pins.PinnedBlob(d) }) ||
 		slices.ContainsFunc(img.Stack, func(l snapshot.Layer) bool { return r.pinned(l.ID) })
 }
 
