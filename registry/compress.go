@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -221,7 +222,7 @@ func (c *Client) Complete(ctx context.Context, img *Image) (ocispec.Descriptor, 
 	if keep != nil {
 		return *img.Manifest, img.RawManifest, nil
 	}
-	return NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, false)
+	return image.NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, Form{})
 }
 
 // kept opens a blob of the store.

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
@@ -68,7 +69,7 @@ func (s *LazySource) add(ctx context.Context, img *Image) (ocispec.Descriptor, e
 		s.small[img.Manifest.Digest] = img.RawManifest
 		return *img.Manifest, nil
 	}
-	desc, raw, err := NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, false)
+	desc, raw, err := image.NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, Form{})
 	s.small[desc.Digest] = raw
 	return desc, err
 }

@@ -3,11 +3,8 @@ package registry
 import (
 	"context"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"layered.build/builder/registry/assemble"
 	"layered.build/builder/registry/compression"
-	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/imagestore"
@@ -72,16 +69,6 @@ type (
 // OpenImages opens (or makes) the images of a store.
 func OpenImages(store *snapshot.Store) (*Images, error) { return imagestore.Open(store) }
 
-// ReadGC returns the settings of the table [gc] of config.toml by their names; the
-// user's file has precedence.
-func ReadGC() (map[string]string, error) {
-	c, err := config.Files{Program: config.SystemFiles().Program}.Read()
-	if err != nil {
-		return nil, err
-	}
-	return c.GC.Settings(), nil
-}
-
 // Retry says how often a request that failed for a passing reason is made again.
 type Retry = transport.Retry
 
@@ -110,14 +97,3 @@ func WithProgress(ctx context.Context, p Progress) context.Context { return prog
 // ProgressOf returns what WithProgress put into a context, or a function that does
 // nothing.
 func ProgressOf(ctx context.Context) Progress { return progress.Of(ctx) }
-
-// NewManifest makes the manifest of an image from its parts.
-func NewManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, dockerTypes bool) (ocispec.Descriptor, []byte, error) {
-	return image.NewManifest(config, layers, Form{DockerTypes: dockerTypes})
-}
-
-// DescribeManifest completes the descriptor of a manifest or index. Errors match
-// ErrInvalid.
-func DescribeManifest(raw []byte, want ocispec.Descriptor) (ocispec.Descriptor, error) {
-	return image.Describe(raw, want.MediaType, want)
-}

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/imagestore"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/registry/progress"
@@ -154,7 +155,7 @@ func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, 
 	if keep != nil {
 		return *img.Manifest, img.RawManifest, nil
 	}
-	return NewManifest(config, layers, p.opts.DockerTypes)
+	return image.NewManifest(config, layers, Form{DockerTypes: p.opts.DockerTypes})
 }
 
 // layers sends the layers, several at once. If keep is not nil, it says which

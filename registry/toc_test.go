@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/compression"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
@@ -132,7 +133,7 @@ func TestForeignTableOfContents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	desc, manifest, err := NewManifest(put(raw), []ocispec.Descriptor{layer}, false)
+	desc, manifest, err := image.NewManifest(put(raw), []ocispec.Descriptor{layer}, Form{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/winlayers"
 	"layered.build/builder/snapshot"
 )
 
@@ -127,7 +128,7 @@ func (j *Job) forWindows(ctx context.Context, t *planner.Image, in *registry.Ass
 		return nil
 	}
 	var err error
-	if in.Stack, err = registry.WindowsLayers(ctx, j.e.Store, in.Stack); err != nil {
+	if in.Stack, err = winlayers.Convert(ctx, j.e.Store, in.Stack); err != nil {
 		return err
 	}
 	in.Steps = slices.Clone(in.Steps)

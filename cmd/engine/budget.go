@@ -11,7 +11,7 @@ import (
 
 	"layered.build/builder/cmd/collect"
 	"layered.build/builder/parser/mistake"
-	"layered.build/builder/registry"
+	"layered.build/builder/registry/config"
 )
 
 // The default budget is BuildKit's: of the disk, or at most so many bytes.
@@ -41,10 +41,11 @@ func (h *Host) readBudget() (Budget, error) {
 		MaxUsed:  int64(min(defaultMaxUsed*float64(disk), maxMaxUsed)),
 		MinFree:  int64(defaultMinFree * float64(disk)),
 	}}
-	settings, err := registry.ReadGC()
+	cfg, err := config.SystemFiles().Read()
 	if err != nil {
 		return Budget{}, err
 	}
+	settings := cfg.GC.Settings()
 	for _, s := range []struct {
 		env, name string
 		to        *int64

@@ -17,6 +17,7 @@ import (
 
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export/layout"
+	"layered.build/builder/registry/image"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
 )
@@ -94,7 +95,7 @@ func newImageHandler(ctx context.Context, c *registry.Client, img *registry.Imag
 		h.layers[d] = l
 		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: d, Size: size})
 	}
-	desc, raw, err := registry.NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, false)
+	desc, raw, err := image.NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, image.Form{})
 	if err != nil {
 		return nil, err
 	}

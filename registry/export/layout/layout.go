@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/image"
 )
 
 // maxLayoutJSON bounds an index or a manifest of a layout.
@@ -196,7 +197,7 @@ func (l *Layout) Manifest(_ context.Context, want ocispec.Descriptor) ([]byte, o
 	if err != nil {
 		return nil, want, fmt.Errorf("layout %s: manifest %s: %w", l.name, want.Digest, err)
 	}
-	desc, err := registry.DescribeManifest(raw, want)
+	desc, err := image.Describe(raw, want.MediaType, want)
 	return raw, desc, err
 }
 

@@ -1,4 +1,5 @@
-package registry
+// Package winlayers gives layers the form that images for Windows have.
+package winlayers
 
 import (
 	"archive/tar"
@@ -13,25 +14,25 @@ import (
 // Windows keeps what it cannot say otherwise in PAX records (hcsshim's
 // backuptar, and BuildKit's winlayers for layers that are made on Linux).
 const (
-	winAttributes = "MSWINDOWS.fileattr"
-	winSecurity   = "MSWINDOWS.rawsd"
-	winCreated    = "LIBARCHIVE.creationtime"
+	attributes   = "MSWINDOWS.fileattr"
+	security     = "MSWINDOWS.rawsd"
+	creationTime = "LIBARCHIVE.creationtime"
 )
 
 // Security descriptors, as Windows gives to what administrators make.
 const (
 	// O:BAG:SYD:(A;OICI;FA;;;BA)(A;OICI;FA;;;SY)(A;;FA;;;BA)(A;OICIIO;GA;;;CO)(A;OICI;0x1200a9;;;BU)(A;CI;LC;;;BU)(A;CI;DC;;;BU)
-	winDirSecurity = "AQAEgBQAAAAkAAAAAAAAADAAAAABAgAAAAAABSAAAAAgAgAAAQEAAAAAAAUSAAAAAgCoAAcAAAAAAxgA/wEfAAECAAAAAAAFIAAAACACAAAAAxQA/wEfAAEBAAAAAAAFEgAAAAAAGAD/AR8AAQIAAAAAAAUgAAAAIAIAAAALFAAAAAAQAQEAAAAAAAMAAAAAAAMYAKkAEgABAgAAAAAABSAAAAAhAgAAAAIYAAQAAAABAgAAAAAABSAAAAAhAgAAAAIYAAIAAAABAgAAAAAABSAAAAAhAgAA"
+	dirSecurity = "AQAEgBQAAAAkAAAAAAAAADAAAAABAgAAAAAABSAAAAAgAgAAAQEAAAAAAAUSAAAAAgCoAAcAAAAAAxgA/wEfAAECAAAAAAAFIAAAACACAAAAAxQA/wEfAAEBAAAAAAAFEgAAAAAAGAD/AR8AAQIAAAAAAAUgAAAAIAIAAAALFAAAAAAQAQEAAAAAAAMAAAAAAAMYAKkAEgABAgAAAAAABSAAAAAhAgAAAAIYAAQAAAABAgAAAAAABSAAAAAhAgAAAAIYAAIAAAABAgAAAAAABSAAAAAhAgAA"
 	// O:BAG:SYD:(A;;FA;;;BA)(A;;FA;;;SY)(A;;0x1200a9;;;BU)
-	winFileSecurity = "AQAEgBQAAAAkAAAAAAAAADAAAAABAgAAAAAABSAAAAAgAgAAAQEAAAAAAAUSAAAAAgBMAAMAAAAAABgA/wEfAAECAAAAAAAFIAAAACACAAAAABQA/wEfAAEBAAAAAAAFEgAAAAAAGACpABIAAQIAAAAAAAUgAAAAIQIAAA=="
+	fileSecurity = "AQAEgBQAAAAkAAAAAAAAADAAAAABAgAAAAAABSAAAAAgAgAAAQEAAAAAAAUSAAAAAgBMAAMAAAAAABgA/wEfAAECAAAAAAAFIAAAACACAAAAABQA/wEfAAEBAAAAAAAFEgAAAAAAGACpABIAAQIAAAAAAAUgAAAAIQIAAA=="
 )
 
-// WindowsLayers turns layers into those that an image for Windows has: the files
+// Convert turns layers into those that an image for Windows has: the files
 // below Files, beside an empty Hives, with Windows' attributes.
-func WindowsLayers(ctx context.Context, store *snapshot.Store, stack snapshot.Stack) (snapshot.Stack, error) {
+func Convert(ctx context.Context, store *snapshot.Store, stack snapshot.Stack) (snapshot.Stack, error) {
 	var out snapshot.Stack
 	for _, l := range stack {
-		made, err := windowsLayer(ctx, store, out, l)
+		made, err := convert(ctx, store, out, l)
 		if err != nil {
 			return nil, fmt.Errorf("make layer %s one for Windows: %w", l.DiffID, err)
 		}
@@ -41,7 +42,7 @@ func WindowsLayers(ctx context.Context, store *snapshot.Store, stack snapshot.St
 	return out, nil
 }
 
-func windowsLayer(ctx context.Context, store *snapshot.Store, parent snapshot.Stack, l snapshot.Layer) (snapshot.Layer, error) {
+func convert(ctx context.Context, store *snapshot.Store, parent snapshot.Stack, l snapshot.Layer) (snapshot.Layer, error) {
 	in, err := store.Tar(ctx, l)
 	if err != nil {
 		return snapshot.Layer{}, err
@@ -51,7 +52,7 @@ func windowsLayer(ctx context.Context, store *snapshot.Store, parent snapshot.St
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		pw.CloseWithError(windowsTar(pw, in))
+		pw.CloseWithError(rewrite(pw, in))
 	}()
 	made, err := store.Import(ctx, parent, "", pr)
 	pr.CloseWithError(io.ErrClosedPipe)
@@ -59,11 +60,11 @@ func windowsLayer(ctx context.Context, store *snapshot.Store, parent snapshot.St
 	return made, err
 }
 
-func windowsTar(w io.Writer, r io.Reader) error {
+func rewrite(w io.Writer, r io.Reader) error {
 	tr, tw := tar.NewReader(r), tar.NewWriter(w)
 	for _, name := range []string{"Hives", "Files"} {
 		h := &tar.Header{Name: name, Typeflag: tar.TypeDir, ModTime: time.Unix(0, 0)}
-		windowsHeader(h)
+		setHeader(h)
 		if err := tw.WriteHeader(h); err != nil {
 			return err
 		}
@@ -84,7 +85,7 @@ func windowsTar(w io.Writer, r io.Reader) error {
 		if h.Typeflag == tar.TypeLink {
 			h.Linkname = "Files/" + h.Linkname
 		}
-		windowsHeader(h)
+		setHeader(h)
 		if err := tw.WriteHeader(h); err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func windowsTar(w io.Writer, r io.Reader) error {
 	}
 }
 
-func windowsHeader(h *tar.Header) {
+func setHeader(h *tar.Header) {
 	h.Format = tar.FormatPAX
 	if h.PAXRecords == nil {
 		h.PAXRecords = map[string]string{}
@@ -102,13 +103,13 @@ func windowsHeader(h *tar.Header) {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		h.Mode |= 1 << 14
-		h.PAXRecords[winAttributes] = "16"
+		h.PAXRecords[attributes] = "16"
 	case tar.TypeReg:
 		h.Mode |= 1 << 15
-		h.PAXRecords[winAttributes], h.PAXRecords[winSecurity] = "32", winFileSecurity
+		h.PAXRecords[attributes], h.PAXRecords[security] = "32", fileSecurity
 	}
 	if h.Typeflag == tar.TypeDir && h.Name != "Hives" && h.Name != "Files" {
-		h.PAXRecords[winSecurity] = winDirSecurity
+		h.PAXRecords[security] = dirSecurity
 	}
-	h.PAXRecords[winCreated] = fmt.Sprintf("%d.%09d", h.ModTime.Unix(), h.ModTime.Nanosecond())
+	h.PAXRecords[creationTime] = fmt.Sprintf("%d.%09d", h.ModTime.Unix(), h.ModTime.Nanosecond())
 }
