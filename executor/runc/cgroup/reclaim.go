@@ -57,7 +57,7 @@ func (c *Set) parents() []string {
 	return out
 }
 
-// abandoned tells by a cgroup's name ("<pid>-<start time>-<id>") whether the
+// abandoned tells by a cgroup's name ("<pid>-<start time>-…") whether the
 // process that made it is gone.
 func abandoned(name string) bool {
 	f := strings.SplitN(name, "-", 3)

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -84,7 +85,9 @@ func find() (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Set{prefix: fmt.Sprintf("%d-%d-", os.Getpid(), start), unified: cgroups.IsCgroup2UnifiedMode()}
+	var serial [3]byte // tells the sets of one process apart
+	rand.Read(serial[:])
+	c := &Set{prefix: fmt.Sprintf("%d-%d-%x-", os.Getpid(), start, serial), unified: cgroups.IsCgroup2UnifiedMode()}
 	c.delegated = sync.OnceValue(c.findControllers)
 	if c.unified {
 		_, err := os.Stat("/proc/self/ns/cgroup")
