@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/snapshot/diff"
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
@@ -21,7 +22,7 @@ import (
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
 func (s *Store) Prepare(ctx context.Context, parent Stack) (*Active, error) {
-	if _, err := s.grow(ctx, 0); err != nil {
+	if _, err := lease.Grow(ctx, s.room, 0); err != nil {
 		return nil, fmt.Errorf("prepare snapshot: %w", err)
 	}
 	prepare := s.prepareOverlay
@@ -46,7 +47,7 @@ func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, erro
 	if err != nil {
 		return nil, err
 	}
-	dir, err := s.tempDir(activeDir)
+	dir, err := s.lease.TempDir(activeDir)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func (s *Store) prepareOverlay(ctx context.Context, parent Stack) (*Active, erro
 }
 
 // View returns a read-only mount of a stack, materializing it. Its layers are in
-// use until Unpin or Close.
+// use until Release or Close.
 func (s *Store) View(ctx context.Context, stack Stack) (Mount, error) {
 	s.mu.Lock()
 	for _, l := range stack {
@@ -193,7 +194,7 @@ func (a *Active) use(ctx context.Context, opts CommitOptions) (Layer, error) {
 	if !a.finish() {
 		return Layer{}, errors.New("commit snapshot: it was committed or discarded before")
 	}
-	tmp, err := a.s.tempDir(tmpDir)
+	tmp, err := a.s.lease.TempDir(tmpDir)
 	if err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit snapshot: %w", err), files.RemoveAll(a.dir))
 	}

@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/snapshot/lease"
 )
 
 // ErrDigest says that bytes are not those that a digest or a length promised.
@@ -109,11 +111,11 @@ func (b *Blobs) Writer(ctx context.Context) (*BlobWriter, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	f, err := os.OpenFile(b.s.tempName(tmpDir), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(b.s.lease.TempName(tmpDir), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("write blob: %w", err)
 	}
-	return &BlobWriter{b: b, f: f, h: sha256.New(), grown: growth{s: b.s, ctx: ctx}}, nil
+	return &BlobWriter{b: b, f: f, h: sha256.New(), grown: lease.NewGrowth(ctx, b.s.room)}, nil
 }
 
 // Remove deletes a blob; it is no error if there is none.
@@ -149,7 +151,7 @@ type BlobWriter struct {
 	h hash.Hash
 	n int64
 
-	grown growth
+	grown *lease.Growth
 }
 
 // Write implements io.Writer.
@@ -157,7 +159,7 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	if w.f == nil {
 		return 0, fmt.Errorf("write blob: %w", fs.ErrClosed)
 	}
-	if err := w.grown.add(int64(len(p))); err != nil {
+	if err := w.grown.Add(int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err := w.f.Write(p)
@@ -198,11 +200,11 @@ func (w *BlobWriter) Commit(expected digest.Digest) (digest.Digest, error) {
 	err := w.f.Close()
 	w.f = nil
 	w.b.s.pinBlob(d)
-	w.b.s.made(w.n)
+	w.b.s.lease.Made(w.n)
 	if err == nil {
 		err = os.Rename(tmp, w.b.Path(d))
 	}
-	w.grown.done(err == nil)
+	w.grown.Done(err == nil)
 	if err != nil {
 		os.Remove(tmp)
 		return "", fmt.Errorf("commit blob %s: %w", d, err)
@@ -218,6 +220,6 @@ func (w *BlobWriter) Close() error {
 	tmp := w.f.Name()
 	err := errors.Join(w.f.Close(), os.Remove(tmp))
 	w.f = nil
-	w.grown.done(false)
+	w.grown.Done(false)
 	return err
 }

@@ -2,8 +2,6 @@ package snapshot
 
 import (
 	"context"
-
-	"layered.build/builder/snapshot/files"
 )
 
 // borrow makes a layer that would have to be fetched out of one with the same tar
@@ -22,7 +20,7 @@ func (s *Store) borrow(ctx context.Context, l lazyLayer) bool {
 func (s *Store) borrowFrom(ctx context.Context, id LayerID, l lazyLayer) error {
 	// The lock keeps the layer's form from changing. Nobody is waited for: the
 	// caller holds another lock.
-	lock, err := files.TryLockFile(s.path(locksDir, string(id)), files.Exclusive)
+	lock, err := s.lease.TryLock(string(id))
 	if err != nil {
 		return ErrInUse
 	}

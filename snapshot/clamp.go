@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -92,7 +91,7 @@ func (s *Store) clampLayer(ctx context.Context, below Stack, l Layer, moved bool
 		return c, nil
 	}
 	// The lock keeps the layer's form from changing.
-	lock, err := files.LockFile(ctx, s.path(locksDir, string(l.ID)), files.Exclusive)
+	lock, err := s.lease.Lock(ctx, string(l.ID))
 	if err != nil {
 		return Layer{}, err
 	}
@@ -164,5 +163,5 @@ func (s *Store) remember(id LayerID, c clamped) error {
 	if err != nil {
 		return err
 	}
-	return s.writeFile(s.layerPath(id, clampedFile), b)
+	return s.lease.WriteFile(s.layerPath(id, clampedFile), b)
 }

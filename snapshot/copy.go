@@ -51,7 +51,7 @@ func (s *Store) workDir(ctx context.Context, stack Stack) (*laidOut, error) {
 }
 
 func (s *Store) newLaidOut() (*laidOut, error) {
-	dir, err := s.tempDir(activeDir)
+	dir, err := s.lease.TempDir(activeDir)
 	if err != nil {
 		return nil, err
 	}

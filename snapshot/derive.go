@@ -43,7 +43,7 @@ func (d *derivation) known() (Layer, bool) {
 
 // run makes the layer. The caller holds the original's lock.
 func (d *derivation) run(ctx context.Context) (_ Layer, err error) {
-	tmp, err := d.s.tempDir(tmpDir)
+	tmp, err := d.s.lease.TempDir(tmpDir)
 	if err != nil {
 		return Layer{}, err
 	}

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 
 	"golang.org/x/sync/errgroup"
-
-	"layered.build/builder/snapshot/files"
 )
 
 // Materialize fetches and unpacks the layers of a stack that are missing, several
@@ -70,7 +68,7 @@ func (t *layerTask) run(ctx context.Context) error {
 	}
 	// The lock comes before the slot, so that nobody who has a slot waits for a
 	// lock; who waits for layers below gives the slot back meanwhile.
-	lock, err := files.LockFile(ctx, t.s.path(locksDir, string(id)), files.Exclusive)
+	lock, err := t.s.lease.Lock(ctx, string(id))
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}

@@ -143,7 +143,7 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 		return Layer{}, fmt.Errorf("write layer record: %w", err)
 	}
 	s.pinLayer(rec.Layer.ID)
-	s.made(rec.Layer.Size)
+	s.lease.Made(rec.Layer.Size)
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
 	if errors.Is(err, fs.ErrExist) {
 		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {
@@ -224,7 +224,7 @@ func (s *Store) SetBlob(l Layer, desc ocispec.Descriptor) error {
 	if err != nil {
 		return fmt.Errorf("record blob of layer %s: %w", l.ID, err)
 	}
-	return s.writeFile(s.layerPath(l.ID, blobFile), b)
+	return s.lease.WriteFile(s.layerPath(l.ID, blobFile), b)
 }
 
 func writeJSON(path string, v any) error {

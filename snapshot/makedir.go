@@ -27,7 +27,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 		return err
 	}
 	defer tar.Close()
-	tmp, err := s.tempDir(tmpDir)
+	tmp, err := s.lease.TempDir(tmpDir)
 	if err != nil {
 		return err
 	}

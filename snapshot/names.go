@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/pack"
@@ -48,3 +49,9 @@ func Walk(t Tree, root string, fn func(*Entry) error) error { return tree.Walk(t
 
 // Inspector sees the entries of a layer while it is made, and may refuse it.
 type Inspector = pack.Inspector
+
+// Account is what those that use a store know together about its size.
+type Account = lease.Account
+
+// Room is asked before the store grows.
+type Room = lease.Room

@@ -74,7 +74,7 @@ func TestCollectKeepsUsed(t *testing.T) {
 	want(seen, true)
 	want(unseen, false)
 
-	if err := user.Unpin(); err != nil {
+	if err := user.Release(); err != nil {
 		t.Fatal(err)
 	}
 	removeAll()
@@ -93,7 +93,7 @@ func TestCollectExcludesUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := collector.Unpin(); err != nil {
+	if err := collector.Release(); err != nil {
 		t.Fatal(err)
 	}
 	asked := make(chan bool, 1)

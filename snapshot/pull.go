@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/unpack"
 )
 
@@ -67,7 +68,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 	if s.blobs.Has(l.Blob.Digest) {
 		return nil
 	}
-	lock, err := files.LockFile(ctx, s.path(locksDir, "blob-"+l.Blob.Digest.Encoded()), files.Exclusive)
+	lock, err := s.lease.Lock(ctx, "blob-"+l.Blob.Digest.Encoded())
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (s *Store) openBlob(ctx context.Context, l LazyLayer) (*blobReader, error) 
 	if l.Open == nil {
 		return nil, errors.Join(fmt.Errorf("no source is known: %w", os.ErrNotExist), w.Close())
 	}
-	if err := w.grown.let(l.Blob.Size); err != nil {
+	if err := w.grown.Let(l.Blob.Size); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	r := &resumer{ctx: ctx, open: l.Open, size: l.Blob.Size}
@@ -232,6 +233,9 @@ func (r *resumer) Close() error {
 	return err
 }
 
+// unpackedRatio is how much larger than its compressed form a layer is expected to be.
+const unpackedRatio = 3
+
 // fetchLayer fetches a layer and unpacks it in one pass. The caller holds the
 // layer's lock.
 func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.Context) (Tree, error)) error {
@@ -284,7 +288,7 @@ type applySpec struct {
 // applyLayer makes a layer of a tar stream: reading, decompressing and hashing,
 // and writing files overlap.
 func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ Layer, err error) {
-	tmp, err := s.tempDir(tmpDir)
+	tmp, err := s.lease.TempDir(tmpDir)
 	if err != nil {
 		return Layer{}, err
 	}
@@ -293,19 +297,19 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
-	grown := &growth{s: s, ctx: ctx}
-	defer func() { grown.done(err == nil) }()
+	grown := lease.NewGrowth(ctx, s.room)
+	defer func() { grown.Done(err == nil) }()
 	if spec.blob != nil {
 		guess := spec.size
 		if guess == 0 {
 			guess = unpackedRatio * spec.blob.Size
 		}
-		if err := grown.guess(guess); err != nil {
+		if err := grown.Guess(guess); err != nil {
 			return Layer{}, err
 		}
 	}
 	out, err := unpack.Tar(ctx, r, unpack.Target{
-		Maker: s.maker, Based: len(spec.parent) > 0, Lower: spec.lower, Grow: grown.add, Stop: spec.stop,
+		Maker: s.maker, Based: len(spec.parent) > 0, Lower: spec.lower, Grow: grown.Add, Stop: spec.stop,
 		Dir: filepath.Join(tmp, dirForm), Dup: filepath.Join(tmp, dupForm),
 		Manifest: filepath.Join(tmp, manifestFile), Split: filepath.Join(tmp, splitFile),
 	})

@@ -142,7 +142,7 @@ func TestSecondStore(t *testing.T) {
 	if err := a.Materialize(t.Context(), snapshot.Stack{l}); err != nil {
 		t.Error(err)
 	}
-	if err := a.Unpin(); err != nil {
+	if err := a.Release(); err != nil {
 		t.Error(err)
 	}
 	if err := b.Remove(t.Context(), l.ID); err != nil {

@@ -33,12 +33,12 @@ func (s *Store) Remove(ctx context.Context, id LayerID) error {
 // takeAway moves a layer's folder to a temporary name, while no process can begin
 // to use it.
 func (s *Store) takeAway(ctx context.Context, id LayerID) (string, error) {
-	lock, err := files.LockFile(ctx, s.path(collectLock), files.Exclusive)
+	lock, err := s.lease.Exclude(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Release()
-	tmp := s.tempName(tmpDir)
+	tmp := s.lease.TempName(tmpDir)
 	if _, err := os.Lstat(s.layerPath(id)); errors.Is(err, fs.ErrNotExist) {
 		return tmp, nil
 	}
@@ -57,11 +57,8 @@ func (s *Store) InUse(id LayerID) (bool, error) {
 	if s.isMounted(id) {
 		return true, nil
 	}
-	pins, err := s.readPins(true)
-	if err != nil {
-		return false, err
-	}
-	return pins.Pinned(id), nil
+	pins, err := s.lease.OtherPins()
+	return pins[layerPin(id)], err
 }
 
 func (s *Store) isMounted(id LayerID) bool {

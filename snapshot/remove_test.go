@@ -43,7 +43,7 @@ func TestRemoveInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	stillThere("view")
-	if err := s.Unpin(); err != nil {
+	if err := s.Release(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Remove(t.Context(), l.ID); err != nil || s.Has(l.ID) {

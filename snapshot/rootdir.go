@@ -19,7 +19,7 @@ func (s *Store) rootDir(top string, root object.Root) (string, error) {
 	if same, err := s.maker.HasRoot(name, root); err == nil && same {
 		return name, nil
 	}
-	tmp, err := s.tempDir(tmpDir)
+	tmp, err := s.lease.TempDir(tmpDir)
 	if err != nil {
 		return "", err
 	}

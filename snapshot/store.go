@@ -1,8 +1,6 @@
 package snapshot
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,11 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
-	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/object"
 )
 
@@ -50,10 +47,7 @@ type Store struct {
 	maker    *object.Maker
 	blobs    *Blobs
 	slots    *semaphore.Weighted // of fetching and unpacking
-	owner    *files.Lock         // held while this Store is open; see Reclaim
-	name     string              // of owner; begins the names of temporary entries
-	seq      atomic.Int64        // numbers temporary entries
-	pins     pins                // what this process uses
+	lease    *lease.Lease        // what this store uses
 	room     Room                // see SetRoom
 	records  sync.Map            // knownRecord by LayerID: what need not be read again
 	isNew    bool                // this Store made the folder
@@ -72,8 +66,7 @@ type Store struct {
 const (
 	layersDir = "layers"
 	activeDir = "active"
-	tmpDir    = "tmp"
-	locksDir  = "locks"
+	tmpDir    = lease.TmpDir
 	emptyDir  = "empty" // an empty directory
 	rootsDir  = "roots" // empty directories with various metadata
 )
@@ -93,7 +86,7 @@ func Open(root string, opts Options) (*Store, error) {
 	}
 	_, err = os.Lstat(filepath.Join(root, layersDir))
 	isNew := errors.Is(err, fs.ErrNotExist)
-	for _, d := range []string{layersDir, activeDir, tmpDir, locksDir, emptyDir, "blobs/sha256"} {
+	for _, d := range []string{layersDir, activeDir, tmpDir, lease.LocksDir, emptyDir, "blobs/sha256"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o700); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
@@ -115,29 +108,14 @@ func Open(root string, opts Options) (*Store, error) {
 		views:   map[LayerID]bool{},
 	}
 	s.blobs = &Blobs{s: s}
-	if err := s.lockOwner(); err != nil {
+	if s.lease, err = lease.Open(root); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := s.checkVersion(); err != nil {
-		s.owner.Remove()
+		s.lease.Close()
 		return nil, err
 	}
 	return s, nil
-}
-
-// lockOwner takes the lock that says that this store is open. A process that
-// reclaims may hold a new lock file for a moment, to see whether anybody does:
-// then another name is taken.
-func (s *Store) lockOwner() error {
-	for range 100 {
-		s.name = "p" + randomName()
-		l, err := files.TryLockFile(s.path(locksDir, s.name), files.Exclusive)
-		if !errors.Is(err, files.ErrLocked) {
-			s.owner = l
-			return err
-		}
-	}
-	return errors.New("no lock of its own could be taken")
 }
 
 func (s *Store) checkVersion() error {
@@ -181,8 +159,7 @@ func (s *Store) Close() error {
 		errs = append(errs, a.Discard())
 	}
 	errs = append(errs, s.dropKept())
-	s.pins.close()
-	s.owner.Remove()
+	errs = append(errs, s.lease.Close())
 	return errors.Join(errs...)
 }
 
@@ -194,27 +171,4 @@ func (s *Store) Blobs() *Blobs { return s.blobs }
 
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.root}, elem...)...)
-}
-
-// tempName returns a new path below a folder of the store, named after this
-// process so that Reclaim can tell whether its maker still lives.
-func (s *Store) tempName(folder string) string {
-	return s.path(folder, fmt.Sprintf("%s-%d", s.name, s.seq.Add(1)))
-}
-
-// tempDir makes a new temporary directory below a folder of the store.
-func (s *Store) tempDir(folder string) (string, error) {
-	p := s.tempName(folder)
-	return p, os.Mkdir(p, 0o700)
-}
-
-// writeFile puts a small file in place at once or not at all.
-func (s *Store) writeFile(path string, data []byte) error {
-	return files.Replace(path, data, files.Replacement{Temp: s.path(tmpDir), Prefix: s.name + "-file"})
-}
-
-func randomName() string {
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }

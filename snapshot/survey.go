@@ -99,4 +99,6 @@ func (s *Store) checkManifest(id LayerID) error {
 
 // WriteFile puts a small file of the program's own into the store's folder, at once
 // or not at all.
-func (s *Store) WriteFile(name string, data []byte) error { return s.writeFile(s.path(name), data) }
+func (s *Store) WriteFile(name string, data []byte) error {
+	return s.lease.WriteFile(s.path(name), data)
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/pack"
@@ -49,12 +50,12 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 	if err := set.complete(ctx); err != nil {
 		return Layer{}, err
 	}
-	done, err := s.grow(ctx, set.bytes())
+	done, err := lease.Grow(ctx, s.room, set.bytes())
 	if err != nil {
 		return Layer{}, err
 	}
 	defer func() { done(err) }()
-	tmp, err := s.tempDir(tmpDir)
+	tmp, err := s.lease.TempDir(tmpDir)
 	if err != nil {
 		return Layer{}, err
 	}

@@ -23,10 +23,10 @@ type state struct {
 	Written int64 // bytes since, as far as it is known
 }
 
-// Auto prunes a store that may have outgrown its budget. It is to be called at the
-// end of what writes to the store, when this process needs nothing of it any more,
-// and costs next to nothing (two system calls) if this process has written nothing.
-// The result is nil if there was no reason to measure.
+// Auto prunes a store that may have outgrown its budget. What is in use stays, by
+// s.Layers too: at the end of what writes to the store, who knows that nothing of it is
+// needed any more calls Release of that before. It costs next to nothing (two system
+// calls) if nothing was written. The result is nil if there was no reason to measure.
 func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 	free, err := FreeSpace(s.Layers.Root())
 	if err != nil {
@@ -49,9 +49,6 @@ func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 			return nil, nil
 		}
 		return nil, s.writeState(st)
-	}
-	if err := s.Layers.Unpin(); err != nil {
-		return nil, err
 	}
 	pruned, err := s.Prune(ctx, PruneOptions{All: true, Budget: b})
 	if err != nil {

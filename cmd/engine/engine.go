@@ -63,7 +63,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		errs = append(errs, e.sandbox.Close())
 	}
 	if e.Store.Written() > 0 {
-		errs = append(errs, e.Store.Unpin())
+		errs = append(errs, e.Store.Release())
 		e.Collect(ctx)
 	}
 	return errors.Join(append(errs, e.Store.Close())...)

@@ -1,4 +1,4 @@
-package snapshot
+package lease
 
 import (
 	"context"
@@ -18,28 +18,27 @@ const (
 	accountLock = "room.lock"
 )
 
-// Account is what the processes that use a store know together about its size, in
-// bytes.
+// Account is what those that use a store know together about its size, in bytes.
 type Account struct {
 	// Used is what was measured last, 0 if that never was.
 	Used int64
-	// Let is what was let in since, by all processes.
+	// Let is what was let in since, by all.
 	Let int64
 	// Open is the part of Let, or of what was let in before, that is not on disk yet,
-	// by process.
+	// by lease.
 	Open map[string]int64
 }
 
 // Total is how large the store is, or will be when everything that was let in is there.
 func (a *Account) Total() int64 { return a.Used + a.Let }
 
-// Enter counts what a process lets in.
+// Enter counts what a lease lets in.
 func (a *Account) Enter(owner string, bytes int64) {
 	a.Let += bytes
 	a.open(owner, bytes)
 }
 
-// Settle is Room's, for a process.
+// Settle is Room's, for a lease.
 func (a *Account) Settle(owner string, let, written int64) {
 	a.Let += written - let
 	a.open(owner, -let)
@@ -69,16 +68,16 @@ func (a *Account) Measured(bytes int64, before Account) {
 	a.Used, a.Let = bytes, max(a.Pending(), before.Pending()+a.Let-before.Let)
 }
 
-// WithAccount calls fn with the store's account, which fn may change, while no other
-// process does. Owner is the name of this process in it. What processes had open that
-// are no more does not count as such.
-func (s *Store) WithAccount(ctx context.Context, fn func(a *Account, owner string) error) error {
-	lock, err := files.LockFile(ctx, s.path(accountLock), files.Exclusive)
+// WithAccount calls fn with the store's account, which fn may change, while nobody else
+// does. Owner is the name of this lease in it. What leases had open that have ended does
+// not count as such.
+func (l *Lease) WithAccount(ctx context.Context, fn func(a *Account, owner string) error) error {
+	lock, err := files.LockFile(ctx, l.path(accountLock), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)
 	}
 	defer lock.Release()
-	f, err := os.OpenFile(s.path(accountFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(l.path(accountFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)
 	}
@@ -88,17 +87,17 @@ func (s *Store) WithAccount(ctx context.Context, fn func(a *Account, owner strin
 		return fmt.Errorf("account of the store: %w", err)
 	}
 	var a Account
-	if json.Unmarshal(data, &a) != nil { // a process was killed meanwhile: measure again
+	if json.Unmarshal(data, &a) != nil { // somebody was killed meanwhile: measure again
 		a = Account{}
 	}
 	maps.DeleteFunc(a.Open, func(owner string, _ int64) bool {
-		if owner == s.name {
+		if owner == l.name {
 			return false
 		}
-		dead, err := s.isDead(owner)
+		dead, err := l.isDead(owner)
 		return err == nil && dead
 	})
-	ferr := fn(&a, s.name)
+	ferr := fn(&a, l.name)
 	if data, err = json.Marshal(a); err == nil {
 		err = f.Truncate(0)
 	}

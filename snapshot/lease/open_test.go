@@ -1,4 +1,4 @@
-package snapshot
+package lease
 
 import (
 	"sync"
@@ -9,12 +9,8 @@ import (
 // A process that reclaims tries every lock file, also one that another process
 // has just made and not locked yet.
 func TestOpenWhileOthersReclaim(t *testing.T) {
-	root := t.TempDir()
-	first, err := Open(root, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Close()
+	root := folder(t)
+	first := open(t, root)
 	var done atomic.Bool
 	var wg sync.WaitGroup
 	for range 2 {
@@ -28,7 +24,7 @@ func TestOpenWhileOthersReclaim(t *testing.T) {
 		})
 	}
 	for range 2000 {
-		s, err := Open(root, Options{})
+		s, err := Open(root)
 		if err != nil {
 			t.Error(err)
 			break
