@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/owner"
 )
 
@@ -24,23 +25,23 @@ func claim(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	mark := filepath.Join(root, versionFile)
-	if _, err := os.Lstat(mark); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	version := filepath.Join(root, versionFile)
+	if _, err := os.Lstat(version); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := checkUnused(root); err != nil {
 		// Another process may have made the store meanwhile.
-		if _, merr := os.Lstat(mark); merr == nil {
+		if _, merr := os.Lstat(version); merr == nil {
 			return nil
 		}
 		return err
 	}
 	if owner.Emulated() {
-		if err := place(root, ownersFile, "recorded\n"); err != nil {
+		if err := mark(root, ownersFile, "recorded\n"); err != nil {
 			return err
 		}
 	}
-	return place(root, versionFile, storeVersion+"\n")
+	return mark(root, versionFile, storeVersion+"\n")
 }
 
 // claiming is what the names of files end with that become marks.
@@ -62,18 +63,7 @@ func checkUnused(root string) error {
 	return nil
 }
 
-// place puts a mark into a folder at once or not at all.
-func place(root, name, text string) error {
-	f, err := os.CreateTemp(root, name+claiming)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(root, name))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+// mark puts a mark into a folder.
+func mark(root, name, text string) error {
+	return files.Replace(filepath.Join(root, name), []byte(text), files.Replacement{Prefix: name + claiming})
 }

@@ -9,8 +9,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// LayerID names a layer within one store; it is the layer's folder name and says
-// nothing about its content.
+// LayerID names a layer, and is its folder's name. It is derived from the ChainID of the
+// stack that the layer completes, so that every process gives the same layer on the same
+// layers the same name, and one that is made twice is stored once.
 type LayerID string
 
 // DiffID is the digest of a layer's uncompressed tar (OCI image-spec, config.md).
