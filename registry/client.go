@@ -2,7 +2,6 @@ package registry
 
 import (
 	"cmp"
-	"sync"
 
 	"golang.org/x/sync/semaphore"
 
@@ -25,10 +24,8 @@ type Client struct {
 	// compressions bounds the layers that are compressed at once, which costs
 	// memory; each keeps several cores busy.
 	compressions *semaphore.Weighted
-
-	mu sync.Mutex
-	// work are the layers being compressed or pushed, and those that have been.
-	work map[string]*job // guarded by mu
+	// works are the layers being compressed or pushed, and those that have been.
+	works *works
 }
 
 // New makes a client that keeps what it fetches in store and images.
@@ -53,7 +50,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 		pool:         transport.NewPool(opts.Credentials, opts.UserAgent, opts.Retry, opts.Timeouts),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
-		work:         map[string]*job{},
+		works:        &works{byName: map[string]*work{}},
 	}, nil
 }
 

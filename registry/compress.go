@@ -20,58 +20,6 @@ import (
 // maxCompressions is how many layers are compressed at once.
 const maxCompressions = 2
 
-// job is one piece of work that several callers may want at once.
-type job struct {
-	done chan struct{}
-	desc ocispec.Descriptor // valid after done
-	err  error              // valid after done
-}
-
-// once does work that has a name, at most once at a time, and remembers success.
-// A caller that waited for one that was cancelled does the work itself.
-func (c *Client) once(ctx context.Context, name string, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
-	for {
-		c.mu.Lock()
-		j := c.work[name]
-		if j == nil {
-			j = c.claim(name)
-			c.mu.Unlock()
-			return c.run(name, j, f)
-		}
-		c.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return ocispec.Descriptor{}, context.Cause(ctx)
-		case <-j.done:
-		}
-		if j.err == nil || !errors.Is(j.err, context.Canceled) {
-			return j.desc, j.err
-		}
-	}
-}
-
-// claim begins work that nobody does; the caller has locked mu, and runs it.
-func (c *Client) claim(name string) *job {
-	j := &job{done: make(chan struct{})}
-	c.work[name] = j
-	return j
-}
-
-func (c *Client) run(name string, j *job, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
-	j.desc, j.err = f()
-	if j.err != nil {
-		c.forget(name)
-	}
-	close(j.done)
-	return j.desc, j.err
-}
-
-func (c *Client) forget(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.work, name)
-}
-
 // LayerBlob makes sure that the compressed form of the last layer of a stack is
 // among the store's blobs, and describes it: the form that the layer was pulled
 // as, or else a gzip that is made now. Several calls for one layer compress it
@@ -79,9 +27,9 @@ func (c *Client) forget(name string) {
 func (c *Client) LayerBlob(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error) {
 	l := stack[len(stack)-1]
 	name := "blob " + string(l.DiffID)
-	desc, err := c.once(ctx, name, func() (ocispec.Descriptor, error) { return c.layerBlob(ctx, stack) })
+	desc, err := c.works.once(ctx, name, func() (ocispec.Descriptor, error) { return c.layerBlob(ctx, stack) })
 	if err == nil && !c.store.Blobs().Has(desc.Digest) { // collected since
-		c.forget(name)
+		c.works.forget(name)
 		return c.layerBlob(ctx, stack)
 	}
 	return desc, err

@@ -98,7 +98,7 @@ func (c *Client) shapeLayer(ctx context.Context, stack snapshot.Stack, form Form
 		level = fmt.Sprint(*how.Level)
 	}
 	name := strings.Join([]string{"blob", string(l.DiffID), how.Type, level}, " ")
-	return c.once(ctx, name, func() (ocispec.Descriptor, error) {
+	return c.works.once(ctx, name, func() (ocispec.Descriptor, error) {
 		desc, err := c.compressTo(ctx, l, io.Discard, how)
 		if err != nil {
 			return desc, fmt.Errorf("layer %s: %w", l.DiffID, err)

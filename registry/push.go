@@ -171,7 +171,7 @@ func (p *pusher) layers(ctx context.Context, stack snapshot.Stack, keep []ocispe
 				want = &keep[i]
 				name += " " + want.Digest.String()
 			}
-			desc, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) { return p.layer(ctx, stack[:i+1], want) })
+			desc, err := p.c.works.once(ctx, name, func() (ocispec.Descriptor, error) { return p.layer(ctx, stack[:i+1], want) })
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", stack[i].DiffID, err)
 			}
@@ -212,7 +212,7 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	}
 	if !ok {
 		made := false
-		desc, err := p.c.once(ctx, "blob "+string(l.DiffID), func() (ocispec.Descriptor, error) {
+		desc, err := p.c.works.once(ctx, "blob "+string(l.DiffID), func() (ocispec.Descriptor, error) {
 			made = true
 			return p.stream(ctx, l)
 		})
@@ -275,7 +275,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
 	name := "push " + p.ep.Host + "/" + p.ep.Repo + " " + desc.Digest.String()
-	_, err := p.c.once(ctx, name, func() (ocispec.Descriptor, error) {
+	_, err := p.c.works.once(ctx, name, func() (ocispec.Descriptor, error) {
 		if there, err := p.repo.Has(ctx, desc); err != nil || there {
 			return desc, err
 		}

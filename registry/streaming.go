@@ -91,16 +91,13 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 		return
 	}
 	name := t.p.work(l)
-	t.c.mu.Lock()
-	if t.c.work[name] != nil { // somebody made and pushed the same
-		t.c.mu.Unlock()
+	w, mine := t.c.works.claim(name)
+	if !mine { // somebody made and pushed the same
 		t.end(context.Canceled)
 		return
 	}
-	j := t.c.claim(name)
-	t.c.mu.Unlock()
 	t.c.compressions.Release(1)
-	go t.c.run(name, j, func() (ocispec.Descriptor, error) { //nolint:errcheck // whoever waits for the work gets its error
+	go t.c.works.run(name, w, func() (ocispec.Descriptor, error) { //nolint:errcheck // whoever waits for the work gets its error
 		if t.sent.left() > worthAsking && t.there(desc) {
 			t.sending.GiveUp(t.ctx, errThere)
 			return desc, t.p.known(l, desc)

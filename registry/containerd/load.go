@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/progress"
 )
 
 const (
@@ -170,9 +171,9 @@ func isLayer(desc ocispec.Descriptor) bool {
 }
 
 func (l *loader) put(ctx context.Context, b blob, layer bool) error {
-	name := b.desc.Digest.Encoded()[:12]
-	progress := registry.ProgressOf(ctx)
-	b.seen = func(n int64) { progress(name, n, b.desc.Size) }
+	name := progress.Item(b.desc.Digest)
+	tell := progress.Of(ctx)
+	b.seen = func(n int64) { tell(name, n, b.desc.Size) }
 	there, err := l.c.has(ctx, b.desc.Digest)
 	if err != nil {
 		return err
