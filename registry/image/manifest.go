@@ -1,6 +1,7 @@
 package image
 
 import (
+	_ "crypto/sha512" // Verify knows such digests
 	"encoding/json"
 	"fmt"
 
