@@ -55,7 +55,7 @@ func (b *Blobs) Size(d digest.Digest) (int64, error) {
 }
 
 // Path returns where a blob is, or would be. D is a valid sha256 digest.
-func (b *Blobs) Path(d digest.Digest) string { return b.s.path("blobs/sha256", d.Encoded()) }
+func (b *Blobs) Path(d digest.Digest) string { return b.s.path(BlobsFolder, d.Encoded()) }
 
 // Open opens a blob; the error matches fs.ErrNotExist if it is not here.
 func (b *Blobs) Open(d digest.Digest) (io.ReadSeekCloser, error) {
@@ -131,7 +131,7 @@ func (b *Blobs) Remove(d digest.Digest) error {
 
 // All lists the digests of all blobs.
 func (b *Blobs) All() ([]digest.Digest, error) {
-	names, err := os.ReadDir(b.s.path("blobs/sha256"))
+	names, err := os.ReadDir(b.s.path(BlobsFolder))
 	if err != nil {
 		return nil, fmt.Errorf("list blobs: %w", err)
 	}

@@ -66,7 +66,7 @@ func extend(parent Stack, diffID DiffID) ChainID {
 func foreignContent(d DiffID) digest.Digest { return digest.FromString("tar " + string(d)) }
 
 func (s *Store) layerPath(id LayerID, elem ...string) string {
-	return s.path(append([]string{layersDir, string(id)}, elem...)...)
+	return s.path(append([]string{LayersFolder, string(id)}, elem...)...)
 }
 
 // checkID keeps names that come from records from leading out of the store.

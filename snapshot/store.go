@@ -62,9 +62,15 @@ type Store struct {
 	copies  map[string]*laidOut   // what View returned, by stackKey
 }
 
-// The folders of a store.
+// LayersFolder and BlobsFolder are where, below the store's folder, each layer lies under
+// its ID, and each blob under the hexadecimal part of its digest.
 const (
-	layersDir = "layers"
+	LayersFolder = "layers"
+	BlobsFolder  = "blobs/sha256"
+)
+
+// The other folders of a store.
+const (
 	activeDir = "active"
 	tmpDir    = lease.TmpDir
 	emptyDir  = "empty" // an empty directory
@@ -84,9 +90,9 @@ func Open(root string, opts Options) (*Store, error) {
 	if err := claim(root); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	_, err = os.Lstat(filepath.Join(root, layersDir))
+	_, err = os.Lstat(filepath.Join(root, LayersFolder))
 	isNew := errors.Is(err, fs.ErrNotExist)
-	for _, d := range []string{layersDir, activeDir, tmpDir, lease.LocksDir, emptyDir, "blobs/sha256"} {
+	for _, d := range []string{LayersFolder, activeDir, tmpDir, lease.LocksDir, emptyDir, BlobsFolder} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o700); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}

@@ -22,23 +22,32 @@ func (s *Store) Layers() ([]Layer, error) {
 // Survey lists the layers that have a folder in the store, without using (pinning)
 // them. A layer whose record cannot be read has only its ID.
 func (s *Store) Survey() ([]Layer, error) {
-	names, err := os.ReadDir(s.path(layersDir))
-	if err != nil {
-		return nil, fmt.Errorf("list layers: %w", err)
-	}
-	ls := make([]Layer, 0, len(names))
-	for _, n := range names {
-		id := LayerID(n.Name())
-		if checkID(id) != nil {
-			continue
-		}
+	ids, err := s.IDs()
+	ls := make([]Layer, 0, len(ids))
+	for _, id := range ids {
 		if rec, err := s.readLayer(id); err == nil {
 			ls = append(ls, rec.Layer)
 		} else {
 			ls = append(ls, Layer{ID: id})
 		}
 	}
-	return ls, nil
+	return ls, err
+}
+
+// IDs lists the layers that have a folder in the store, without using (pinning) them or
+// reading what is known of them.
+func (s *Store) IDs() ([]LayerID, error) {
+	names, err := os.ReadDir(s.path(LayersFolder))
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	var ids []LayerID
+	for _, n := range names {
+		if id := LayerID(n.Name()); checkID(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // Check verifies a layer: its record, its manifest and, unless quick, that the tar

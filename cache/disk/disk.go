@@ -27,6 +27,7 @@ import (
 const (
 	// recordVersion is the version of the file format.
 	recordVersion = 1
+	recordSuffix  = ".json"
 	// touchEvery is how precise the recency of a record is.
 	touchEvery = time.Hour
 )
@@ -150,8 +151,11 @@ func (c *Cache) path(key cache.Key) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(c.root, h[:2], h+".json"), nil
+	return filepath.Join(c.root, recordPath(h)), nil
 }
+
+// recordPath is where the record of a key is, by the key's digits.
+func recordPath(hex string) string { return filepath.Join(hex[:2], hex+recordSuffix) }
 
 func keyHex(key cache.Key) (string, error) {
 	h, ok := strings.CutPrefix(string(key), "sha256:")

@@ -54,7 +54,7 @@ func (c *Cache) List(ctx context.Context, fn func(Entry) error) error {
 }
 
 func (c *Cache) entry(f fs.DirEntry) (Entry, bool) {
-	h, ok := strings.CutSuffix(f.Name(), ".json")
+	h, ok := strings.CutSuffix(f.Name(), recordSuffix)
 	e := Entry{Key: cache.Key("sha256:" + h)}
 	if _, err := keyHex(e.Key); err != nil || !ok {
 		return e, false

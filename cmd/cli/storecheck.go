@@ -7,6 +7,7 @@ import (
 
 	"layered.build/builder/cmd/collect"
 	"layered.build/builder/cmd/engine"
+	"layered.build/builder/snapshot/gc"
 )
 
 func (a *app) storeCommand() *cobra.Command {
@@ -30,7 +31,7 @@ func (a *app) storeCheckCommand() *cobra.Command {
 			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				n, err := e.Collector().Check(cmd.Context(), collect.CheckOptions{
 					Quick: quick, Repair: repair,
-					Report: func(p collect.Problem) { fmt.Fprintf(a.std.Out, "%s: %v\n", p.Object, p.Err) },
+					Report: func(p gc.Problem) { fmt.Fprintf(a.std.Out, "%s: %v\n", p.Object, p.Err) },
 				})
 				if err != nil {
 					return err

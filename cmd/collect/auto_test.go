@@ -52,21 +52,3 @@ func TestIsDue(t *testing.T) {
 		}
 	}
 }
-
-func TestPartOf(t *testing.T) {
-	for path, want := range map[string]string{
-		"":                             "",
-		"version":                      "version",
-		"layers":                       "layers",
-		"layers/ab/dir/etc/passwd":     "layers/ab",
-		"blobs/sha256/ab":              "blobs/sha256/ab",
-		"cache/ab/abcd.json":           "cache/ab/abcd.json",
-		"mounts/x/y/z":                 "mounts/x",
-		"sources/git/repos/x.git/HEAD": "sources/git/repos/x.git",
-		"images/records/x.json":        "images",
-	} {
-		if got := partOf(path); got != want {
-			t.Errorf("%q is part of %q, not %q", path, got, want)
-		}
-	}
-}

@@ -12,9 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"layered.build/builder/cache/disk"
-	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/gc"
 )
 
 func openStore(t *testing.T) *Store {
@@ -32,15 +31,7 @@ func openStore(t *testing.T) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { layers.Close() })
-	images, err := registry.OpenImages(layers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records, err := disk.Open(filepath.Join(layers.Root(), "cache"), layers.Has)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Store{Layers: layers, Images: images, Cache: records, Runs: func() ([]snapshot.Stack, error) { return nil, nil }}
+	return &Store{Layers: layers, Keepers: []gc.Keeper{gc.Layers(layers)}}
 }
 
 func writeLayer(t *testing.T, s *snapshot.Store, name string) snapshot.Layer {

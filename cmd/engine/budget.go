@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"strconv"
@@ -41,35 +40,36 @@ func (h *Host) readBudget() (Budget, error) {
 		MaxUsed:  int64(min(defaultMaxUsed*float64(disk), maxMaxUsed)),
 		MinFree:  int64(defaultMinFree * float64(disk)),
 	}}
-	cfg, err := config.SystemFiles().Read()
+	conf, err := config.SystemFiles().Read()
 	if err != nil {
 		return Budget{}, err
 	}
-	settings := cfg.GC.Settings()
-	for _, s := range []struct {
-		env, name string
-		to        *int64
-	}{
-		{"BUILDER_GC", "enabled", nil},
-		{"BUILDER_RESERVED_SPACE", "reserved-space", &b.Reserved},
-		{"BUILDER_MAX_USED_SPACE", "max-used-space", &b.MaxUsed},
-		{"BUILDER_MIN_FREE_SPACE", "min-free-space", &b.MinFree},
-	} {
-		value, name := h.opts.Getenv(s.env), s.env
-		if value == "" {
-			value, name = settings[s.name], "config.toml: gc."+s.name
+	if value := h.opts.Getenv("BUILDER_GC"); value != "" {
+		if b.On, err = strconv.ParseBool(value); err != nil {
+			return Budget{}, mistake.New("BUILDER_GC: %q is neither true nor false", value)
 		}
-		if value == "" {
+	} else if conf.GC.Enabled != nil {
+		b.On = *conf.GC.Enabled
+	}
+	for _, s := range []struct {
+		env, name, value string
+		to               *int64
+	}{
+		{"BUILDER_RESERVED_SPACE", "reserved-space", conf.GC.Reserved, &b.Reserved},
+		{"BUILDER_MAX_USED_SPACE", "max-used-space", conf.GC.MaxUsed, &b.MaxUsed},
+		{"BUILDER_MIN_FREE_SPACE", "min-free-space", conf.GC.MinFree, &b.MinFree},
+	} {
+		name := "config.toml: gc." + s.name
+		if value := h.opts.Getenv(s.env); value != "" {
+			name, s.value = s.env, value
+		}
+		if s.value == "" {
 			continue
 		}
-		if s.to == nil {
-			if b.On, err = strconv.ParseBool(value); err != nil {
-				return Budget{}, mistake.New("%s: %q is neither true nor false", name, value)
-			}
-		} else if *s.to, err = parseSpace(value, disk); err != nil {
+		if *s.to, err = parseSpace(s.value, disk); err != nil {
 			return Budget{}, mistake.New("%s: %w", name, err)
 		}
-		b.Hard = b.Hard || s.name == "max-used-space"
+		b.Hard = b.Hard || s.to == &b.MaxUsed
 	}
 	b.On = b.On && b.Budget != (collect.Budget{})
 	return b, nil
@@ -89,24 +89,4 @@ func parseSpace(s string, disk int64) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size, such as 20g or 10%%", s)
 	}
 	return n, nil
-}
-
-// Collect keeps the store within its budget. A failure is told and does not stop the work.
-// What this process uses stays.
-func (e *Engine) Collect(ctx context.Context) {
-	if ctx.Err() != nil {
-		return
-	}
-	b, err := e.host.budget()
-	if err == nil && b.On {
-		_, err = e.Collector().Auto(ctx, b.Budget)
-	}
-	if err != nil && ctx.Err() == nil {
-		e.host.opts.Warn(fmt.Sprintf("keep the store within its budget: %v", err))
-	}
-}
-
-// Collector is what measures, prunes and checks the store.
-func (e *Engine) Collector() *collect.Store {
-	return &collect.Store{Layers: e.Store, Images: e.Images, Cache: e.Cache, Runs: e.Runs().Stacks}
 }

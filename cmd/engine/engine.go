@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/cmd/containers/runs"
+	"layered.build/builder/executor/source"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
 )
@@ -41,10 +42,10 @@ func (e *Engine) Runs() runs.Folder { return runs.In(e.Root()) }
 
 // ContextsDir is the folder for what is known of build contexts, SourcesDir that for
 // repositories and downloads (package executor/source).
-func (e *Engine) ContextsDir() string { return e.path("contexts") }
+func (e *Engine) ContextsDir() string { return e.path(source.ContextsFolder) }
 
 // SourcesDir is described with ContextsDir.
-func (e *Engine) SourcesDir() string { return e.path("sources") }
+func (e *Engine) SourcesDir() string { return e.path(source.SourcesFolder) }
 
 // Attach registers the layers of an image that are not on disk, so that they are fetched
 // when they are needed.

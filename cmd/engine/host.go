@@ -136,7 +136,7 @@ func (e *Engine) open(access Access) error {
 	if err != nil {
 		return err
 	}
-	if e.Cache, err = disk.Open(e.path("cache"), e.Store.Has); err != nil {
+	if e.Cache, err = disk.Open(e.path(disk.Folder), e.Store.Has); err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
 	e.Store.SetRoom(&roomKeeper{e: e})

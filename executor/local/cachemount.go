@@ -38,7 +38,7 @@ func (m *mounter) cache(ctx context.Context, mount dag.Mount) (sandbox.Mount, er
 		id += fmt.Sprintf("\x00%d:%d %o", number(mount.UID, 0), number(mount.GID, 0), number(mount.Mode, 0o755))
 	}
 	sum := sha256.Sum256([]byte(id))
-	base := filepath.Join(m.w.folder("mounts"), hex.EncodeToString(sum[:16]))
+	base := filepath.Join(m.w.folder(mountsFolder), hex.EncodeToString(sum[:16]))
 	if err := os.MkdirAll(filepath.Dir(base), 0o711); err != nil {
 		return out, err
 	}
@@ -90,14 +90,14 @@ func (m *mounter) lockCache(ctx context.Context, base, sharing string) (dir stri
 	dir = base
 	switch sharing {
 	case "", "shared":
-		lock, err = files.LockFile(ctx, dir+".lock", files.Shared)
+		lock, err = files.LockFile(ctx, dir+cacheLock, files.Shared)
 	case "locked":
-		lock, err = files.LockFile(ctx, dir+".lock", files.Exclusive)
+		lock, err = files.LockFile(ctx, dir+cacheLock, files.Exclusive)
 	case "private":
-		lock, err = files.TryLockFile(dir+".lock", files.Exclusive)
+		lock, err = files.TryLockFile(dir+cacheLock, files.Exclusive)
 		for n := 1; errors.Is(err, files.ErrLocked); n++ {
 			dir = fmt.Sprintf("%s.%d", base, n)
-			lock, err = files.TryLockFile(dir+".lock", files.Exclusive)
+			lock, err = files.TryLockFile(dir+cacheLock, files.Exclusive)
 		}
 	default:
 		err = fmt.Errorf("unknown sharing %q", sharing)
@@ -114,7 +114,7 @@ func (m *mounter) lockCache(ctx context.Context, base, sharing string) (dir stri
 // newCache makes a cache directory, with the files of its "from" where it has one.
 // Several processes may try at once: the first one's stays.
 func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, seed bool, selector string) error {
-	tmp, err := files.NewScratch(filepath.Dir(dir), "new-")
+	tmp, err := files.NewScratch(filepath.Dir(dir), newCaches)
 	if err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (m *mounter) volumes(op *dag.Exec) ([]sandbox.Mount, error) {
 
 // discarded mounts a folder so that what is written to it is lost afterwards.
 func (m *mounter) discarded(v dag.Volume, fi os.FileInfo) (sandbox.Mount, error) {
-	s, err := files.NewScratch(m.w.folder("run"), "volume-")
+	s, err := files.NewScratch(m.w.folder(runFolder), "volume-")
 	if err != nil {
 		return sandbox.Mount{}, err
 	}

@@ -33,7 +33,7 @@ type log struct {
 }
 
 func (w *Worker) newLog(id string, job *executor.Job) (*log, error) {
-	dir := w.folder("logs")
+	dir := w.folder(logsFolder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log: %w", err)
 	}

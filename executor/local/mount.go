@@ -174,7 +174,7 @@ func (m *mounter) keep(n int, o output) {
 // ignored, and with the owners that a COPY would give.
 func (m *mounter) materialize(ctx context.Context, tree snapshot.Tree, p string) (string, error) {
 	if m.scratch == nil {
-		s, err := files.NewScratch(m.w.folder("run"), "mount-")
+		s, err := files.NewScratch(m.w.folder(runFolder), "mount-")
 		if err != nil {
 			return "", err
 		}

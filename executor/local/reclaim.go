@@ -15,6 +15,6 @@ func Reclaim(store *snapshot.Store) {
 	for _, dir := range memoryDirs() {
 		files.Sweep(dir, secretPrefix())
 	}
-	files.Sweep(filepath.Join(store.Root(), "run"), "")
-	files.Sweep(filepath.Join(store.Root(), "mounts"), "new-")
+	files.Sweep(filepath.Join(store.Root(), runFolder), "")
+	files.Sweep(filepath.Join(store.Root(), mountsFolder), newCaches)
 }

@@ -26,7 +26,7 @@ func (m *mounter) ssh(ctx context.Context, mount dag.Mount) (sandbox.Mount, bool
 		return sandbox.Mount{}, false, err
 	}
 	if m.sockets == nil {
-		s, err := files.NewScratch(m.w.folder("run"), "ssh-")
+		s, err := files.NewScratch(m.w.folder(runFolder), "ssh-")
 		if err != nil {
 			return sandbox.Mount{}, false, err
 		}

@@ -27,7 +27,7 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 		return false, err
 	}
 	if e.spool == nil {
-		if e.spool, err = newSpool(e.w.folder("run")); err != nil {
+		if e.spool, err = newSpool(e.w.folder(runFolder)); err != nil {
 			return false, err
 		}
 	}

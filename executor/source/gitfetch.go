@@ -36,7 +36,7 @@ func (r *Remote) fetchGit(ctx context.Context, src *dag.GitSource, c *gitCommit)
 	}
 	h := sha256.Sum256([]byte(src.Remote + " " + format))
 	dir := r.path(gitRepos, hex.EncodeToString(h[:])+".git")
-	lock, err := lockPath(ctx, dir+".lock")
+	lock, err := lockPath(ctx, lockOf(dir))
 	if err != nil {
 		return nil, nil, err
 	}

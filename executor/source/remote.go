@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -64,8 +63,8 @@ const keepUnused = 14 * 24 * time.Hour
 
 // NewRemote makes a Remote, and removes downloads that nobody has used for long.
 func NewRemote(o RemoteOptions) (*Remote, error) {
-	for _, dir := range []string{httpBlobs, httpMeta, gitRepos, gitCheckouts} {
-		if err := os.MkdirAll(filepath.Join(o.Dir, dir), 0o700); err != nil {
+	for _, f := range remoteFolders {
+		if err := os.MkdirAll(filepath.Join(o.Dir, f.name), 0o700); err != nil {
 			return nil, fmt.Errorf("open sources: %w", err)
 		}
 	}
@@ -150,8 +149,8 @@ func (r *Remote) secret(ctx context.Context, id string) (string, error) {
 // a lock on it or has just touched it.
 func (r *Remote) expire(before time.Time) {
 	old := func(fi fs.FileInfo, err error) bool { return err == nil && fi.ModTime().Before(before) }
-	for _, dir := range []string{httpBlobs, httpMeta, gitRepos, gitCheckouts} {
-		entries, err := os.ReadDir(r.path(dir))
+	for _, f := range remoteFolders {
+		entries, err := os.ReadDir(r.path(f.name))
 		if err != nil {
 			continue
 		}
@@ -159,19 +158,15 @@ func (r *Remote) expire(before time.Time) {
 			if !old(e.Info()) {
 				continue
 			}
-			p := r.path(dir, e.Name())
+			p := r.path(f.name, e.Name())
 			remove(p, func() bool { return old(os.Lstat(p)) })
 		}
 	}
 }
 
 // remove deletes a download unless somebody holds it or it is not old any more.
-// A repository is held by the lock beside it, the others by themselves.
 func remove(p string, old func() bool) {
-	name := p
-	if strings.HasSuffix(p, ".git") {
-		name += ".lock"
-	}
+	name := lockOf(p)
 	lock, err := files.TryLockExisting(name, files.Exclusive)
 	if err != nil && (name == p || !errors.Is(err, fs.ErrNotExist)) {
 		return

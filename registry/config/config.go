@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -153,20 +152,4 @@ func (g *GC) fill(from GC) {
 	g.Reserved = cmp.Or(g.Reserved, from.Reserved)
 	g.MaxUsed = cmp.Or(g.MaxUsed, from.MaxUsed)
 	g.MinFree = cmp.Or(g.MinFree, from.MinFree)
-}
-
-// Settings returns what is said, by the names of the settings.
-func (g GC) Settings() map[string]string {
-	out := map[string]string{}
-	for name, value := range map[string]string{
-		"reserved-space": g.Reserved, "max-used-space": g.MaxUsed, "min-free-space": g.MinFree,
-	} {
-		if value != "" {
-			out[name] = value
-		}
-	}
-	if g.Enabled != nil {
-		out["enabled"] = strconv.FormatBool(*g.Enabled)
-	}
-	return out
 }

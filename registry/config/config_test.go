@@ -2,9 +2,9 @@ package config
 
 import (
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -22,21 +22,22 @@ func write(t *testing.T, name, text string) string {
 
 // What the user says has precedence, setting by setting.
 func TestGC(t *testing.T) {
+	yes, no := true, false
 	for _, tc := range []struct {
 		user, system string
-		want         map[string]string
+		want         GC
 	}{
-		{"", "", map[string]string{}},
+		{"", "", GC{}},
 		{"[gc]\nenabled = false\nmax-used-space = \"20g\"\n", "[gc]\nenabled = true\nmax-used-space = \"1g\"\nmin-free-space = \"10%\"\n",
-			map[string]string{"enabled": "false", "max-used-space": "20g", "min-free-space": "10%"}},
-		{"[registry.\"x\"]\n", "[gc]\nenabled = true\nreserved-space = \"5g\"\n", map[string]string{"enabled": "true", "reserved-space": "5g"}},
+			GC{Enabled: &no, MaxUsed: "20g", MinFree: "10%"}},
+		{"[registry.\"x\"]\n", "[gc]\nenabled = true\nreserved-space = \"5g\"\n", GC{Enabled: &yes, Reserved: "5g"}},
 	} {
 		c, err := Files{Program: []string{write(t, "user.toml", tc.user), filepath.Join(t.TempDir(), "none"), write(t, "system.toml", tc.system)}}.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.GC.Settings(); !maps.Equal(got, tc.want) {
-			t.Errorf("%q, %q: %v, want %v", tc.user, tc.system, got, tc.want)
+		if !reflect.DeepEqual(c.GC, tc.want) {
+			t.Errorf("%q, %q: %+v, want %+v", tc.user, tc.system, c.GC, tc.want)
 		}
 	}
 }

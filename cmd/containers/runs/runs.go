@@ -56,7 +56,7 @@ type Run struct {
 type Folder struct{ dir string }
 
 // In returns the records of the store in a folder.
-func In(store string) Folder { return Folder{filepath.Join(store, "runs")} }
+func In(store string) Folder { return Folder{filepath.Join(store, folder)} }
 
 const (
 	recordFile = "run.json"
@@ -114,16 +114,13 @@ func (r *Run) Running() bool { return files.IsLocked(filepath.Join(r.dir, lockFi
 
 // List returns all runs, the newest first. Damaged records are left out.
 func (f Folder) List() ([]*Run, error) {
-	entries, err := os.ReadDir(f.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	names, err := f.names()
 	if err != nil {
 		return nil, err
 	}
 	var out []*Run
-	for _, entry := range entries {
-		r := &Run{Record: &Record{}, dir: filepath.Join(f.dir, entry.Name())}
+	for _, name := range names {
+		r := &Run{Record: &Record{}, dir: filepath.Join(f.dir, name)}
 		raw, err := os.ReadFile(filepath.Join(r.dir, recordFile))
 		if err != nil || json.Unmarshal(raw, r.Record) != nil {
 			continue
@@ -131,6 +128,22 @@ func (f Folder) List() ([]*Run, error) {
 		out = append(out, r)
 	}
 	slices.SortStableFunc(out, func(a, b *Run) int { return b.Record.Created.Compare(a.Record.Created) })
+	return out, nil
+}
+
+// names are those of the runs' folders.
+func (f Folder) names() ([]string, error) {
+	entries, err := os.ReadDir(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
 	return out, nil
 }
 
@@ -172,16 +185,13 @@ func (f Folder) Stacks() ([]snapshot.Stack, error) {
 // Damaged returns the folders of records that cannot be read. A folder without a record
 // belongs to a run that begins or ends, and is none of them.
 func (f Folder) Damaged() (dirs []string, err error) {
-	found, err := filepath.Glob(filepath.Join(f.dir, "*", recordFile))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range found {
-		data, err := os.ReadFile(path)
+	names, err := f.names()
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(f.dir, name, recordFile))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && json.Valid(data) {
 			continue
 		}
-		dirs = append(dirs, filepath.Dir(path))
+		dirs = append(dirs, filepath.Join(f.dir, name))
 	}
-	return dirs, nil
+	return dirs, err
 }

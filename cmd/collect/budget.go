@@ -1,0 +1,46 @@
+package collect
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Budget bounds a store; BuildKit's three numbers, in bytes. Zero is no bound.
+type Budget struct {
+	Reserved int64 // is never gone below
+	MaxUsed  int64
+	MinFree  int64 // of the file system
+}
+
+// keep returns how many bytes may stay.
+func (b Budget) keep(total, free int64) int64 {
+	if b == (Budget{}) {
+		return 0
+	}
+	keep := total
+	if b.MaxUsed > 0 {
+		keep = min(keep, b.MaxUsed)
+	} else if b.MinFree == 0 {
+		keep = b.Reserved
+	}
+	if lack := b.MinFree - free; b.MinFree > 0 && lack > 0 {
+		keep = min(keep, total-lack)
+	}
+	return max(keep, b.Reserved, 0)
+}
+
+// FreeSpace is how many bytes are free on the file system of a folder.
+func FreeSpace(dir string) (int64, error) {
+	_, free, err := Disk(dir)
+	return free, err
+}
+
+// Disk returns the size of a folder's file system and what is free of it.
+func Disk(dir string) (size, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+}

@@ -1,0 +1,102 @@
+package collect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"layered.build/builder/snapshot"
+)
+
+// chooser decides what goes.
+type chooser struct {
+	inv    *inventory
+	budget Budget
+	total  int64 // bytes that stay, so far
+	keep   int64 // bytes that may stay
+
+	chosen []Item
+	gone   map[snapshot.LayerID]bool // the layers among them
+}
+
+// choose takes what may go, the least recently used first, until no more than keep is
+// left.
+func (ch *chooser) choose(items []Item, o PruneOptions) {
+	layers := map[snapshot.LayerID]Item{}
+	var able []Item
+	for _, it := range items {
+		if e := it.entry; e == nil || !e.free || e.follow || e.spare && !o.All {
+			continue
+		}
+		if id := it.entry.Layer; id != "" {
+			layers[id] = it
+		}
+		if o.Match == nil || o.Match(it) {
+			able = append(able, it)
+		}
+	}
+	slices.SortFunc(able, func(a, b Item) int {
+		// Of one time, what stands on others goes first.
+		return cmp.Or(a.LastUsed.Compare(b.LastUsed), cmp.Compare(b.entry.deep, a.entry.deep), strings.Compare(a.ID, b.ID))
+	})
+	for _, it := range able {
+		if ch.total <= ch.keep && ch.budget != (Budget{}) {
+			break
+		}
+		id := it.entry.Layer
+		if ch.gone[id] {
+			continue
+		}
+		ch.take(it)
+		if id == "" {
+			continue
+		}
+		for _, other := range ch.orphans(id) {
+			if also, ok := layers[other]; ok && !ch.gone[other] {
+				ch.take(also)
+			}
+		}
+	}
+}
+
+func (ch *chooser) take(it Item) {
+	ch.total -= it.Size
+	ch.chosen = append(ch.chosen, it)
+	if id := it.entry.Layer; id != "" {
+		ch.gone[id] = true
+	}
+}
+
+// orphans returns the layers that only the records led to which go with a layer.
+func (ch *chooser) orphans(id snapshot.LayerID) []snapshot.LayerID {
+	var out []snapshot.LayerID
+	for _, e := range ch.inv.layers[id].leads {
+		if !e.follow {
+			continue
+		}
+		for _, stack := range e.Needs.Layers {
+			for _, l := range stack {
+				if u := ch.inv.layers[l.ID]; u != nil && !slices.ContainsFunc(u.leads, ch.survives) {
+					out = append(out, l.ID)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// survives reports whether an item still leads to its layers: one that does not follow
+// them, or of whose layers none is gone.
+func (ch *chooser) survives(e *entry) bool {
+	if !e.follow {
+		return true
+	}
+	for _, stack := range e.Needs.Layers {
+		for _, l := range stack {
+			if ch.gone[l.ID] {
+				return false
+			}
+		}
+	}
+	return true
+}
