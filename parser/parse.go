@@ -92,18 +92,17 @@ func (f *File) readDirectives() error {
 }
 
 // OwnSyntax reports whether a "# syntax=" reference names the Dockerfile
-// frontend, of which this package is an implementation.
+// frontend, of which this package is an implementation: Docker's image, or a mirror
+// or copy of it, whose repository is called like it in whatever registry and folder.
 func OwnSyntax(ref string) bool {
 	ref, _, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		ref = ref[:i]
-	}
-	ref = strings.TrimPrefix(ref, "docker.io/")
-	switch ref {
-	case "docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0":
+	repository := ref[strings.LastIndexByte(ref, '/')+1:]
+	repository, _, _ = strings.Cut(repository, ":")
+	switch repository {
+	case "dockerfile", "dockerfile-upstream":
 		return true
 	}
-	return false
+	return ref == "dockerfile.v0"
 }
 
 // ErrUnsupported marks an *Error for something that a Dockerfile may say and

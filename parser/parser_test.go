@@ -95,6 +95,33 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestOwnSyntax names the frontend as mirrors and copies of it are named, and others.
+func TestOwnSyntax(t *testing.T) {
+	for _, ref := range []string{
+		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.9-labs", "docker/dockerfile-upstream:master",
+		"dockerfile.v0", "docker.io/docker/dockerfile-upstream:master", "index.docker.io/docker/dockerfile:experimental",
+		"mirror.example.com/docker/dockerfile:1.9-labs", "localhost:5000/docker/dockerfile",
+		"mirror.example.com:5000/hub/docker/dockerfile:1@sha256:" + strings.Repeat("0", 64),
+		"ghcr.io/x/docker/dockerfile:1@sha256:" + strings.Repeat("0", 64), "example.com/group/images/dockerfile:1.5",
+	} {
+		if !OwnSyntax(ref) {
+			t.Errorf("%s is Docker's frontend or a copy of it", ref)
+		}
+		if _, err := Parse("Dockerfile", []byte("# syntax="+ref+"\nFROM a\n")); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, ref := range []string{
+		"", "mine", "example.com/mine:1", "example.com/dockerfile/mine:1", "docker/dockerfile-plus", "x/twig-dockerfile:1",
+		"docker/buildkit-dockerfile", "example.com/frontend:dockerfile", "example.com/frontend@dockerfile",
+		"example.com/dockerfile.v0", "dockerfile:5000/mine",
+	} {
+		if OwnSyntax(ref) {
+			t.Errorf("%s is another frontend", ref)
+		}
+	}
+}
+
 // TestInstanceSharesNothing changes an instance and looks at the file.
 func TestInstanceSharesNothing(t *testing.T) {
 	f, err := Parse("d", []byte("# check=skip=all\nARG X=1\nFROM a\n# check=skip=all\nCOPY $a $b /c/\nENV A=$b\n"))
