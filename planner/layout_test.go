@@ -3,6 +3,7 @@ package planner
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -33,10 +34,15 @@ func TestParseLayoutImage(t *testing.T) {
 }
 
 // fakeLayouts finds an image of one layer in every layout.
-type fakeLayouts struct{ asked []LayoutImage }
+type fakeLayouts struct {
+	mu    sync.Mutex
+	asked []LayoutImage // guarded by mu
+}
 
 func (f *fakeLayouts) ResolveLayout(_ context.Context, img LayoutImage, p ocispec.Platform) (*BaseImage, error) {
+	f.mu.Lock()
 	f.asked = append(f.asked, img)
+	f.mu.Unlock()
 	base := &BaseImage{Ref: img.String(), Layout: img.Path, Digest: digest.FromString(img.Ref()).String(), Platform: p}
 	base.Config.Platform = p
 	base.Config.Config.Env = []string{"FROM=layout"}
