@@ -134,7 +134,7 @@ func (c *changeSet) sort() error {
 	c.index = make(map[string]int, len(c.changes))
 	for i := range c.changes {
 		e := &c.changes[i].Entry
-		if !fs.ValidPath(e.Path) || e.Path == "." {
+		if !manifest.ValidPath(e.Path) || e.Path == "." {
 			return fmt.Errorf("bad path %q", e.Path)
 		}
 		if _, ok := c.index[e.Path]; ok {

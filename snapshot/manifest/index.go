@@ -178,11 +178,3 @@ func (x *Index) Children(dir string, fn func(*Record)) error {
 	}
 	return nil
 }
-
-// IsBelow reports whether a path lies in a directory, at any depth.
-func IsBelow(p, dir string) bool {
-	if dir == "." {
-		return p != "."
-	}
-	return len(p) > len(dir) && p[len(dir)] == '/' && p[:len(dir)] == dir
-}

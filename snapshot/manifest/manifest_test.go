@@ -195,3 +195,14 @@ func TestTimes(t *testing.T) {
 		}
 	}
 }
+
+func TestValidPath(t *testing.T) {
+	for _, p := range []string{".", "", "/", "a", "a/b", "/a", "a/", "a//b", "a/./b", "../a", "a/..", "..", "...", "a/.b", "a\\b", "ü"} {
+		if got := ValidPath(p); got != fs.ValidPath(p) {
+			t.Errorf("%q: %v", p, got)
+		}
+	}
+	if !ValidPath("a/\xff") || ValidPath("\xff/..") {
+		t.Error("names that are not UTF-8 count as others do")
+	}
+}

@@ -206,29 +206,3 @@ func (d *decoder) xattrs() map[string]string {
 	}
 	return m
 }
-
-// ComparePaths orders paths so that a directory comes before what is in it, and
-// that before the directory's later siblings: as if "/" were the smallest byte.
-func ComparePaths(a, b string) int {
-	if a == "." || b == "." {
-		switch {
-		case a == b:
-			return 0
-		case a == ".":
-			return -1
-		}
-		return 1
-	}
-	n := min(len(a), len(b))
-	for i := range n {
-		x, y := a[i], b[i]
-		if x == y {
-			continue
-		}
-		if x == '/' || (y != '/' && x < y) {
-			return -1
-		}
-		return 1
-	}
-	return len(a) - len(b)
-}

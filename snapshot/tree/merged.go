@@ -115,7 +115,7 @@ func (t *Merged) candidates(p string) ([]int, error) {
 // Lookup returns what a path shows and the layer that it comes from, which is nil for
 // a root that no layer has. Op is what errors say was done.
 func (t *Merged) Lookup(op, p string) (*manifest.Record, *Layer, error) {
-	if !fs.ValidPath(p) {
+	if !manifest.ValidPath(p) {
 		return nil, nil, &fs.PathError{Op: op, Path: p, Err: fs.ErrInvalid}
 	}
 	candidates, err := t.candidates(p)
