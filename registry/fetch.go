@@ -60,23 +60,25 @@ func (c *Client) Attach(stack snapshot.Stack) error {
 		if known, ok := c.store.Lazy(l.ID); ok && known.Open != nil {
 			continue
 		}
-		if err := c.attach(stack[:i], l.DiffID); err != nil {
+		if err := c.attach(stack[:i], l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Client) attach(parent snapshot.Stack, diff snapshot.DiffID) error {
-	o, err := c.images.Origin(diff)
+func (c *Client) attach(parent snapshot.Stack, l snapshot.Layer) error {
+	o, err := c.images.Origin(l.DiffID)
 	if err != nil {
 		return err
 	}
 	if o == nil {
-		return fmt.Errorf("layer %s: %w: its data are gone, and no registry is known to have it", diff, ErrNotFound)
+		return fmt.Errorf("layer %s: %w: its data are gone, and no registry is known to have it", l.DiffID, ErrNotFound)
 	}
-	if _, err := c.store.AddLazy(parent, c.lazy(diff, o.Blob, o.References()...)); err != nil {
-		return fmt.Errorf("register layer %s: %w", diff, err)
+	lazy := c.lazy(l.DiffID, o.Blob, o.References()...)
+	lazy.Content = l.Content
+	if _, err := c.store.AddLazy(parent, lazy); err != nil {
+		return fmt.Errorf("register layer %s: %w", l.DiffID, err)
 	}
 	return nil
 }

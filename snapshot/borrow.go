@@ -29,6 +29,9 @@ func (s *Store) borrowFrom(ctx context.Context, id LayerID, l lazyLayer) error {
 	if err != nil {
 		return err
 	}
+	if l.Content != "" && rec.Layer.Content != l.Content {
+		return ErrDigest
+	}
 	d := &derivation{s: s, rec: rec, below: l.parent, keep: true}
 	made, err := d.run(ctx)
 	if err != nil {

@@ -69,7 +69,7 @@ func (s *Store) Clamp(ctx context.Context, parent, layers Stack, epoch time.Time
 func (s *Store) clampLayer(ctx context.Context, below Stack, l Layer, moved bool, epoch time.Time) (Layer, error) {
 	rec, err := s.loadLayer(l.ID)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, lazy := s.Lazy(l.ID); lazy && !moved {
+		if lazy, ok := s.Lazy(l.ID); ok && lazy.Content == "" && !moved {
 			return l, nil // made elsewhere
 		}
 		if err = s.ensure(ctx, Stack{l}, false); err == nil {
@@ -104,19 +104,20 @@ func (s *Store) clampLayer(ctx context.Context, below Stack, l Layer, moved bool
 
 // fits reports whether an epoch changes nothing in a layer.
 func (s *Store) fits(rec *layerRecord, epoch int64) (bool, error) {
-	if rec.Foreign {
+	if rec.isForeign() {
 		return true, nil
 	}
-	if rec.Times == nil { // made before times were recorded
+	times := rec.Times
+	if times == nil { // fetched, or made before times were recorded
 		idx, err := manifest.Open(s.layerPath(rec.Layer.ID, manifestFile))
 		if err != nil {
 			return false, err
 		}
-		if rec.Times, err = timesOf(idx); err != nil {
+		if times, err = timesOf(idx); err != nil {
 			return false, err
 		}
 	}
-	return rec.Times.fits(epoch), nil
+	return times.fits(epoch), nil
 }
 
 // timesOf finds out what a record says where the layer is not limited.

@@ -27,7 +27,8 @@ type Layer struct {
 	DiffID DiffID
 	// Content is a digest of the layer's change set without mtimes; equal
 	// Content means that nothing that runs on top can tell the layers apart but
-	// by time stamps. For a pulled layer it is derived from DiffID alone.
+	// by time stamps. For a layer that was made elsewhere it is derived from DiffID
+	// alone, unless somebody who had it made told its content (LazyLayer).
 	Content digest.Digest
 	// Size is the number of bytes of the uncompressed tar.
 	Size    int64
@@ -64,6 +65,10 @@ func (s Stack) Content() digest.Digest {
 // LazyLayer describes a layer that a registry has and the store may lack.
 type LazyLayer struct {
 	DiffID DiffID
+	// Content, unless empty, is the Layer.Content that a record or an image promises:
+	// the layer was made by this program somewhere. It is verified when the layer is
+	// unpacked.
+	Content digest.Digest
 	// Blob is the compressed form; its MediaType tells the compression.
 	Blob ocispec.Descriptor
 	// Open fetches the blob from the given offset on. The store verifies it.

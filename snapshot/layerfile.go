@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 )
 
@@ -49,6 +50,11 @@ type layerRecord struct {
 	Times *layerTimes `json:",omitempty"`
 }
 
+// isForeign reports whether nobody knows that the layer was made by this program.
+func (r *layerRecord) isForeign() bool {
+	return r.Foreign && r.Layer.Content == foreignContent(r.Layer.DiffID)
+}
+
 // idOf returns the name of the layer that completes a chain. It is derived from
 // the chain for all layers, so that all processes agree and a layer that is made
 // twice is stored once.
@@ -62,7 +68,8 @@ func extend(parent Stack, diffID DiffID) ChainID {
 	return ChainID(digest.FromString(string(parent.ChainID()) + " " + string(diffID)))
 }
 
-// foreignContent is the Content of a layer whose tar was not made here.
+// foreignContent is the Content of a layer whose tar was not made by this program, as far
+// as is known.
 func foreignContent(d DiffID) digest.Digest { return digest.FromString("tar " + string(d)) }
 
 func (s *Store) layerPath(id LayerID, elem ...string) string {
@@ -147,7 +154,11 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
 	if errors.Is(err, fs.ErrExist) {
 		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {
-			return old.Layer, files.RemoveAll(tmp)
+			l := old.Layer
+			if old.isForeign() && !rec.isForeign() {
+				l, lerr = s.setContent(old, rec.Layer.Content)
+			}
+			return l, errors.Join(lerr, files.RemoveAll(tmp))
 		}
 	}
 	if err != nil {
@@ -155,6 +166,40 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	}
 	s.noteMovable(rec)
 	return rec.Layer, nil
+}
+
+// promised returns a layer that is on disk, whose Content somebody promised. If nobody
+// knew it before, the layer's own manifest tells whether that is true.
+func (s *Store) promised(rec *layerRecord, content digest.Digest) (Layer, error) {
+	switch {
+	case rec.Layer.Content == content:
+		return rec.Layer, nil
+	case !rec.isForeign():
+		return Layer{}, fmt.Errorf("%w: the content of layer %s is %s, not %s as was promised", ErrDigest, rec.Layer.ID, rec.Layer.Content, content)
+	}
+	idx, err := manifest.Open(s.layerPath(rec.Layer.ID, manifestFile))
+	if err != nil {
+		return Layer{}, err
+	}
+	if got, err := idx.Content(); err != nil || got != content {
+		// A foreign layer's manifest does not say all that its tar says.
+		return rec.Layer, err
+	}
+	return s.setContent(rec, content)
+}
+
+// setContent records what the content of a foreign layer is.
+func (s *Store) setContent(rec *layerRecord, content digest.Digest) (Layer, error) {
+	own := *rec
+	own.Layer.Content = content
+	b, err := json.Marshal(own)
+	if err == nil {
+		err = s.lease.WriteFile(s.layerPath(own.Layer.ID, layerFile), b)
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("record content of layer %s: %w", own.Layer.ID, err)
+	}
+	return own.Layer, nil
 }
 
 // Lookup returns the layer that completes a chain, if the store has its data.

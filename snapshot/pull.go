@@ -26,7 +26,9 @@ type lazyLayer struct {
 
 // AddLazy registers a layer on top of parent that is fetched only when something
 // needs its data. The Layer's ID is derived from the chain, so that every process
-// gives it the same name. Size is 0 until the data is here.
+// gives it the same name. Size is 0 until the data is here. Its Content is the one of
+// the layer that is on disk, else the one that is promised; the error matches ErrDigest if
+// the promise is known to be wrong. The latest call for a layer counts.
 func (s *Store) AddLazy(parent Stack, l LazyLayer) (Layer, error) {
 	if err := digest.Digest(l.DiffID).Validate(); err != nil {
 		return Layer{}, fmt.Errorf("add layer: diff id %q: %w", l.DiffID, err)
@@ -34,19 +36,39 @@ func (s *Store) AddLazy(parent Stack, l LazyLayer) (Layer, error) {
 	if err := checkBlobDigest(l.Blob.Digest); err != nil {
 		return Layer{}, fmt.Errorf("add layer: %w", err)
 	}
-	layer := Layer{
-		ID: idOf(extend(parent, l.DiffID)), DiffID: l.DiffID, Content: foreignContent(l.DiffID),
-		Empty: l.DiffID == emptyTar,
+	if l.Content == foreignContent(l.DiffID) {
+		l.Content = ""
 	}
-	// The same layer may have been made here; then only what it is called by
-	// those who pull it stays.
-	if old, ok := s.lookupID(layer.ID); ok {
-		layer.Size, layer.Created, layer.Empty = old.Size, old.Created, old.Empty
+	if l.Content != "" && l.Content.Validate() != nil {
+		return Layer{}, fmt.Errorf("add layer: bad content digest %q", l.Content)
+	}
+	layer, err := s.layerOf(parent, l)
+	if err != nil {
+		return Layer{}, fmt.Errorf("add layer: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lazy[layer.ID] = lazyLayer{LazyLayer: l, layer: layer, parent: append(Stack(nil), parent...)}
 	return layer, nil
+}
+
+// layerOf is what is known of a layer that is added.
+func (s *Store) layerOf(parent Stack, l LazyLayer) (Layer, error) {
+	layer := Layer{
+		ID: idOf(extend(parent, l.DiffID)), DiffID: l.DiffID, Content: foreignContent(l.DiffID),
+		Empty: l.DiffID == emptyTar,
+	}
+	if l.Content != "" {
+		layer.Content = l.Content
+	}
+	rec, err := s.loadLayer(layer.ID)
+	if err != nil {
+		return layer, nil // it will be fetched
+	}
+	if l.Content == "" {
+		return rec.Layer, nil
+	}
+	return s.promised(rec, l.Content)
 }
 
 // Lazy returns what AddLazy registered for a layer in this process.
@@ -246,7 +268,7 @@ func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.
 		return err
 	}
 	defer b.Close()
-	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, blob: &l.Blob, size: l.layer.Size, lower: lower, stop: stop, verified: b.commit})
+	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, content: l.Content, blob: &l.Blob, size: l.layer.Size, lower: lower, stop: stop, verified: b.commit})
 	return err
 }
 
@@ -275,8 +297,10 @@ func (s *Store) Import(ctx context.Context, parent Stack, diffID DiffID, r io.Re
 type applySpec struct {
 	parent Stack
 	diffID DiffID // "": unknown
-	blob   *ocispec.Descriptor
-	size   int64 // of the tar, 0: unknown
+	// content, unless "", is what was promised; the tar was made by this program.
+	content digest.Digest
+	blob    *ocispec.Descriptor
+	size    int64 // of the tar, 0: unknown
 	// lower gives the merged view of the layers below.
 	lower func(context.Context) (Tree, error)
 	// stop, if set, ends a read of the stream that blocks.
@@ -309,7 +333,7 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 		}
 	}
 	out, err := unpack.Tar(ctx, r, unpack.Target{
-		Maker: s.maker, Based: len(spec.parent) > 0, Lower: spec.lower, Grow: grown.Add, Stop: spec.stop,
+		Maker: s.maker, Own: spec.content != "", Based: len(spec.parent) > 0, Lower: spec.lower, Grow: grown.Add, Stop: spec.stop,
 		Dir: filepath.Join(tmp, dirForm), Dup: filepath.Join(tmp, dupForm),
 		Manifest: filepath.Join(tmp, manifestFile), Split: filepath.Join(tmp, splitFile),
 	})
@@ -320,13 +344,19 @@ func (s *Store) applyLayer(ctx context.Context, r io.Reader, spec applySpec) (_ 
 	if spec.diffID != "" && got != spec.diffID {
 		return Layer{}, fmt.Errorf("%w: the uncompressed layer is %s, the image says %s", ErrDigest, got, spec.diffID)
 	}
+	content := foreignContent(got)
+	if spec.content != "" {
+		if content = out.Content; content != spec.content {
+			return Layer{}, fmt.Errorf("%w: the layer's content is %s, not %s as was promised", ErrDigest, content, spec.content)
+		}
+	}
 	if spec.verified != nil {
 		if err := spec.verified(); err != nil {
 			return Layer{}, err
 		}
 	}
 	l := Layer{
-		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: foreignContent(got), Size: out.Size,
+		ID: idOf(extend(spec.parent, got)), DiffID: got, Content: content, Size: out.Size,
 		Created: time.Now().UTC().Truncate(time.Second), Empty: out.Empty,
 	}
 	if spec.blob != nil {

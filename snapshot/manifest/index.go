@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sort"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -148,6 +149,19 @@ func (x *Index) Find(p string) (*Record, error) {
 		}
 	}
 	return nil, fs.ErrNotExist
+}
+
+// Content returns the digest of the entries, as Writer.Finish does.
+func (x *Index) Content() (digest.Digest, error) {
+	c := newContent()
+	for i := range x.Len() {
+		r, err := x.Record(i)
+		if err != nil {
+			return "", err
+		}
+		c.add(r)
+	}
+	return c.digest(), nil
 }
 
 // Children calls fn for the direct children of a directory.

@@ -2,10 +2,8 @@ package manifest
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -18,7 +16,7 @@ type Writer struct {
 	w       *bufio.Writer
 	offsets []byte
 	pos     int64
-	content hash.Hash
+	content *content
 	buf     []byte
 	last    string
 	n       int
@@ -30,7 +28,7 @@ func Create(path string) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Writer{f: f, w: bufio.NewWriterSize(f, 64<<10), content: sha256.New()}
+	m := &Writer{f: f, w: bufio.NewWriterSize(f, 64<<10), content: newContent()}
 	m.w.WriteString(magic)
 	m.pos = int64(len(magic))
 	return m, nil
@@ -43,11 +41,7 @@ func (m *Writer) Add(r *Record) error {
 	}
 	m.last = r.Path
 	m.n++
-	m.buf = appendRecord(m.buf[:0], r, true)
-	var size [4]byte
-	binary.LittleEndian.PutUint32(size[:], uint32(len(m.buf)))
-	m.content.Write(size[:])
-	m.content.Write(m.buf)
+	m.content.add(r)
 	if m.pos > 1<<32-1 {
 		return fmt.Errorf("manifest: more than 4 GiB")
 	}
@@ -72,7 +66,7 @@ func (m *Writer) Finish() (digest.Digest, error) {
 	if err != nil {
 		return "", fmt.Errorf("write manifest: %w", err)
 	}
-	return digest.NewDigest(digest.SHA256, m.content), nil
+	return m.content.digest(), nil
 }
 
 // Abort closes the file of an unfinished manifest.

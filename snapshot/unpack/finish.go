@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 )
@@ -11,7 +13,7 @@ import (
 // finish makes whiteouts, completes directories and writes the manifest.
 func (a *applier) finish() (*Layer, error) {
 	out := &Layer{Root: a.root, Movable: a.isMovable(), Empty: a.isEmpty()}
-	if a.Based {
+	if a.Based || a.Own { // an own layer has its whiteouts wherever it is
 		if err := a.hideBelow(out); err != nil {
 			return nil, err
 		}
@@ -31,7 +33,9 @@ func (a *applier) finish() (*Layer, error) {
 	if err := a.finishRoot(); err != nil {
 		return nil, err
 	}
-	return out, a.writeManifest(paths)
+	var err error
+	out.Content, err = a.writeManifest(paths)
+	return out, err
 }
 
 func (a *applier) finishRoot() error {
@@ -79,10 +83,10 @@ func (a *applier) hideBelow(out *Layer) error {
 	return nil
 }
 
-func (a *applier) writeManifest(paths []string) error {
+func (a *applier) writeManifest(paths []string) (digest.Digest, error) {
 	man, err := manifest.Create(a.Manifest)
 	if err != nil {
-		return err
+		return "", err
 	}
 	add := func(e manifest.Entry) {
 		if err == nil {
@@ -109,10 +113,9 @@ func (a *applier) writeManifest(paths []string) error {
 	}
 	if err != nil {
 		man.Abort()
-		return err
+		return "", err
 	}
-	_, err = man.Finish()
-	return err
+	return man.Finish()
 }
 
 // isMovable reports whether nothing in the directory comes from the layers below or

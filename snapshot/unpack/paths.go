@@ -147,6 +147,9 @@ func (a *applier) hardlink(e manifest.Entry) error {
 	}
 	link := &node{entry: n.entry, ino: n.ino, file: -1}
 	link.entry.Path = e.Path
+	if a.Own { // what the packer was told of the link
+		link.entry.Mode, link.entry.UID, link.entry.GID, link.entry.ModTime = e.Mode, e.UID, e.GID, e.ModTime
+	}
 	a.nodes[e.Path] = link
 	return nil
 }

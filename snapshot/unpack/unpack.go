@@ -25,6 +25,9 @@ type Target struct {
 	Dup string
 	// Manifest and Split are the files that are made.
 	Manifest, Split string
+	// Own says that the tar was made by package pack: Layer.Content is then what the
+	// manifest that was made with it had.
+	Own bool
 	// Based says that there are layers below.
 	Based bool
 	// Lower returns the merged view of the layers below. It is called when that is
@@ -41,6 +44,8 @@ type Layer struct {
 	// Digest and Size are those of the uncompressed tar.
 	Digest digest.Digest
 	Size   int64
+	// Content is the digest of the entries.
+	Content digest.Digest
 	// Root is the metadata of the root directory, if the tar has it.
 	Root *object.Root
 	// Empty says that the layer changes nothing.
