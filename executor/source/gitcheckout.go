@@ -67,19 +67,19 @@ func (r *Remote) makeCheckout(ctx context.Context, src *dag.GitSource, c *gitCom
 		return err
 	}
 	defer done()
-	tmp, err := os.MkdirTemp(r.path(gitCheckouts), "tmp-")
+	tmp, err := files.NewScratch(r.path(gitCheckouts), "tmp-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	w := &worktree{gitRepo: repo, tree: filepath.Join(tmp, "tree"), gitDir: filepath.Join(tmp, "git"), commit: c}
+	defer func() { err = errors.Join(err, tmp.Remove()) }()
+	w := &worktree{gitRepo: repo, tree: tmp.Path("tree"), gitDir: tmp.Path("git"), commit: c}
 	if keepsGitDir(src) {
 		w.gitDir = filepath.Join(w.tree, ".git")
 	}
 	if err := w.fill(ctx); err != nil {
 		return err
 	}
-	place := filepath.Join(tmp, "done")
+	place := tmp.Path("done")
 	if err := os.Mkdir(place, 0o700); err != nil {
 		return err
 	}
