@@ -11,6 +11,8 @@ import (
 	"layered.build/builder/cmd/containers/runs"
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/gc"
+	"layered.build/builder/snapshot/gc/gctest"
 )
 
 func begin(t *testing.T, f runs.Folder, name string) *runs.Run {
@@ -87,5 +89,24 @@ func TestLife(t *testing.T) {
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its folder is left: %v", err)
+	}
+}
+
+func TestKeeper(t *testing.T) {
+	s, err := snapshot.Open(t.TempDir(), snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f := runs.In(s.Root())
+	r := begin(t, f, "r")
+	defer r.Release()
+	found, err := f.Keeper().Items(t.Context())
+	if err != nil || len(found.Items) != 1 || len(found.Roots) != 1 || found.Roots[0].Layers[0][0].ID != "base of r" {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	gctest.Run(t, s, f.Keeper(), gc.KindRun)
+	if list, err := f.List(); err != nil || len(list) != 1 {
+		t.Errorf("%d runs are left, %v", len(list), err)
 	}
 }

@@ -1,0 +1,104 @@
+package imagestore
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/registry/image"
+	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/gc"
+	"layered.build/builder/snapshot/gc/gctest"
+)
+
+// keptAndLost stores an image with a name, and one that has lost it.
+func keptAndLost(t *testing.T, s *Store) (kept, lost *image.Image) {
+	t.Helper()
+	lost = testImage(t, s, "lost", 10, 20)
+	kept = testImage(t, s, "kept", 30, 40)
+	if err := s.Tag(t.Context(), "kept", "lost"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.layers.Release(); err != nil {
+		t.Fatal(err)
+	}
+	return kept, lost
+}
+
+func TestKeeper(t *testing.T) {
+	s := open(t)
+	kept, lost := keptAndLost(t, s)
+	found, err := s.Keeper().Items(t.Context())
+	if err != nil || len(found.Items) != 1 || len(found.Roots) != 1 {
+		t.Fatalf("items %+v, roots %+v, %v", found.Items, found.Roots, err)
+	}
+	if it := found.Items[0]; it.ID != lost.ID.String() || !needs(it.Needs, lost) {
+		t.Errorf("without a name is %+v", it)
+	}
+	if !needs(found.Roots[0], kept) {
+		t.Errorf("a name keeps %+v", found.Roots[0])
+	}
+	if n := len(found.Roots[0].Layers); n != 3 { // of the image and of its steps
+		t.Errorf("%d stacks are kept", n)
+	}
+	gctest.Run(t, s.layers, s.Keeper(), gc.KindImage)
+	if all, err := s.List(); err != nil || len(all) != 1 || all[0].ID != kept.ID {
+		t.Errorf("left are %v, %v", all, err)
+	}
+}
+
+func needs(n gc.Needs, img *image.Image) bool {
+	return slices.Contains(n.Blobs, img.ID) && len(n.Layers) > 0 && n.Layers[0][0].ID == img.Stack[0].ID
+}
+
+// Steps go with their layers, and where all is asked for also without, unless they led to
+// an image that stays.
+func TestSweep(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		layers, all, use bool // the layers of the lost image are gone; all is asked for; it is in use
+		left             int
+	}{
+		{"nothing is gone", false, false, false, 4},
+		{"layers are gone", true, false, false, 2},
+		{"all", false, true, false, 2},
+		{"all, while they are used", false, true, true, 4},
+	} {
+		s := open(t)
+		kept, lost := keptAndLost(t, s)
+		if c.use {
+			for _, l := range lost.Stack {
+				s.layers.Has(l.ID)
+			}
+		}
+		err := s.layers.Collect(t.Context(), func(col *snapshot.Collection) error {
+			found, err := s.Keeper().Items(t.Context())
+			if err != nil {
+				return err
+			}
+			if _, err := s.RemoveDangling(digest.Digest(found.Items[0].ID)); err != nil {
+				return err
+			}
+			for _, l := range lost.Stack {
+				if !c.layers {
+					break
+				}
+				if err := col.Remove(l.ID); err != nil {
+					return err
+				}
+			}
+			return found.Sweep(col, c.all)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := s.Steps()
+		if err != nil || len(steps) != c.left {
+			t.Errorf("%s: %d steps are left, want %d, %v", c.name, len(steps), c.left, err)
+		}
+		if chain, err := s.V1Chain(kept.V1); err != nil || len(chain) != 2 {
+			t.Errorf("%s: %d steps led to the image that stays, %v", c.name, len(chain), err)
+		}
+	}
+}
