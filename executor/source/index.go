@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -26,8 +27,24 @@ import (
 // that is read as a whole; the blocks of its directories are decoded when they are
 // needed. A damaged index is an empty one. See docs/FORMAT.md.
 type index struct {
-	path   string
-	blocks map[string]string // by directory, encoded
+	path string
+
+	mu     sync.Mutex        // guards blocks
+	blocks map[string]string // by directory, encoded; replaced, never changed
+}
+
+// known returns the blocks, which nobody may change.
+func (ix *index) known() map[string]string {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.blocks
+}
+
+// learn replaces the blocks.
+func (ix *index) learn(blocks map[string]string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.blocks = blocks
 }
 
 // dirIndex are the remembered children of one directory, sorted by name.
@@ -95,7 +112,7 @@ func (ix *index) dir(name string) dirIndex {
 	if ix == nil {
 		return nil
 	}
-	block, ok := ix.blocks[name]
+	block, ok := ix.known()[name]
 	if !ok {
 		return nil
 	}
@@ -214,14 +231,13 @@ func (t *Tree) saveIndex() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	changed := false
-	blocks := map[string]string{}
-	for dir, block := range t.index.blocks {
+	known, blocks := t.index.known(), map[string]string{}
+	for dir, block := range known {
 		if t.mayExist(dir) {
 			blocks[dir] = block
 		}
 	}
-	changed = len(blocks) != len(t.index.blocks)
+	changed := len(blocks) != len(known)
 	for dir, d := range t.dirs {
 		if !d.changed {
 			continue
@@ -236,7 +252,7 @@ func (t *Tree) saveIndex() error {
 	if !changed {
 		return nil
 	}
-	t.index.blocks = blocks
+	t.index.learn(blocks)
 	return t.index.write()
 }
 
@@ -255,7 +271,7 @@ func (t *Tree) mayExist(dir string) bool {
 // write replaces the index file. It is not flushed: the checksum finds a torn one.
 func (ix *index) write() error {
 	body := []byte(indexMagic)
-	for dir, block := range ix.blocks {
+	for dir, block := range ix.known() {
 		body = appendStr(appendStr(body, dir), block)
 	}
 	body = binary.LittleEndian.AppendUint32(body, checksum(body[len(indexMagic):]))
