@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,14 +19,14 @@ import (
 const (
 	dnsIdle    = 5 * time.Second  // most queries come from sockets of their own
 	dnsIdleTCP = 30 * time.Second // a connection is kept for more queries
-	dnsTimeout = 3 * time.Second  // a name server, before the next is asked
+	dnsPort    = 53
 	maxQuery   = 4 << 10
 	dnsHeader  = 12
 )
 
 // udpQueries answers the queries of one socket of the namespace, each on its own:
 // resolvers send several at once and expect the answers in any order.
-func (s *server) udpQueries(ctx context.Context, in *gonet.UDPConn) {
+func (s *server) udpQueries(ctx context.Context, in *gonet.UDPConn, servers []netip.AddrPort) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	buf := make([]byte, maxQuery)
@@ -37,7 +38,7 @@ func (s *server) udpQueries(ctx context.Context, in *gonet.UDPConn) {
 		}
 		query := append([]byte(nil), buf[:n]...)
 		wg.Go(func() {
-			if answer := s.resolve(ctx, "udp", query); answer != nil {
+			if answer := s.resolve(ctx, "udp", servers, query); answer != nil {
 				_, _ = in.Write(answer)
 			}
 		})
@@ -45,7 +46,7 @@ func (s *server) udpQueries(ctx context.Context, in *gonet.UDPConn) {
 }
 
 // tcpQueries answers the queries of one connection, one after another.
-func (s *server) tcpQueries(ctx context.Context, r *tcp.ForwarderRequest) {
+func (s *server) tcpQueries(ctx context.Context, r *tcp.ForwarderRequest, servers []netip.AddrPort) {
 	in, stop := accept(ctx, r, func() {})
 	if in == nil {
 		return
@@ -58,7 +59,7 @@ func (s *server) tcpQueries(ctx context.Context, r *tcp.ForwarderRequest) {
 		if err != nil {
 			return
 		}
-		answer := s.resolve(ctx, "tcp", query)
+		answer := s.resolve(ctx, "tcp", servers, query)
 		if answer == nil || writeMessage(in, answer) != nil {
 			return
 		}
@@ -81,9 +82,25 @@ func writeMessage(w io.Writer, msg []byte) error {
 	return err
 }
 
+// nameservers are those that are asked for the queries to an address of the namespace,
+// the one that the address stands for first; ok is false if nothing is answered there.
+func (s *server) nameservers(to netip.AddrPort) (servers []netip.AddrPort, ok bool) {
+	if to.Port() != dnsPort {
+		return nil, false
+	}
+	if to.Addr() == s.cfg.Gateway.Addr() || to.Addr() == s.cfg.Gateway6.Addr() {
+		return s.cfg.Nameservers, true
+	}
+	i := slices.Index(s.cfg.Others, to.Addr()) + 1
+	if i == 0 || i >= len(s.cfg.Nameservers) {
+		return nil, false
+	}
+	return slices.Concat(s.cfg.Nameservers[i:], s.cfg.Nameservers[:i]), true
+}
+
 // resolve answers a query: as the servers do, or that the name does not exist if
 // it is not allowed. nil is no answer.
-func (s *server) resolve(ctx context.Context, network string, query []byte) []byte {
+func (s *server) resolve(ctx context.Context, network string, servers []netip.AddrPort, query []byte) []byte {
 	if len(query) < dnsHeader {
 		return nil
 	}
@@ -98,7 +115,7 @@ func (s *server) resolve(ctx context.Context, network string, query []byte) []by
 			return refusal(query, dnsmessage.RCodeNameError)
 		}
 	}
-	answer := ask(ctx, network, s.cfg.Nameservers, query)
+	answer := s.ask(ctx, network, servers, query)
 	if err == nil && answer != nil {
 		s.learn(name, ports, answer)
 	}
@@ -187,10 +204,10 @@ func (s *server) learn(name string, ports []uint16, answer []byte) {
 
 // ask sends a query to the servers in order until one knows. If none does, the
 // first one's failure is the answer.
-func ask(ctx context.Context, network string, servers []netip.AddrPort, query []byte) []byte {
+func (s *server) ask(ctx context.Context, network string, servers []netip.AddrPort, query []byte) []byte {
 	var failure []byte
 	for _, a := range servers {
-		answer := askOne(ctx, network, a, query)
+		answer := s.askOne(ctx, network, a, query)
 		if answer == nil {
 			continue
 		}
@@ -209,15 +226,15 @@ func ask(ctx context.Context, network string, servers []netip.AddrPort, query []
 	return failure
 }
 
-func askOne(ctx context.Context, network string, server netip.AddrPort, query []byte) []byte {
-	c, err := (&net.Dialer{Timeout: dnsTimeout}).DialContext(ctx, network, server.String())
+func (s *server) askOne(ctx context.Context, network string, server netip.AddrPort, query []byte) []byte {
+	c, err := (&net.Dialer{Timeout: s.cfg.Patience}).DialContext(ctx, network, server.String())
 	if err != nil {
 		return nil
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	_ = c.SetDeadline(time.Now().Add(dnsTimeout))
+	_ = c.SetDeadline(time.Now().Add(s.cfg.Patience))
 	if network == "tcp" {
 		if err := writeMessage(c, query); err != nil {
 			return nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -39,8 +40,13 @@ type Config struct {
 	// MTU is the largest IP packet.
 	MTU int
 	// Nameservers answer the queries that are sent to the gateway; they are tried
-	// in order.
+	// in order. What is sent to the first of Others is tried with the second server
+	// first, and so on: so who asks chooses the server, and how long it is waited for.
 	Nameservers []netip.AddrPort
+	Others      []netip.Addr
+	// Patience is how long the gateway waits for a server before it tries the next;
+	// 0: 5 s.
+	Patience time.Duration
 	// Window bounds what a connection may have under way out of the namespace, for
 	// devices that drop what they have no room for; 0: 4 MiB.
 	Window int
@@ -65,6 +71,9 @@ func Serve(ctx context.Context, tap *os.File, cfg Config) ([]Contact, error) {
 	s := &server{cfg: cfg, tap: tap, policy: newPolicy(cfg.Allow), book: newBook(cfg.Denied)}
 	if s.cfg.MaxFlows == 0 {
 		s.cfg.MaxFlows = 4096
+	}
+	if s.cfg.Patience == 0 {
+		s.cfg.Patience = 5 * time.Second
 	}
 	err := s.serve(ctx)
 	s.close()

@@ -24,10 +24,11 @@ func (s *server) forwardTCP(ctx context.Context) {
 	f := tcp.NewForwarder(s.stack, s.window(), s.cfg.MaxFlows, func(r *tcp.ForwarderRequest) {
 		to := destination(r.ID())
 		flow := func() { s.tcpFlow(ctx, r, to) }
-		if s.isDNS(to) {
-			flow = func() { s.tcpQueries(ctx, r) }
+		names, dns := s.nameservers(to)
+		if dns {
+			flow = func() { s.tcpQueries(ctx, r, names) }
 		}
-		if !s.isDNS(to) && !s.permits("tcp", to) || !s.start(flow) {
+		if !dns && !s.permits("tcp", to) || !s.start(flow) {
 			r.Complete(true)
 		}
 	})
@@ -121,11 +122,6 @@ func oneWay(to, from halfCloser, n *atomic.Int64) {
 func destination(id stack.TransportEndpointID) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(id.LocalAddress.AsSlice())
 	return netip.AddrPortFrom(a.Unmap(), id.LocalPort)
-}
-
-// isDNS says whether the gateway answers queries there.
-func (s *server) isDNS(to netip.AddrPort) bool {
-	return to.Port() == 53 && (to.Addr() == s.cfg.Gateway.Addr() || to.Addr() == s.cfg.Gateway6.Addr())
 }
 
 func past() time.Time { return time.Unix(1, 0) }

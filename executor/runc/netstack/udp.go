@@ -22,7 +22,8 @@ const (
 func (s *server) forwardUDP(ctx context.Context) {
 	f := udp.NewForwarder(s.stack, func(r *udp.ForwarderRequest) bool {
 		to := destination(r.ID())
-		if !s.isDNS(to) && !s.permits("udp", to) {
+		names, dns := s.nameservers(to)
+		if !dns && !s.permits("udp", to) {
 			return false // the stack says "port unreachable"
 		}
 		var wq waiter.Queue
@@ -35,8 +36,8 @@ func (s *server) forwardUDP(ctx context.Context) {
 			defer in.Close()
 			stop := context.AfterFunc(ctx, func() { in.Close() })
 			defer stop()
-			if s.isDNS(to) {
-				s.udpQueries(ctx, in)
+			if dns {
+				s.udpQueries(ctx, in, names)
 			} else {
 				udpFlow(ctx, in, to, s.book.flow("udp", to))
 			}

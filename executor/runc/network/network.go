@@ -28,6 +28,13 @@ const (
 
 func gatewayAddr() netip.Addr { return netip.AddrFrom4([4]byte{100, 127, 255, 253}) }
 
+// otherNames are addresses beside the gateway's for the second and the third name
+// server: a resolver waits for each, and chooses among them, as its options say. They
+// are the gateway's, since the route leads there.
+func otherNames() []netip.Addr {
+	return []netip.Addr{netip.AddrFrom4([4]byte{100, 127, 255, 250}), netip.AddrFrom4([4]byte{100, 127, 255, 249})}
+}
+
 func guestAddr() netip.Addr { return netip.AddrFrom4([4]byte{100, 127, 255, 254}) }
 
 // gateway6Net is the gateway's IPv6 address in its subnet.
@@ -105,6 +112,8 @@ func (o Options) gateway() (netstack.Config, error) {
 		MAC:         [6]byte{0x02, 0x42, 0x64, 0x7f, 0xff, 0xfd},
 		MTU:         linkMTU,
 		Nameservers: servers(o.ResolvConf, o.DNS),
+		Others:      otherNames(),
+		Patience:    patience(o.ResolvConf, o.DNS),
 	}
 	if o.IPv6 {
 		cfg.Gateway6 = gateway6Net()

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"layered.build/builder/fixtures"
+	"layered.build/builder/planner/dag"
 )
 
 // nameServer answers A, AAAA and TXT questions from the records, on UDP and TCP of
@@ -101,10 +104,12 @@ func answerDNS(query []byte, rcode dnsmessage.RCode, records map[string]string, 
 
 // lookup asks the gateway; the sockets are the thread's, since each is made by the
 // goroutine that asks.
-func lookup(name string) (string, error) {
+func lookup(name string) (string, error) { return lookupAt(gatewayAddr(), name) }
+
+func lookupAt(server netip.Addr, name string) (string, error) {
 	var last error
 	for _, network := range []string{"udp", "tcp"} {
-		m, err := query(network, name, dnsmessage.TypeA)
+		m, err := query(server, network, name, dnsmessage.TypeA)
 		if err != nil {
 			return "", err
 		}
@@ -129,8 +134,8 @@ func lookup(name string) (string, error) {
 	return "", last
 }
 
-func query(network, name string, typ dnsmessage.Type) (*dnsmessage.Message, error) {
-	c, err := net.Dial(network, net.JoinHostPort(gatewayAddr().String(), "53"))
+func query(server netip.Addr, network, name string, typ dnsmessage.Type) (*dnsmessage.Message, error) {
+	c, err := net.Dial(network, net.JoinHostPort(server.String(), "53"))
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +209,67 @@ func TestInsideNames(t *testing.T) {
 	})
 }
 
+// A server that says nothing delays who asks the address that stands for it, until the
+// next is asked, and nobody else.
+func TestInsideSilentServer(t *testing.T) {
+	machine(t)
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	servers := []netip.AddrPort{
+		netip.MustParseAddrPort(silent.LocalAddr().String()),
+		nameServer(t, dnsmessage.RCodeNameError, map[string]string{"web.test": "198.18.1.2"}),
+		nameServer(t, dnsmessage.RCodeNameError, map[string]string{"web.test": "198.18.1.3"}),
+	}
+	buf := make([]byte, 1500)
+	asked := func(wait time.Duration) bool {
+		_ = silent.SetReadDeadline(time.Now().Add(wait))
+		_, _, err := silent.ReadFrom(buf)
+		return err == nil
+	}
+	inNetwork(t, nil, servers, func() error {
+		for i, want := range []string{"198.18.1.2", "198.18.1.3"} {
+			if got, err := lookupAt(otherNames()[i], "web.test"); got != want || asked(short) {
+				t.Errorf("at %v: %s, %v, want %s and no word to the silent server", otherNames()[i], got, err, want)
+			}
+		}
+		if got, err := lookup("web.test"); got != "198.18.1.2" || !asked(long) {
+			t.Errorf("at the gateway: %s, %v, want what the second server says when the first is silent", got, err)
+		}
+		return nil
+	})
+}
+
+// A container has an address for every server that a resolver takes, and the options
+// that say how long they are waited for.
+func TestResolvConf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	text := "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\noptions timeout:2 attempts:3 rotate\nsearch a.test\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const head = "nameserver 100.127.255.253\n"
+	for _, tc := range []struct {
+		dns      *dag.DNS
+		want     string
+		patience time.Duration
+	}{
+		{nil, head + "nameserver 100.127.255.250\nnameserver 100.127.255.249\noptions timeout:2 attempts:3 rotate\nsearch a.test\n", 2 * time.Second},
+		{&dag.DNS{Servers: []string{"192.0.2.9"}, Options: []string{"ndots:2"}}, head + "search a.test\noptions ndots:2\n", 0},
+		{&dag.DNS{Servers: []string{"192.0.2.8", "192.0.2.9"}, Options: []string{"timeout:99"}}, head + "nameserver 100.127.255.250\nsearch a.test\noptions timeout:99\n", 30 * time.Second},
+	} {
+		got, err := ResolvConf(path, dag.NetDefault, tc.dns)
+		if err != nil || string(got) != tc.want {
+			t.Errorf("%+v: %v\n%s", tc.dns, err, got)
+		}
+		if got := patience(path, tc.dns); got != tc.patience {
+			t.Errorf("%+v: a server is waited for %v", tc.dns, got)
+		}
+	}
+}
+
 func TestInsideAllow(t *testing.T) {
 	machine(t)
 	port, other := greet(t, hostAddr), greet(t, otherAddr)
@@ -245,7 +311,7 @@ func TestInsideAllow(t *testing.T) {
 		if err := ping(hostAddr, long); err != nil {
 			t.Errorf("a rule for all ports allows no ping: %v", err)
 		}
-		if _, err := query("udp", "other.test", dnsmessage.TypeTXT); err != nil {
+		if _, err := query(gatewayAddr(), "udp", "other.test", dnsmessage.TypeTXT); err != nil {
 			t.Errorf("TXT: %v", err)
 		}
 		return nil

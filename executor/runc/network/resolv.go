@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"layered.build/builder/planner/dag"
 )
@@ -32,7 +34,9 @@ func resolvPath(path string, network dag.Network) string {
 
 // ResolvConf is this machine's file, at path, changed as dns says; in a network of its
 // own the container asks the gateway, which asks the servers (they may listen on
-// loopback).
+// loopback). It has an address for each of them, up to three, which is as many as
+// resolvers take: the options on how long to wait, how often and for whom first mean
+// in the container what they mean here.
 func ResolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) {
 	path = resolvPath(path, network)
 	b, err := os.ReadFile(path)
@@ -50,6 +54,9 @@ func ResolvConf(path string, network dag.Network, dns *dag.DNS) ([]byte, error) 
 	switch {
 	case Own(network):
 		fmt.Fprintf(&out, "nameserver %s\n", gatewayAddr())
+		for _, a := range otherNames()[:min(len(servers(path, dns)), 1+len(otherNames()))-1] {
+			fmt.Fprintf(&out, "nameserver %s\n", a)
+		}
 		replaced["nameserver"] = true
 	case len(dns.Servers) > 0:
 		for _, s := range dns.Servers {
@@ -109,4 +116,30 @@ func nameservers(path string) []netip.AddrPort {
 		out = append(out, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
 	}
 	return out
+}
+
+// patience is how long the options of a container's resolv.conf let a name server think;
+// 0 if they do not say.
+func patience(path string, dns *dag.DNS) time.Duration {
+	var options []string
+	if dns != nil {
+		options = dns.Options
+	}
+	if len(options) == 0 {
+		b, _ := os.ReadFile(path)
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 0 && f[0] == "options" {
+				options = append(options, f[1:]...)
+			}
+		}
+	}
+	var wait time.Duration
+	for _, o := range options {
+		if s, ok := strings.CutPrefix(o, "timeout:"); ok {
+			if n, err := strconv.Atoi(s); err == nil && n > 0 {
+				wait = min(time.Duration(n), 30) * time.Second // resolv.conf(5)
+			}
+		}
+	}
+	return wait
 }
