@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/sys/user"
 
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/source"
 	"layered.build/builder/parser"
@@ -84,7 +85,7 @@ func isInfra(err error) bool {
 		return true
 	}
 	for _, target := range []error{
-		registry.ErrUnreachable, registry.ErrUnauthorized, registry.ErrRefused, registry.ErrBadDigest,
+		registry.ErrUnreachable, registry.ErrUnauthorized, registry.ErrRefused, registry.ErrBadDigest, engine.ErrNoRoom,
 		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE,
 	} {
 		if errors.Is(err, target) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -13,6 +14,9 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
+
+// ErrNoRoom says that something does not fit into the store's budget.
+var ErrNoRoom = errors.New("no room in the store")
 
 // roomKeeper keeps the store within its budget before it grows. It counts what was let
 // in, since it was last known how large the store is, and collects when that might be
@@ -46,8 +50,8 @@ func (k *roomKeeper) Grow(ctx context.Context, n int64) error {
 		return err
 	}
 	return &mistake.Advised{
-		Err: fmt.Errorf("no room in the store: %s are used of %s (max-used-space), and %s more are needed; nothing else can be removed",
-			units.BytesSize(float64(used)), units.BytesSize(float64(k.budget.MaxUsed)), units.BytesSize(float64(n))),
+		Err: fmt.Errorf("%w: %s are used of %s (max-used-space), and %s more are needed; nothing else can be removed",
+			ErrNoRoom, units.BytesSize(float64(used)), units.BytesSize(float64(k.budget.MaxUsed)), units.BytesSize(float64(n))),
 		Hint: "remove images with `builder rmi`, or raise BUILDER_MAX_USED_SPACE",
 	}
 }
