@@ -116,7 +116,11 @@ func (v *vertex) rows(now time.Time, width int) []row {
 	if v.state != running {
 		return rows
 	}
-	for _, l := range v.tail {
+	tail := v.tail
+	if open := lastState(v.logs.last()); open != "" { // a line that has not ended is seen too
+		tail = append(tail[max(0, len(tail)-tailLines+1):len(tail):len(tail)], open)
+	}
+	for _, l := range tail {
 		text := fit(" => => # "+printable(l), width)
 		rows = append(rows, row{text: text, color: sgrGrey})
 	}

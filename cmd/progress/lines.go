@@ -27,9 +27,21 @@ func (s *splitter) write(p []byte) []string {
 		p = p[n+1:]
 	}
 	if len(s.partial) > maxLine {
+		s.partial = append(s.partial[:0], s.last()...)
+	}
+	if len(s.partial) > maxLine {
 		lines = append(lines, s.rest()...)
 	}
 	return lines
+}
+
+// last is the state of a line that has not ended; nil if there is none.
+func (s *splitter) last() []byte {
+	line := bytes.TrimRight(s.partial, "\r")
+	if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
+		return s.partial[i+1:]
+	}
+	return s.partial
 }
 
 // rest returns what is left without a final newline.

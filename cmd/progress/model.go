@@ -30,7 +30,8 @@ type vertex struct {
 	items      []*item
 	logs       splitter
 	tail       []string // last lines of output, for the live picture
-	paused     bool     // plain: the name was printed before
+	open       openLine
+	paused     bool // plain: the name was printed before
 }
 
 // item is one transfer or sub-task of a vertex.
@@ -78,8 +79,10 @@ type change struct {
 	v     *vertex
 	fresh bool     // the vertex is new
 	lines []string // complete lines of output
-	item  *item
-	ended bool
+	// repeats: the first of the lines was printed before it ended.
+	repeats bool
+	item    *item
+	ended   bool
 }
 
 // tailLines is how many lines of a running step the live picture shows.
@@ -101,6 +104,8 @@ func (m *model) apply(ev executor.Event) change {
 	switch ev.Type {
 	case executor.EventLog:
 		c.lines = c.v.logs.write(ev.Data)
+		c.repeats = c.v.open.printed(c.lines)
+		c.v.open.follow(&c.v.logs, len(c.lines) > 0, ev.Time)
 	case executor.EventProgress:
 		c.item = c.v.progress(ev)
 	case executor.EventWarning:
@@ -120,6 +125,7 @@ func (m *model) apply(ev executor.Event) change {
 	}
 	if c.ended {
 		c.lines = append(c.lines, c.v.logs.rest()...)
+		c.repeats = c.v.open.printed(c.lines)
 	}
 	c.v.keep(c.lines)
 	return c

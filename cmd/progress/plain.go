@@ -68,11 +68,29 @@ func (p *plain) tick() {
 			return
 		case now := <-t.C:
 			p.mu.Lock()
+			p.showOpen(now)
 			p.release(now)
 			p.flush()
 			p.mu.Unlock()
 		}
 	}
+}
+
+// showOpen prints the lines that have been open for a while.
+func (p *plain) showOpen(now time.Time) {
+	for _, v := range p.m.vertices {
+		if l := v.take(now); l != "" {
+			p.queue(v, []string{v.logLine(l, now)}, false, now)
+		}
+	}
+}
+
+// logLine is a line of output with its time.
+func (v *vertex) logLine(l string, now time.Time) string {
+	if l != "" {
+		l = " " + l
+	}
+	return fmt.Sprintf("%.3f%s", now.Sub(v.start).Seconds(), l)
 }
 
 // Announce implements Display.
@@ -101,11 +119,12 @@ func (p *plain) text(ev executor.Event, c change) []string {
 	if c.fresh {
 		lines = append(lines, c.v.name)
 	}
-	for _, l := range c.lines {
-		if l != "" {
-			l = " " + l
-		}
-		lines = append(lines, fmt.Sprintf("%.3f%s", ev.Time.Sub(c.v.start).Seconds(), l))
+	logs := c.lines
+	if c.repeats {
+		logs = logs[1:]
+	}
+	for _, l := range logs {
+		lines = append(lines, c.v.logLine(l, ev.Time))
 	}
 	if c.item != nil {
 		lines = append(lines, c.item.plainLine(ev.Time)...)

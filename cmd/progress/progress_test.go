@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -198,6 +199,48 @@ func TestPrintable(t *testing.T) {
 	}
 	if got := fit("日本語テキスト", 7); columns(got) > 7 || got != "日本語…" {
 		t.Errorf("fit = %q", got)
+	}
+}
+
+// A line that has not ended is shown as a terminal would show it: at once in the live
+// picture, in the log when it has waited, and again when it has changed and some time
+// has passed. It is not repeated when it ends.
+func TestOpenLine(t *testing.T) {
+	var out bytes.Buffer
+	p := newPlain(&out)
+	begin := time.Unix(0, 0)
+	get := step("RUN get", "get")
+	p.Observe(executor.Event{Type: executor.EventStarted, Step: get, Time: begin})
+	at := func(seconds float64) time.Time { return begin.Add(time.Duration(seconds * float64(time.Second))) }
+	picture := func(want string) {
+		t.Helper()
+		var text []string
+		for _, r := range p.m.frame(at(1), frameSize{width: 79, height: 24}, false) {
+			text = append(text, r.text)
+		}
+		if last := text[len(text)-1]; last != " => => # "+want {
+			t.Errorf("the picture ends with %q, want %q", last, want)
+		}
+	}
+	for i := range 90 { // ten a second
+		now := at(float64(i) / 10)
+		p.Observe(executor.Event{Type: executor.EventLog, Step: get, Stream: 1, Data: fmt.Appendf(nil, "%d%%\r", i), Time: now})
+		p.showOpen(now)
+	}
+	picture("89%")
+	p.Observe(executor.Event{Type: executor.EventLog, Step: get, Stream: 1, Data: []byte("100%\nGo on? "), Time: at(9)})
+	picture("Go on? ")
+	p.showOpen(at(10))
+	p.showOpen(at(12))
+	p.showOpen(at(30))
+	p.Observe(executor.Event{Type: executor.EventLog, Step: get, Stream: 1, Data: []byte("\n"), Time: at(31)})
+	p.Observe(executor.Event{Type: executor.EventDone, Step: get, Time: at(32)})
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "#1 RUN get\n#1 2.000 20%\n#1 7.100 71%\n#1 9.000 100%\n#1 12.000 Go on? \n#1 DONE 32.0s\n"
+	if out.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
 	}
 }
 
