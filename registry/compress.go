@@ -173,6 +173,11 @@ func (c *Client) Complete(ctx context.Context, img *Image) (ocispec.Descriptor, 
 	return image.NewManifest(ocispec.Descriptor{Digest: img.ID, Size: int64(len(img.RawConfig))}, layers, Form{})
 }
 
+// keptWhole is kept from the beginning on.
+func (c *Client) keptWhole(desc ocispec.Descriptor) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) { return c.kept(desc)(ctx, 0) }
+}
+
 // kept opens a blob of the store.
 func (c *Client) kept(desc ocispec.Descriptor) func(context.Context, int64) (io.ReadCloser, error) {
 	return func(_ context.Context, offset int64) (io.ReadCloser, error) {

@@ -145,7 +145,7 @@ func (c *Client) imageOf(desc ocispec.Descriptor, raw []byte) (*Image, error) {
 	}
 	for i, l := range m.Layers {
 		diff := snapshot.DiffID(img.Config.RootFS.DiffIDs[i])
-		layer, err := c.store.AddLazy(img.Stack, snapshot.LazyLayer{DiffID: diff, Blob: l, Open: c.kept(l)})
+		layer, err := c.store.AddLazy(img.Stack, snapshot.LazyLayer{DiffID: diff, Blob: l, Open: c.keptWhole(l)})
 		if err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/fixtures"
+	"layered.build/builder/snapshot"
 )
 
 // pushed starts a registry that has an image whose first layer is large.
@@ -73,6 +74,35 @@ func TestPullGoesOnWhereItBroke(t *testing.T) {
 	sameImage(t, a, img, b, mustPull(t, b, reg.host+"/app"))
 	if ranges.Load() < 2 {
 		t.Errorf("%d requests with Range, want several", ranges.Load())
+	}
+}
+
+// TestPullTooMuch: a registry that goes on after the end of a layer is not listened to.
+func TestPullTooMuch(t *testing.T) {
+	reg, _, _, _ := pushed(t)
+	var endless atomic.Int32
+	reg.setFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !isLayerGet(r) {
+			return false
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		w.WriteHeader(http.StatusOK)
+		w.Write(rec.Body.Bytes())
+		if rec.Body.Len() < 100_000 {
+			return true // the configuration
+		}
+		for range 1 << 10 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return true // nobody listens
+			}
+		}
+		endless.Add(1)
+		return true
+	})
+	_, err := newTestClient(t, quick).Pull(t.Context(), reg.host+"/app", amd64)
+	if !errors.Is(err, snapshot.ErrDigest) || endless.Load() > 0 {
+		t.Errorf("%v; %d layers of a gigabyte were read", err, endless.Load())
 	}
 }
 

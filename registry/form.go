@@ -132,7 +132,7 @@ func (c *Client) withDiffIDs(img *Image, layers []ocispec.Descriptor) (*Image, e
 			desc := layers[i]
 			desc.Annotations = compression.TOC(desc.Annotations)
 			var err error
-			if l, err = c.store.AddLazy(stack, snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: c.kept(desc)}); err != nil {
+			if l, err = c.store.AddLazy(stack, snapshot.LazyLayer{DiffID: diff, Blob: desc, Open: c.keptWhole(desc)}); err != nil {
 				return nil, err
 			}
 		}

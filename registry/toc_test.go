@@ -180,7 +180,7 @@ func TestForeignLayers(t *testing.T) {
 	blob.URLs = []string{reg.URL + "/v2/elsewhere/blobs/" + blob.Digest.String()}
 	for _, foreign := range []bool{false, true} {
 		c := newTestClient(t, quick)
-		l, err := c.store.AddLazy(nil, snapshot.LazyLayer{DiffID: img.Stack[0].DiffID, Blob: blob, Open: (&blobSource{c: c, desc: blob}).open})
+		l, err := c.store.AddLazy(nil, c.lazy(img.Stack[0].DiffID, blob))
 		if err != nil {
 			t.Fatal(err)
 		}

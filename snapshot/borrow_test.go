@@ -39,7 +39,7 @@ func TestSameTarElsewhere(t *testing.T) {
 			for i, stack := range []snapshot.Stack{one, two} {
 				if i == 1 && c.shared {
 					// Neither the source nor the blob is needed.
-					r.open = func(context.Context, int64) (io.ReadCloser, error) { return nil, errors.New("gone") }
+					r.open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("gone") }
 					if err := s.Blobs().Remove(r.lazy().Blob.Digest); err != nil {
 						t.Fatal(err)
 					}

@@ -71,6 +71,9 @@ type LazyLayer struct {
 	Content digest.Digest
 	// Blob is the compressed form; its MediaType tells the compression.
 	Blob ocispec.Descriptor
-	// Open fetches the blob from the given offset on. The store verifies it.
-	Open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+	// Open reads the blob; the caller closes it. The reader mends what can be mended: it
+	// goes on where a connection broke, tries again a bounded number of times, and ends
+	// with ctx. It ends with io.EOF after Blob.Size bytes only (if that is not 0). The
+	// store tries nothing again; it verifies the digest.
+	Open func(ctx context.Context) (io.ReadCloser, error)
 }

@@ -97,7 +97,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 	defer lock.Remove()
 	b, err := s.openBlob(ctx, l)
 	if err != nil {
-		return err
+		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, ended(ctx, err))
 	}
 	defer b.Close()
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, 256<<10))
@@ -105,7 +105,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 		err = b.commit()
 	}
 	if err != nil {
-		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, err)
+		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, ended(ctx, err))
 	}
 	return nil
 }
@@ -137,7 +137,10 @@ func (s *Store) openBlob(ctx context.Context, l LazyLayer) (*blobReader, error) 
 	if err := w.grown.Let(l.Blob.Size); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	r := &resumer{ctx: ctx, open: l.Open, size: l.Blob.Size}
+	r, err := l.Open(ctx)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
 	return &blobReader{Reader: io.TeeReader(r, w), src: r, w: w, want: l.Blob}, nil
 }
 
@@ -162,99 +165,6 @@ func (b *blobReader) Close() error {
 	return err
 }
 
-// resumer reads a stream that may break, and opens it again where it broke.
-type resumer struct {
-	ctx  context.Context
-	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
-	size int64 // 0: unknown
-	r    io.ReadCloser
-	off  int64
-	// tries counts failures without any progress between them.
-	tries int
-}
-
-const maxTries = 4
-
-// Read implements io.Reader.
-func (r *resumer) Read(p []byte) (int, error) {
-	for {
-		if r.r == nil {
-			if r.size > 0 && r.off >= r.size {
-				return 0, io.EOF
-			}
-			if err := r.reopen(); err != nil {
-				return 0, err
-			}
-		}
-		n, err := r.r.Read(p)
-		r.off += int64(n)
-		if n > 0 {
-			r.tries = 0
-		}
-		if r.size > 0 && r.off > r.size {
-			return n, fmt.Errorf("%w: more than the %d bytes that were announced", ErrDigest, r.size)
-		}
-		switch {
-		case err == nil:
-			return n, nil
-		case errors.Is(err, io.EOF) && (r.size == 0 || r.off == r.size):
-			return n, io.EOF
-		}
-		r.r.Close()
-		r.r = nil
-		if err := r.pause(err); err != nil {
-			return n, err
-		}
-		if n > 0 {
-			return n, nil
-		}
-	}
-}
-
-func (r *resumer) reopen() error {
-	for {
-		rc, err := r.open(r.ctx, r.off)
-		if err == nil {
-			r.r = rc
-			return nil
-		}
-		if err := r.pause(err); err != nil {
-			return err
-		}
-	}
-}
-
-// pause waits before the next try, or returns the error if there is none left.
-func (r *resumer) pause(cause error) error {
-	if r.ctx.Err() != nil {
-		return context.Cause(r.ctx)
-	}
-	if r.tries++; r.tries > maxTries {
-		if errors.Is(cause, io.EOF) {
-			cause = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("at byte %d: %w", r.off, cause)
-	}
-	t := time.NewTimer(50 * time.Millisecond << r.tries)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
-	}
-}
-
-// Close implements io.Closer.
-func (r *resumer) Close() error {
-	if r.r == nil {
-		return nil
-	}
-	err := r.r.Close()
-	r.r = nil
-	return err
-}
-
 // unpackedRatio is how much larger than its compressed form a layer is expected to be.
 const unpackedRatio = 3
 
@@ -265,10 +175,18 @@ func (s *Store) fetchLayer(ctx context.Context, l lazyLayer, lower func(context.
 	defer stop()
 	b, err := s.openBlob(readCtx, l.LazyLayer)
 	if err != nil {
-		return err
+		return ended(ctx, err)
 	}
 	defer b.Close()
 	_, err = s.applyLayer(ctx, b, applySpec{parent: l.parent, diffID: l.DiffID, content: l.Content, blob: &l.Blob, size: l.layer.Size, lower: lower, stop: stop, verified: b.commit})
+	return ended(ctx, err)
+}
+
+// ended is the error of what failed, or why it was ended: sources may not tell.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	return err
 }
 

@@ -150,17 +150,7 @@ func (l *loader) lazyLayer(img *registry.Image, i int, desc ocispec.Descriptor) 
 	layer, err := l.c.Store().AddLazy(img.Stack, snapshot.LazyLayer{
 		DiffID: snapshot.DiffID(img.Config.RootFS.DiffIDs[i]),
 		Blob:   desc,
-		Open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
-			f, err := blobs.Open(desc.Digest)
-			if err != nil {
-				return nil, err
-			}
-			if _, err := f.Seek(offset, io.SeekStart); err != nil {
-				f.Close()
-				return nil, err
-			}
-			return f, nil
-		},
+		Open:   func(context.Context) (io.ReadCloser, error) { return blobs.Open(desc.Digest) },
 	})
 	if err != nil {
 		return err
