@@ -91,9 +91,13 @@ func (n *node) lower(output int) (snapshot.Stack, bool) {
 	return b.node.lower(b.output)
 }
 
-// fitAll checks the records that were found against each other, bases first.
+// fitAll checks the records that were found against each other, bases first. What this
+// build made counts as it is.
 func (r *run) fitAll() {
 	for _, n := range r.nodes {
+		if n.again {
+			continue
+		}
 		for i := range n.step.Outputs() {
 			b := n.base(i).node
 			n.misfit = n.misfit || b != nil && b.misfit

@@ -166,3 +166,23 @@ func TestSlotsAreShared(t *testing.T) {
 		t.Errorf("%d processes at once, want 2", most)
 	}
 }
+
+// TestWhatABuildMadeStays proves that what a build has made counts although another build
+// has put something else in the place of what it stands on.
+func TestWhatABuildMadeStays(t *testing.T) {
+	w, mem := &fakeWorker{}, &cachetest.Memory{}
+	top := func() *dag.Step { return exec("top", outputs("two", image("alpine"), image("debian"))) }
+	newBench(w, mem).solve(t, top())
+	mem.Forget("two")
+	b := newBench(w, mem)
+	first := b.solve(t, top())
+	w.content = map[string]string{"two": "different"}
+	newBench(w, mem).solve(t, top().Inputs[0].Step)
+	again, err := b.Solve(t.Context(), roots(top()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first[0].Stack.ChainID() != again[0].Stack.ChainID() {
+		t.Error("a build has two results of one step")
+	}
+}

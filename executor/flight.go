@@ -23,10 +23,6 @@ type flight struct {
 func (r *run) once(ctx context.Context, n *node, make func() error) error {
 	id := n.step.ID()
 	for {
-		if res, ok := r.made(id); ok {
-			r.hit(n, res, reasonMade)
-			return nil
-		}
 		f, mine := r.board(id)
 		if mine {
 			f.err = make()
@@ -50,7 +46,8 @@ func (r *run) once(ctx context.Context, n *node, make func() error) error {
 	}
 }
 
-// board returns the flight of a step, and whether the caller is the one to make it.
+// board returns the flight of a step, and whether the caller is the one to make it. That of
+// a step which is known is over. Both are looked at together: a flight may land meanwhile.
 func (s *Solver) board(id dag.ID) (f *flight, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,6 +55,11 @@ func (s *Solver) board(id dag.ID) (f *flight, mine bool) {
 		return f, false
 	}
 	f = &flight{done: make(chan struct{})}
+	if res, ok := s.results[id]; ok {
+		f.results = res
+		close(f.done)
+		return f, false
+	}
 	s.flights[id] = f
 	return f, true
 }

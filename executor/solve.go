@@ -29,7 +29,7 @@ type node struct {
 	locals []*cache.Input // by input: what is read of a local source; else nil
 	record *cache.Record  // found under key; nil if none was
 	cached []Result       // of record; see fit
-	again  bool           // record is what this build made before
+	again  bool           // record and cached are what this build made before
 	misfit bool           // there was a record, but not for the base as it is now
 
 	needed  bool // its result is needed
@@ -215,7 +215,7 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 		return nil
 	}
 	if res, ok := r.made(n.step.ID()); ok {
-		n.record, n.again = recordOf(n.key, res), true
+		n.record, n.cached, n.again = recordOf(n.key, res), res, true
 		return nil
 	}
 	if n.fresh {
