@@ -72,7 +72,8 @@ type run struct {
 	roots   []*node // of edges; nil for scratch
 }
 
-// newRun lays out the nodes. Steps that are equal are one node.
+// newRun lays out the nodes. Steps that are equal are one node; those that are not valid
+// are refused, whoever made the graph.
 func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 	r := &run{Solver: s, observe: obs, edges: roots}
 	byID := map[dag.ID]*node{}
@@ -86,6 +87,9 @@ func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 		return byID[e.Step.ID()], nil
 	}
 	for _, step := range dag.NewGraph(roots...).Steps {
+		if err := step.Validate(); err != nil {
+			return nil, fmt.Errorf("step %q: %w", step.Meta.Name, err)
+		}
 		n, ok := byID[step.ID()]
 		if !ok {
 			n = &node{step: step, keyed: make(chan struct{}), done: make(chan struct{})}
@@ -99,7 +103,7 @@ func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 				n.inputs = append(n.inputs, in)
 			}
 		}
-		n.noCache = n.noCache || step.Meta.NoCache
+		n.noCache = n.noCache || step.Meta.NoCache || step.Unkeyed()
 	}
 	for _, n := range r.nodes {
 		n.fresh = n.noCache || slices.ContainsFunc(n.inputs, func(in *node) bool { return in != nil && in.fresh })

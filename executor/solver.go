@@ -65,8 +65,11 @@ func New(opts Options) *Solver {
 // (scratch) gives the zero Result. The first step that fails ends the others; the
 // error is then a *StepError. When ctx ends, the error is context.Cause(ctx).
 //
-// A step with Meta.NoCache runs once. The steps after it are looked up by the content that
-// it made this time, so they run only if it differs.
+// Steps that are not valid (dag.Step.Validate) are refused before anything is done.
+//
+// A step with Meta.NoCache runs unless the build knows its result already. The steps after
+// it are looked up by the content that it made this time, so they run only if it differs.
+// One that reads what has no key (dag.Step.Unkeyed) is treated like it.
 //
 // Every step that the roots reach gets exactly one last event. A step whose result
 // nobody needs, for a later step is cached, ends as EventCached too.

@@ -48,11 +48,11 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	for _, d := range instructions.GetDevices(cmd) {
 		exec.Devices = append(exec.Devices, dag.Device{Name: d.Name, Required: d.Required})
 	}
-	volatile := in.opts.Run.apply(exec)
+	in.opts.Run.apply(exec)
 	in.outlineMounts(exec)
 	in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
-	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache || volatile, in.opts.Limits, in.proxy
+	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache || s.Unkeyed(), in.opts.Limits, in.proxy
 	in.advance(s, "RUN "+runHistory(args, st.buildArgs, st.env)+" # buildkit")
 	return nil
 }

@@ -21,9 +21,8 @@ type RunOptions struct {
 	Devices []dag.Device
 }
 
-// apply gives a process the options and reports whether its result must not be
-// taken from the cache.
-func (o *RunOptions) apply(exec *dag.Exec) (volatile bool) {
+// apply gives a process the options.
+func (o *RunOptions) apply(exec *dag.Exec) {
 	if o.DNS != nil {
 		d := *o.DNS
 		exec.DNS = &d
@@ -38,7 +37,6 @@ func (o *RunOptions) apply(exec *dag.Exec) (volatile bool) {
 	}
 	exec.Volumes, exec.HostDevices = slices.Clone(o.Volumes), slices.Clone(o.HostDevices)
 	exec.Devices = append(exec.Devices, o.Devices...)
-	return len(o.Volumes) > 0
 }
 
 // override changes what a stage takes over from its base: variables are added,

@@ -48,6 +48,13 @@ func (s *Step) Outputs() int {
 	return n
 }
 
+// Unkeyed reports whether the step reads what has no part in its key, so that it has to run
+// in every build.
+func (s *Step) Unkeyed() bool {
+	op, ok := s.Op.(*Exec)
+	return ok && len(op.Volumes) > 0
+}
+
 // OutputMount is the mount of an Exec that makes an output, nil if none does: output 0
 // may be that of a root that begins as scratch.
 func (e *Exec) OutputMount(output int) *Mount {

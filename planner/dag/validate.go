@@ -9,8 +9,8 @@ import (
 )
 
 // Validate checks what Canonical and the executor rely on: an operation whose
-// references to inputs exist, whose destinations are absolute, and whose strings
-// are UTF-8. (Others would not survive the encoding: two different operations
+// references to inputs exist, whose destinations are absolute, whose outputs are each
+// that of one mount, whose network there is, and whose strings are UTF-8. (Others would not survive the encoding: two different operations
 // could get one ID. BuildKit's protobuf refuses them too.)
 func (s *Step) Validate() error {
 	if s.Op == nil || reflect.ValueOf(s.Op).IsNil() {
@@ -21,6 +21,9 @@ func (s *Step) Validate() error {
 	}
 	switch op := s.Op.(type) {
 	case *Exec:
+		if !op.Network.Valid() {
+			return fmt.Errorf("there is no network %q", op.Network)
+		}
 		if err := s.validateOutputs(op); err != nil {
 			return err
 		}
