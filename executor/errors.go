@@ -44,12 +44,21 @@ func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("%s was ended after %s, its time limit", e.What, e.After)
 }
 
-// ErrNotAllowed says that a step asks for a permission that nobody granted. The
-// error's text names it (see NotAllowed).
+// ErrNotAllowed says that a step asks for a permission that nobody granted. Which, says
+// NotAllowedError.
 var ErrNotAllowed = errors.New("not allowed")
 
-// NotAllowed is the error of a step that needs a permission which nobody granted.
-func NotAllowed(p dag.Permission) error { return fmt.Errorf("entitlement %s is %w", p, ErrNotAllowed) }
+// NotAllowedError says that a step needs a permission that nobody granted. It matches
+// ErrNotAllowed.
+type NotAllowedError struct{ Permission dag.Permission }
+
+// Error implements error.
+func (e *NotAllowedError) Error() string {
+	return fmt.Sprintf("entitlement %s is not allowed", e.Permission)
+}
+
+// Is implements the interface of errors.Is.
+func (e *NotAllowedError) Is(target error) bool { return target == ErrNotAllowed }
 
 // MissingError says that a path that a step reads does not exist. It matches
 // fs.ErrNotExist.

@@ -16,8 +16,9 @@ func (p *Plan) checkAllowed(grants dag.Grants) error {
 			continue
 		}
 		if need, lacks := grants.Lacks(op, p.registered); lacks {
-			e := p.mistake(s, "entitlement "+string(need)+" is not allowed", "grant it with --allow "+string(need))
-			e.Err, e.Part = executor.ErrNotAllowed, askedBy[need]
+			denied := &executor.NotAllowedError{Permission: need}
+			e := p.mistake(s, denied.Error(), "grant it with --allow "+string(need))
+			e.Err, e.Part = denied, askedBy[need]
 			return e
 		}
 		if len(op.NetworkAllow) > 0 && op.Network != dag.NetDefault {

@@ -195,8 +195,9 @@ func hints(err error, step *executor.StepError) []string {
 	if step == nil {
 		return out
 	}
-	if errors.Is(step, executor.ErrNotAllowed) {
-		out = append(out, "grant it with --allow network.host or --allow security.insecure")
+	var denied *executor.NotAllowedError
+	if errors.As(step, &denied) {
+		out = append(out, "grant it with --allow "+string(denied.Permission))
 	}
 	out = append(out, missingHint(err)...)
 	var secret *executor.MissingSecretError

@@ -78,7 +78,7 @@ func (w *Worker) refuse(step *dag.Step, op *dag.Exec) error {
 		return errors.New("no sandbox is available to run processes")
 	}
 	if p, lacks := w.grants.Lacks(op, w.registered); lacks {
-		return executor.NotAllowed(p)
+		return &executor.NotAllowedError{Permission: p}
 	}
 	if len(op.NetworkAllow) > 0 && op.Network != dag.NetDefault {
 		return fmt.Errorf("the allowed hosts of network %q cannot be limited: it is not the step's own", op.Network)
