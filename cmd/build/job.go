@@ -60,7 +60,8 @@ func (j *Job) Parse(ctx context.Context) (*Definition, *parser.File, error) {
 }
 
 // Plan parses the Dockerfile and plans what is to be done. Steps that need what was not
-// granted are refused. Where the Dockerfile could be parsed, an error holds an *Error.
+// granted are refused. Where the Dockerfile could be parsed, an error holds an *Error; the
+// plan is nil then.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	def, file, err := j.Parse(ctx)
 	if err != nil {
@@ -84,7 +85,10 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	if p.devices, err = p.findDevices(); err != nil {
 		return nil, p.explain(err)
 	}
-	return p, p.explain(p.checkAllowed(j.req.Grants))
+	if err := p.checkAllowed(j.req.Grants); err != nil {
+		return nil, p.explain(err)
+	}
+	return p, nil
 }
 
 // PlanTask is the task that fails if a Dockerfile cannot be planned; it is shown only then.
@@ -116,7 +120,10 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 		return nil
 	})
 	p, err := j.Plan(ctx)
-	if err = errors.Join(err, group.Wait()); err != nil {
+	if gerr := group.Wait(); gerr != nil {
+		err = errors.Join(err, p.explain(gerr))
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := j.checkSteps(p); err != nil {

@@ -114,8 +114,9 @@ type checkResult struct {
 // check prints what lint found. Findings, and err, which stopped the
 // planning, make the command fail.
 func (c *answerer) check(p *build.Plan, err error) error {
-	found := lintWarnings(p, err)
-	name, src := dockerfile(p, err)
+	file, plan := soFar(p, err)
+	found := lintWarnings(plan, err)
+	name, src := dockerfile(file, err)
 	if err != nil && isInfra(err) && len(found) == 0 && !c.call.JSON {
 		return err
 	}
@@ -169,15 +170,12 @@ func printFinding(w io.Writer, f parser.Warning, src []byte) {
 	printExcerpt(w, f.File, f.Start, parser.Excerpt(src, f.Start, f.End))
 }
 
-// dockerfile is the Dockerfile's name and text, whether or not there is a plan.
-func dockerfile(p *build.Plan, err error) (name string, src []byte) {
-	var known *build.Error
+// dockerfile is the Dockerfile's name and text, whether or not it could be parsed.
+func dockerfile(file *parser.File, err error) (name string, src []byte) {
 	var perr *parser.Error
 	switch {
-	case p != nil:
-		return p.File.Name, p.File.Source
-	case errors.As(err, &known):
-		return known.File.Name, known.File.Source
+	case file != nil:
+		return file.Name, file.Source
 	case errors.As(err, &perr):
 		return perr.File, perr.Source
 	}

@@ -9,33 +9,41 @@ import (
 
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/parser"
+	"layered.build/builder/planner"
 )
 
 // warn prints what lint found, after all else, and which build arguments nothing
-// used. The plan is nil if err is why there is none: what was found before still counts.
+// used. The plan is nil if there is an error: what was found before it still counts.
 func (r *reporter) warn(p *build.Plan, err error) {
-	var file *parser.File
-	var known *build.Error
-	switch {
-	case p != nil:
-		file = p.File
-	case errors.As(err, &known):
-		file = known.File
-	}
+	file, plan := soFar(p, err)
 	if d, ok := syntax(file); ok && r.inv.Debug {
 		fmt.Fprintf(r.err, "INFO: # syntax=%s: that frontend is built in, and is not fetched\n", d)
 	}
-	printWarnings(r.err, lintWarnings(p, err), sourceOf(file, err), r.inv.Debug)
-	if p == nil {
+	_, src := dockerfile(file, err)
+	printWarnings(r.err, lintWarnings(plan, err), src, r.inv.Debug)
+	if plan == nil {
 		return
 	}
-	for _, name := range p.UnusedArgs {
+	for _, name := range plan.UnusedArgs {
 		meant := ""
-		if near, ok := parser.Nearest(name, p.File.ArgNames()); ok {
+		if near, ok := parser.Nearest(name, file.ArgNames()); ok {
 			meant = fmt.Sprintf(" (did you mean %s?)", near)
 		}
 		fmt.Fprintf(r.err, "WARN: the build argument %s is not used: no ARG declares it%s\n", name, meant)
 	}
+}
+
+// soFar are the Dockerfile and what was planned, as far as a build that may have failed
+// got.
+func soFar(p *build.Plan, err error) (*parser.File, *planner.Plan) {
+	var known *build.Error
+	switch {
+	case p != nil:
+		return p.File, p.Plan
+	case errors.As(err, &known):
+		return known.File, known.Plan
+	}
+	return nil, nil
 }
 
 // syntax is the frontend that the Dockerfile names.
@@ -53,7 +61,7 @@ func syntax(file *parser.File) (string, bool) {
 
 // lintWarnings are those of the plan, or those that were found before a mistake,
 // by line.
-func lintWarnings(p *build.Plan, err error) []parser.Warning {
+func lintWarnings(p *planner.Plan, err error) []parser.Warning {
 	var found []parser.Warning
 	var perr *parser.Error
 	switch {
@@ -65,18 +73,6 @@ func lintWarnings(p *build.Plan, err error) []parser.Warning {
 	found = slices.Clone(found)
 	slices.SortStableFunc(found, func(a, b parser.Warning) int { return cmp.Compare(a.Start, b.Start) })
 	return found
-}
-
-// sourceOf is the text of the Dockerfile, whether or not it could be parsed.
-func sourceOf(file *parser.File, err error) []byte {
-	var perr *parser.Error
-	switch {
-	case file != nil:
-		return file.Source
-	case errors.As(err, &perr):
-		return perr.Source
-	}
-	return nil
 }
 
 // printWarnings shows lint findings as buildx does: one line each, or all that is
