@@ -86,9 +86,9 @@ func (a *app) build(ctx context.Context, inv *flags.Invocation) (err error) {
 	}
 	r := &reporter{out: a.std.Out, err: a.std.Err, inv: inv, mode: mode}
 	if inv.LogFile != "" {
-		f, err := os.Create(inv.LogFile)
-		if err != nil {
-			return mistake.New("--logfile: %w", err)
+		f, ferr := os.Create(inv.LogFile)
+		if ferr != nil {
+			return mistake.New("--logfile: %w", ferr)
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		r.err = f

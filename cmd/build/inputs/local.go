@@ -37,7 +37,7 @@ type Spec struct {
 	// CommitTimes gives the files of a repository the time of its commit, KeepGitDir
 	// leaves .git in it.
 	CommitTimes, KeepGitDir bool
-	// UserAgent is this program's version, for servers. AgentSocket is the user's own
+	// Version is this program's, which servers are told. AgentSocket is the user's own
 	// ssh agent, for git; "" is none.
 	Version     string
 	AgentSocket string
