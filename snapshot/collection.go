@@ -44,6 +44,18 @@ func (s *Store) WithAccount(ctx context.Context, fn func(a *Account, owner strin
 	return s.lease.WithAccount(ctx, fn)
 }
 
+// Account returns the store's account as it was written last, which may be outdated at
+// once. It is zero where none can be read.
+func (s *Store) Account() Account { return s.lease.Account() }
+
+// Noted says that so many of the bytes that this Store wrote or will write are in the
+// account, in one way or the other.
+func (s *Store) Noted(bytes int64) { s.lease.Noted(bytes) }
+
+// Unnoted returns about how many bytes this Store has added to the folder of which the
+// account does not know.
+func (s *Store) Unnoted() int64 { return s.lease.Unnoted() }
+
 // Reclaim removes what dead processes left in the store: their writable snapshots
 // and temporary files. What belongs to a living process stays.
 func (s *Store) Reclaim(ctx context.Context) error {

@@ -105,9 +105,3 @@ func (s *Store) checkManifest(id LayerID) error {
 	}
 	return nil
 }
-
-// WriteFile puts a small file of the program's own into the store's folder, at once
-// or not at all.
-func (s *Store) WriteFile(name string, data []byte) error {
-	return s.lease.WriteFile(s.path(name), data)
-}

@@ -2,101 +2,106 @@ package collect
 
 import (
 	"context"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"time"
+
+	"layered.build/builder/snapshot"
 )
 
 const (
-	stateFile = "collected.json"
 	// recheck is how long an estimate of the store's size is believed.
 	recheck = time.Hour
 	// pause lies between collections that a full disk asks for.
 	pause = 5 * time.Minute
 )
 
-// state is what the last measurement found, and what was written since.
-type state struct {
-	Checked time.Time
-	Used    int64 // bytes, measured
-	Written int64 // bytes since, as far as it is known
-}
-
 // Auto prunes a store that may have outgrown its budget. What is in use stays, by
 // s.Layers too: at the end of what writes to the store, who knows that nothing of it is
-// needed any more calls Release of that before. It costs next to nothing (two system
-// calls) if nothing was written. The result is nil if there was no reason to measure.
+// needed any more calls Release of that before. It costs next to nothing (a system call)
+// if nothing was written. The result is nil if there was no reason to measure.
 func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 	free, err := FreeSpace(s.Layers.Root())
 	if err != nil {
 		return nil, err
 	}
-	written, low := s.Layers.Written(), b.MinFree > 0 && free < b.MinFree
-	if written == 0 && !low {
+	wrote, low := s.Layers.Written() > 0, b.MinFree > 0 && free < b.MinFree
+	if !wrote && !low {
 		return nil, nil
 	}
-	st := s.readState()
-	if st.Checked.IsZero() && s.Layers.IsNew() {
-		st.Checked = time.Now() // all that is there was written by this process
+	a := s.Layers.Account()
+	isNew := a.Checked.IsZero() && s.Layers.IsNew()
+	if isNew {
+		a.Checked = time.Now() // all that is there was written by this process
 	}
-	if written == 0 && !st.Checked.IsZero() && st.Used <= b.Reserved {
+	if !wrote && !a.Checked.IsZero() && a.Used <= b.Reserved {
 		return nil, nil // nothing could go
 	}
-	st.Written += written
-	if !st.isDue(b, low, time.Now()) {
-		if written == 0 {
-			return nil, nil
+	written := s.Layers.Unnoted()
+	a.Let += written
+	if isDue(a, b, low, time.Now()) {
+		return s.Prune(ctx, PruneOptions{All: true, Budget: b})
+	}
+	if written == 0 {
+		return nil, nil
+	}
+	err = s.Layers.WithAccount(ctx, func(a *snapshot.Account, _ string) error {
+		if isNew && a.Checked.IsZero() {
+			a.Checked = time.Now().UTC()
 		}
-		return nil, s.writeState(st)
+		a.Let += written
+		return nil
+	})
+	if err == nil {
+		s.Layers.Noted(written)
 	}
-	pruned, err := s.Prune(ctx, PruneOptions{All: true, Budget: b})
-	if err != nil {
-		return pruned, err
-	}
-	return pruned, s.writeState(state{Checked: time.Now(), Used: pruned.Left})
-}
-
-// Estimate is how large the store is, as far as that is known without measuring, and
-// whether it is known at all.
-func (s *Store) Estimate() (bytes int64, known bool) {
-	st := s.readState()
-	return st.Used + st.Written, !st.Checked.IsZero()
+	return nil, err
 }
 
 // isDue reports whether the store is to be measured.
-func (st state) isDue(b Budget, low bool, now time.Time) bool {
-	age := now.Sub(st.Checked)
+func isDue(a snapshot.Account, b Budget, low bool, now time.Time) bool {
+	age := now.Sub(a.Checked)
 	if age > recheck || age < 0 {
 		return true
 	}
-	used := st.Used + st.Written
+	used := a.Total()
 	if used <= b.Reserved {
 		return false
 	}
-	if b.MaxUsed > 0 && used > b.MaxUsed && (st.Used <= b.MaxUsed || st.Written > b.MaxUsed/50) {
+	if b.MaxUsed > 0 && used > b.MaxUsed && (a.Used <= b.MaxUsed || a.Let > b.MaxUsed/50) {
 		return true
 	}
 	return low && age > pause
 }
 
-// readState returns the zero state where there is none: then it is time to measure.
-func (s *Store) readState() state {
-	var st state
-	if data, err := os.ReadFile(s.statePath()); err != nil || json.Unmarshal(data, &st) != nil {
-		return state{}
-	}
-	return st
+// measurement is what is noted of the store's size.
+type measurement struct {
+	layers  *snapshot.Store
+	before  snapshot.Account
+	written int64 // by this process, and on disk
+	begun   bool
 }
 
-// writeState replaces the state. Of two processes that do so at once one's estimate
-// is lost; the next measurement corrects it.
-func (s *Store) writeState(st state) error {
-	data, err := json.Marshal(st)
-	if err != nil {
-		return err
-	}
-	return s.Layers.WriteFile(stateFile, data)
+// beginMeasurement is called before the store is measured.
+func (s *Store) beginMeasurement(ctx context.Context) *measurement {
+	m := &measurement{layers: s.Layers, written: s.Layers.Unnoted()}
+	err := s.Layers.WithAccount(ctx, func(a *snapshot.Account, _ string) error {
+		m.before = a.Clone()
+		return nil
+	})
+	m.begun = err == nil
+	return m
 }
 
-func (s *Store) statePath() string { return filepath.Join(s.Layers.Root(), stateFile) }
+// end writes down how large the store is. What cannot be written (the disk may be full) is
+// measured again before long.
+func (m *measurement) end(ctx context.Context, bytes int64) {
+	if !m.begun {
+		return
+	}
+	err := m.layers.WithAccount(ctx, func(a *snapshot.Account, _ string) error {
+		a.Measured(bytes, m.before)
+		return nil
+	})
+	if err == nil {
+		m.layers.Noted(m.written)
+	}
+}

@@ -3,6 +3,8 @@ package collect
 import (
 	"testing"
 	"time"
+
+	"layered.build/builder/snapshot"
 )
 
 func TestBudget(t *testing.T) {
@@ -32,22 +34,22 @@ func TestIsDue(t *testing.T) {
 	b := Budget{Reserved: 10, MaxUsed: 100, MinFree: 5}
 	for _, c := range []struct {
 		name string
-		st   state
+		a    snapshot.Account
 		low  bool
 		due  bool
 	}{
-		{"never measured", state{}, false, true},
-		{"long ago", state{Checked: now.Add(-2 * recheck), Used: 1}, false, true},
-		{"measured in the future", state{Checked: now.Add(recheck), Used: 1}, false, true},
-		{"small", state{Checked: now, Used: 50, Written: 20}, false, false},
-		{"outgrown", state{Checked: now, Used: 50, Written: 60}, false, true},
-		{"could not be made smaller, little new", state{Checked: now, Used: 150, Written: 1}, false, false},
-		{"could not be made smaller, more new", state{Checked: now, Used: 150, Written: 10}, false, true},
-		{"full disk, just collected", state{Checked: now, Used: 50}, true, false},
-		{"full disk", state{Checked: now.Add(-2 * pause), Used: 50}, true, true},
-		{"full disk, not by this store", state{Checked: now.Add(-2 * pause), Used: 5}, true, false},
+		{"never measured", snapshot.Account{}, false, true},
+		{"long ago", snapshot.Account{Checked: now.Add(-2 * recheck), Used: 1}, false, true},
+		{"measured in the future", snapshot.Account{Checked: now.Add(recheck), Used: 1}, false, true},
+		{"small", snapshot.Account{Checked: now, Used: 50, Let: 20}, false, false},
+		{"outgrown", snapshot.Account{Checked: now, Used: 50, Let: 60}, false, true},
+		{"could not be made smaller, little new", snapshot.Account{Checked: now, Used: 150, Let: 1}, false, false},
+		{"could not be made smaller, more new", snapshot.Account{Checked: now, Used: 150, Let: 10}, false, true},
+		{"full disk, just collected", snapshot.Account{Checked: now, Used: 50}, true, false},
+		{"full disk", snapshot.Account{Checked: now.Add(-2 * pause), Used: 50}, true, true},
+		{"full disk, not by this store", snapshot.Account{Checked: now.Add(-2 * pause), Used: 5}, true, false},
 	} {
-		if got := c.st.isDue(b, c.low, now); got != c.due {
+		if got := isDue(c.a, b, c.low, now); got != c.due {
 			t.Errorf("%s: due %t, want %t", c.name, got, c.due)
 		}
 	}

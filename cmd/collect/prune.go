@@ -32,6 +32,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 	if err := s.Layers.Reclaim(ctx); err != nil {
 		return nil, err
 	}
+	m := s.beginMeasurement(ctx)
 	// Measuring takes long, so that it is done while others work.
 	found, err := s.measure(ctx)
 	if err != nil {
@@ -44,6 +45,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 	out := &Pruned{Left: found.total}
 	keep := o.Budget.keep(found.total, free)
 	if found.total <= keep && o.Budget != (Budget{}) {
+		m.end(ctx, out.Left)
 		return out, nil
 	}
 	err = s.Layers.Collect(ctx, func(c *snapshot.Collection) error {
@@ -57,6 +59,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 		return r.do(ch.chosen, ch.gone, o.All && o.Match == nil)
 	})
 	out.Left = found.total - out.Bytes
+	m.end(ctx, out.Left)
 	return out, errors.Join(err, s.tidy())
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -27,8 +26,9 @@ type roomKeeper struct {
 	mu     sync.Mutex // guards what follows
 	begun  bool
 	budget Budget
-	// own is the account where the budget is only the default; that of a budget that
-	// is kept is the store's, with what other processes let in.
+	// own is what counts where the budget is only the default: the store's account as it
+	// was, and what this process let in. Where the budget is kept the store's account is
+	// asked each time, with what other processes let in.
 	own    snapshot.Account
 	pruned time.Time
 }
@@ -69,11 +69,13 @@ func (k *roomKeeper) Settle(let, written int64) {
 	if !k.begun || !k.budget.On {
 		return
 	}
-	// What cannot be written down ends with this process; until then it counts twice.
-	_ = k.account(context.Background(), func(a *snapshot.Account, owner string) error {
+	err := k.account(context.Background(), func(a *snapshot.Account, owner string) error {
 		a.Settle(owner, let, written)
 		return nil
 	})
+	if err == nil { // otherwise it ends with this process; until then it counts twice
+		k.noted(written - let)
+	}
 }
 
 // ask lets so many bytes more in, if there is or can be made room for them. It returns
@@ -95,30 +97,32 @@ func (k *roomKeeper) ask(ctx context.Context, n int64) (ok bool, used int64, err
 		if ok {
 			a.Enter(owner, n)
 		}
-		used, before = a.Total(), *a
-		before.Open = maps.Clone(a.Open)
+		used, before = a.Total(), a.Clone()
 		return nil
 	}
 	err = k.account(ctx, func(a *snapshot.Account, owner string) error {
 		ok = k.fits(a, n) && n <= free || !refuse && time.Since(k.pruned) < softPause
 		return enter(a, owner)
 	})
-	if ok || err != nil {
-		return ok, used, err
-	}
-	left, err := k.prune(ctx, before.Pending(), n, free)
-	if err != nil && (refuse || ctx.Err() != nil) {
-		return false, used, err
-	}
-	measured := err == nil // otherwise who writes will see whether there is room
-	k.pruned = time.Now()
-	err = k.account(ctx, func(a *snapshot.Account, owner string) error {
-		if measured {
-			a.Measured(left, before)
+	if !ok && err == nil {
+		left, perr := k.prune(ctx, before.Pending(), n, free)
+		if perr != nil && (refuse || ctx.Err() != nil) {
+			return false, used, perr
 		}
-		ok = !refuse || k.fits(a, n)
-		return enter(a, owner)
-	})
+		k.pruned = time.Now()
+		err = k.account(ctx, func(a *snapshot.Account, owner string) error {
+			// The store's account has what was measured. Where that failed who writes will
+			// see whether there is room.
+			if perr == nil && !k.budget.Hard {
+				a.Measured(left, before)
+			}
+			ok = !refuse || k.fits(a, n)
+			return enter(a, owner)
+		})
+	}
+	if ok && err == nil {
+		k.noted(n)
+	}
 	return ok, used, err
 }
 
@@ -128,6 +132,13 @@ func (k *roomKeeper) account(ctx context.Context, fn func(a *snapshot.Account, o
 		return k.e.Store.WithAccount(ctx, fn)
 	}
 	return fn(&k.own, "")
+}
+
+// noted says what the store's account has of what this process writes.
+func (k *roomKeeper) noted(n int64) {
+	if k.budget.Hard {
+		k.e.Store.Noted(n)
+	}
 }
 
 // fits reports whether so many bytes more are within the budget.
@@ -144,20 +155,32 @@ func (k *roomKeeper) begin(ctx context.Context) (err error) {
 		k.begun = err == nil
 		return err
 	}
-	err = k.account(ctx, func(a *snapshot.Account, _ string) error {
-		used, known := k.e.Collector().Estimate()
-		if !known && k.budget.Hard && a.Used == 0 {
-			if used, err = k.e.Collector().Size(ctx); err != nil {
-				return err
-			}
+	if !k.budget.Hard {
+		k.own = k.e.Store.Account()
+		k.own.Open = nil
+	} else if err := k.measure(ctx); err != nil {
+		return err
+	}
+	k.begun = true
+	return nil
+}
+
+// measure finds out how large the store is, if nobody knows. Whoever else wants to know
+// waits.
+func (k *roomKeeper) measure(ctx context.Context) error {
+	return k.e.Store.WithAccount(ctx, func(a *snapshot.Account, _ string) error {
+		if !a.Checked.IsZero() {
+			return nil
 		}
-		if used > a.Total() { // runs wrote as well
-			a.Measured(used, *a)
+		written := k.e.Store.Unnoted()
+		used, err := k.e.Collector().Size(ctx)
+		if err != nil {
+			return err
 		}
+		a.Measured(used, *a)
+		k.e.Store.Noted(written)
 		return nil
 	})
-	k.begun = err == nil
-	return err
 }
 
 // prune removes what must go for so many bytes more, besides those that are pending.

@@ -1,14 +1,13 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"layered.build/builder/snapshot/files"
 )
@@ -16,17 +15,22 @@ import (
 const (
 	accountFile = "room.json"
 	accountLock = "room.lock"
+	// formerAccount is what earlier versions wrote beside it.
+	formerAccount = "collected.json"
 )
 
 // Account is what those that use a store know together about its size, in bytes.
 type Account struct {
-	// Used is what was measured last, 0 if that never was.
+	// Checked is when the store was measured last, zero if that never was.
+	Checked time.Time
+	// Used was found then.
 	Used int64
-	// Let is what was let in since, by all.
+	// Let is what came since: what leases were let in, and what they have written without
+	// asking for room.
 	Let int64
 	// Open is the part of Let, or of what was let in before, that is not on disk yet,
 	// by lease.
-	Open map[string]int64
+	Open map[string]int64 `json:",omitempty"`
 }
 
 // Total is how large the store is, or will be when everything that was let in is there.
@@ -61,34 +65,60 @@ func (a *Account) Pending() (bytes int64) {
 	return bytes
 }
 
-// Measured begins anew from what is on disk. Before is the account as it was when the
+// Measured begins anew from what is on disk now. Before is the account as it was when the
 // measurement began: what was pending then, and what was let in since, may not have been
 // found.
 func (a *Account) Measured(bytes int64, before Account) {
-	a.Used, a.Let = bytes, max(a.Pending(), before.Pending()+a.Let-before.Let)
+	let := max(a.Pending(), before.Pending()+a.Let-before.Let)
+	a.Checked, a.Used, a.Let = time.Now().UTC(), bytes, let
+}
+
+// Clone returns a copy that shares nothing.
+func (a *Account) Clone() Account {
+	c := *a
+	c.Open = maps.Clone(a.Open)
+	return c
+}
+
+// Account returns the store's account as it was written last, which may be outdated at
+// once. It is zero where none can be read.
+func (l *Lease) Account() Account {
+	data, err := os.ReadFile(l.path(accountFile))
+	if err != nil {
+		return Account{}
+	}
+	return decodeAccount(data)
+}
+
+// decodeAccount reads an account. One that does not say when the store was measured is of
+// an earlier version, or damaged: its numbers count for nothing.
+func decodeAccount(data []byte) Account {
+	var a Account
+	if json.Unmarshal(data, &a) != nil {
+		return Account{}
+	}
+	if a.Checked.IsZero() {
+		return Account{Open: a.Open}
+	}
+	return a
 }
 
 // WithAccount calls fn with the store's account, which fn may change, while nobody else
 // does. Owner is the name of this lease in it. What leases had open that have ended does
-// not count as such.
+// not count as such. If nothing is changed nothing is written.
 func (l *Lease) WithAccount(ctx context.Context, fn func(a *Account, owner string) error) error {
 	lock, err := files.LockFile(ctx, l.path(accountLock), files.Exclusive)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)
 	}
 	defer lock.Release()
-	f, err := os.OpenFile(l.path(accountFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	a := l.Account()
+	before, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("account of the store: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return fmt.Errorf("account of the store: %w", err)
-	}
-	var a Account
-	if json.Unmarshal(data, &a) != nil { // somebody was killed meanwhile: measure again
-		a = Account{}
+	if a.Checked.IsZero() {
+		os.Remove(l.path(formerAccount)) // nobody reads it any more
 	}
 	maps.DeleteFunc(a.Open, func(owner string, _ int64) bool {
 		if owner == l.name {
@@ -98,14 +128,20 @@ func (l *Lease) WithAccount(ctx context.Context, fn func(a *Account, owner strin
 		return err == nil && dead
 	})
 	ferr := fn(&a, l.name)
-	if data, err = json.Marshal(a); err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = f.WriteAt(data, 0)
+	data, err := json.Marshal(a)
+	if err == nil && !bytes.Equal(data, before) {
+		err = l.WriteFile(l.path(accountFile), data)
 	}
 	if err != nil && ferr == nil {
 		ferr = fmt.Errorf("account of the store: %w", err)
 	}
 	return ferr
 }
+
+// Noted says that so many of the bytes that the lease wrote or will write are in the
+// account, in one way or the other.
+func (l *Lease) Noted(bytes int64) { l.noted.Add(bytes) }
+
+// Unnoted returns about how many bytes were added to the folder of which the account does
+// not know.
+func (l *Lease) Unnoted() int64 { return max(0, l.written.Load()-l.noted.Load()) }

@@ -34,6 +34,7 @@ type Lease struct {
 
 	known   sync.Map // pins that are written down
 	written atomic.Int64
+	noted   atomic.Int64 // of these bytes, those that are in the account
 
 	mu     sync.Mutex // guards what follows, and the content of the lock's file
 	gate   *os.File   // collectLock, nil until it is needed
