@@ -15,9 +15,9 @@ import (
 
 // ResolveLayout implements planner.LayoutResolver. The image is taken into the store.
 func (r *resolver) ResolveLayout(ctx context.Context, img planner.LayoutImage, platform ocispec.Platform) (*planner.BaseImage, error) {
-	b := r.entry(baseKey(img.String(), platform))
-	b.once.Do(func() { b.err = r.takeLayout(ctx, b, img, platform) })
-	return b.base, b.err
+	return r.once(ctx, baseKey(img.String(), platform), func(b *resolvedBase) error {
+		return r.takeLayout(ctx, b, img, platform)
+	})
 }
 
 func (r *resolver) takeLayout(ctx context.Context, b *resolvedBase, img planner.LayoutImage, platform ocispec.Platform) error {
@@ -42,7 +42,7 @@ func (r *resolver) LayoutLayers(_ context.Context, src *dag.OCILayoutSource, _ s
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, b := range r.found {
-		if b.base != nil && b.base.Layout == src.Path && b.base.Digest == src.Digest {
+		if b.base.Layout == src.Path && b.base.Digest == src.Digest {
 			return b.stack, nil
 		}
 	}

@@ -26,17 +26,23 @@ type resolver struct {
 	pull Pull
 	obs  executor.Observer
 
-	mu    sync.Mutex // guards found
-	found map[string]*resolvedBase
+	mu    sync.Mutex // guards what follows
+	asked map[string]*asked
+	found []*resolvedBase // which do not change any more
 }
 
-// resolvedBase is one image that was found; once makes it once.
+// asked is an image that is looked for, by one at a time.
+type asked struct {
+	mu    sync.Mutex // guards what follows; held while it is looked for
+	found *resolvedBase
+	err   error
+}
+
+// resolvedBase is one image that was found.
 type resolvedBase struct {
-	once  sync.Once
 	base  *planner.BaseImage
 	stack snapshot.Stack
 	v1    string // id of the V1 record that the image ended with
-	err   error
 }
 
 var (
@@ -49,7 +55,7 @@ var (
 // newResolver returns a resolver; "" is PullMissing.
 func newResolver(eng *engine.Engine, pull Pull, obs executor.Observer) *resolver {
 	pull = cmp.Or(pull, PullMissing)
-	return &resolver{eng: eng, pull: pull, obs: obs, found: map[string]*resolvedBase{}}
+	return &resolver{eng: eng, pull: pull, obs: obs, asked: map[string]*asked{}}
 }
 
 // ResolveImage implements planner.ImageResolver.
@@ -58,26 +64,45 @@ func (r *resolver) ResolveImage(ctx context.Context, ref string, platform ocispe
 	if err != nil {
 		return nil, err
 	}
-	b := r.entry(baseKey(name.String(), platform))
-	b.once.Do(func() {
-		b.err = task.Run(ctx, r.obs, "[internal] load metadata for "+name.String(), func(context.Context, *task.Task) error {
+	return r.once(ctx, baseKey(name.String(), platform), func(b *resolvedBase) error {
+		return task.Run(ctx, r.obs, "[internal] load metadata for "+name.String(), func(context.Context, *task.Task) error {
 			return r.resolve(ctx, b, name, platform)
 		})
 	})
-	return b.base, b.err
 }
 
 func baseKey(ref string, p ocispec.Platform) string { return ref + " " + platforms.Format(p) }
 
-func (r *resolver) entry(key string) *resolvedBase {
+// once has an image looked for once: find fills in what is found. One whose search was
+// ended is looked for again by the next who asks.
+func (r *resolver) once(ctx context.Context, key string, find func(*resolvedBase) error) (*planner.BaseImage, error) {
+	r.mu.Lock()
+	a := r.asked[key]
+	if a == nil {
+		a = &asked{}
+		r.asked[key] = a
+	}
+	r.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.err != nil:
+		return nil, a.err
+	case a.found != nil:
+		return a.found.base, nil
+	}
+	b := &resolvedBase{}
+	if err := find(b); err != nil {
+		if ctx.Err() == nil {
+			a.err = err
+		}
+		return nil, err
+	}
+	a.found = b
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := r.found[key]
-	if b == nil {
-		b = &resolvedBase{}
-		r.found[key] = b
-	}
-	return b
+	r.found = append(r.found, b)
+	return b.base, nil
 }
 
 // resolve looks in the store unless the registry is to be asked, then in the
@@ -162,7 +187,7 @@ func (r *resolver) known(ref, digest string) (*resolvedBase, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, b := range r.found {
-		if b.base != nil && b.base.Ref == ref && b.base.Digest == digest {
+		if b.base.Ref == ref && b.base.Digest == digest {
 			return b, nil
 		}
 	}
