@@ -26,6 +26,14 @@ type fakeWorker struct {
 	content map[string]string // by command
 	hook    func(ctx context.Context, name string) error
 	local   string // content of the build context
+	denied  string // the command that is not allowed
+}
+
+func (w *fakeWorker) Allow(step *dag.Step) error {
+	if w.denied != "" && step.Meta.Name == w.denied {
+		return executor.ErrNotAllowed
+	}
+	return nil
 }
 
 func (w *fakeWorker) InputDigest(ctx context.Context, step *dag.Step, input int, res executor.Result) (digest.Digest, []cache.Part, error) {

@@ -1,10 +1,12 @@
 package executor_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"layered.build/builder/cache/cachetest"
+	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
 )
 
@@ -42,6 +44,28 @@ func TestGraphsMadeByHand(t *testing.T) {
 		if ran := b.w.reset(); ran != "" || len(b.rec.events) > 0 {
 			t.Errorf("%s: ran %q", want, ran)
 		}
+	}
+}
+
+// TestNotAllowed proves that who may not do a step does not get what another build made
+// with it either.
+func TestNotAllowed(t *testing.T) {
+	b := newBench(&fakeWorker{}, &cachetest.Memory{})
+	top := func() *dag.Step { return exec("top", exec("secret", image("alpine"))) }
+	b.solve(t, top())
+	b.w.reset()
+	b.w.denied = "secret"
+	b.Solver, b.rec.events = executor.New(b.opts), nil
+	_, err := b.Solve(t.Context(), roots(top()))
+	var se *executor.StepError
+	if !errors.Is(err, executor.ErrNotAllowed) || !errors.As(err, &se) || se.Step.Meta.Name != "secret" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := b.Plan(t.Context(), roots(top())); !errors.Is(err, executor.ErrNotAllowed) {
+		t.Errorf("a dry run gave %v", err)
+	}
+	if ran := b.w.reset(); ran != "" || len(b.rec.events) > 0 {
+		t.Errorf("ran %q, with %d events", ran, len(b.rec.events))
 	}
 }
 

@@ -72,8 +72,8 @@ type run struct {
 	roots   []*node // of edges; nil for scratch
 }
 
-// newRun lays out the nodes. Steps that are equal are one node; those that are not valid
-// are refused, whoever made the graph.
+// newRun lays out the nodes. Steps that are equal are one node; those that are not valid, or
+// not allowed, are refused, whoever made the graph.
 func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 	r := &run{Solver: s, observe: obs, edges: roots}
 	byID := map[dag.ID]*node{}
@@ -89,6 +89,9 @@ func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 	for _, step := range dag.NewGraph(roots...).Steps {
 		if err := step.Validate(); err != nil {
 			return nil, fmt.Errorf("step %q: %w", step.Meta.Name, err)
+		}
+		if err := s.opts.Worker.Allow(step); err != nil {
+			return nil, &StepError{Step: step, Err: err}
 		}
 		n, ok := byID[step.ID()]
 		if !ok {

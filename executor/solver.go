@@ -65,7 +65,8 @@ func New(opts Options) *Solver {
 // (scratch) gives the zero Result. The first step that fails ends the others; the
 // error is then a *StepError. When ctx ends, the error is context.Cause(ctx).
 //
-// Steps that are not valid (dag.Step.Validate) are refused before anything is done.
+// Steps that are not valid (dag.Step.Validate), or that the worker does not allow, are
+// refused before anything is looked up or done, and without events.
 //
 // A step with Meta.NoCache runs unless the build knows its result already. The steps after
 // it are looked up by the content that it made this time, so they run only if it differs.

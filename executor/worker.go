@@ -49,6 +49,10 @@ type Job struct {
 
 // Worker does steps. Implementations are safe for concurrent use.
 type Worker interface {
+	// Allow refuses a step that must not be done for this build, and whose result it
+	// must not get either if another build has made it. The error matches ErrNotAllowed if
+	// a permission is lacking.
+	Allow(step *dag.Step) error
 	// InputDigest returns a digest of what a step reads of one of its inputs: the
 	// content of the paths that it selects, or of the whole file system. The
 	// parts say what went into it, for people. A step that reads nothing of the

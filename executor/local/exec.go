@@ -25,7 +25,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 
 // exec runs a process on a writable snapshot and makes a layer of what it changed.
 func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *executor.Outcome, err error) {
-	if err := w.refuse(job.Step, op); err != nil {
+	if err := w.refuse(job.Step); err != nil {
 		return nil, err
 	}
 	root, readOnly := rootInput(job, op)
@@ -72,10 +72,11 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	return &executor.Outcome{Passing: guard.found() != nil, Results: results, Usage: usage}, nil
 }
 
-// refuse names what this worker does not do, or is not allowed to.
-func (w *Worker) refuse(step *dag.Step, op *dag.Exec) error {
-	if w.machine.Sandbox == nil {
-		return errors.New("no sandbox is available to run processes")
+// Allow implements executor.Worker.
+func (w *Worker) Allow(step *dag.Step) error {
+	op, ok := step.Op.(*dag.Exec)
+	if !ok {
+		return nil
 	}
 	if p, lacks := w.grants.Lacks(op, w.registered); lacks {
 		return &executor.NotAllowedError{Permission: p}
@@ -84,6 +85,14 @@ func (w *Worker) refuse(step *dag.Step, op *dag.Exec) error {
 		return fmt.Errorf("the allowed hosts of network %q cannot be limited: it is not the step's own", op.Network)
 	}
 	return step.Meta.Limits.Validate()
+}
+
+// refuse names what this worker does not do, or is not allowed to.
+func (w *Worker) refuse(step *dag.Step) error {
+	if w.machine.Sandbox == nil {
+		return errors.New("no sandbox is available to run processes")
+	}
+	return w.Allow(step)
 }
 
 // registered reports whether this machine has a device of a name.

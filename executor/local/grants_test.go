@@ -75,6 +75,10 @@ func TestGrants(t *testing.T) {
 			if _, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: run}}); errors.Is(err, executor.ErrNotAllowed) {
 				t.Errorf("%s %d: granted, it gave %v", p, i, err)
 			}
+			s.worker.grants = dag.Grant()
+			if _, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: run}}); !errors.Is(err, executor.ErrNotAllowed) {
+				t.Errorf("%s %d: not granted, what another build made gave %v", p, i, err)
+			}
 		}
 	}
 }
