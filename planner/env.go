@@ -35,6 +35,27 @@ func (e env) with(key, value string) env {
 	return append(e.without(key), variable{key, value})
 }
 
+// withAll is with for each string "KEY=value" of a list.
+func (e env) withAll(list []string) env {
+	at := make(map[string]int, len(list)) // of which the last counts
+	for i, kv := range list {
+		k, _, _ := strings.Cut(kv, "=")
+		at[k] = i
+	}
+	out := make(env, 0, len(e)+len(list))
+	for _, v := range e {
+		if _, again := at[v.key]; !again {
+			out = append(out, v)
+		}
+	}
+	for i, kv := range list {
+		if k, v, _ := strings.Cut(kv, "="); at[k] == i {
+			out = append(out, variable{k, v})
+		}
+	}
+	return out
+}
+
 func (e env) without(key string) env {
 	out := make(env, 0, len(e)+1)
 	for _, v := range e {

@@ -26,6 +26,7 @@ type state struct {
 	img        ImageConfig
 	buildArgs  []instructions.KeyValuePairOptional
 	history    []Instruction
+	lent       bool // a stage that is built on this one appends to its history
 	source     *BaseImage
 	platform   ocispec.Platform
 	workdirSet bool
@@ -61,8 +62,12 @@ func (l *lowering) begin(st *stage) {
 		b := st.base
 		st.state = state{
 			rootfs: b.rootfs, env: b.env, img: cloneImage(b.img), source: b.source, platform: b.platform,
-			buildArgs: slices.Clone(b.buildArgs), history: slices.Clone(b.history), workdirSet: b.workdirSet,
+			buildArgs: slices.Clone(b.buildArgs), history: b.history, workdirSet: b.workdirSet,
 		}
+		if b.lent {
+			st.history = slices.Clip(b.history)
+		}
+		b.lent = true
 	case st.from == scratchName:
 		st.state = state{img: emptyImage(l.target), platform: l.target}
 		if st.plat != nil && st.plat.OS == l.target.OS { // BuildKit ignores it
@@ -88,10 +93,7 @@ func (l *lowering) begin(st *stage) {
 	if !isWindows(st.platform) && !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		c.Env = append(c.Env, "PATH="+defaultPath)
 	}
-	for _, kv := range c.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		st.env = st.env.with(k, v)
-	}
+	st.env = st.env.withAll(c.Env)
 	if c.WorkingDir != "" && !isWindows(st.platform) && !path.IsAbs(c.WorkingDir) {
 		c.WorkingDir = path.Join("/", c.WorkingDir)
 	}
@@ -263,14 +265,16 @@ func (i *inputs) add(e dag.Edge, name string, from int) int {
 func (l *lowering) result(target *stage) (*Image, []*Image, error) {
 	var out *Image
 	var all []*Image
+	images := map[*stage]*Image{}
 	for _, st := range l.stages {
 		if !st.done {
 			continue
 		}
 		img := &Image{
 			Stage: st.name, Index: st.index, Platform: clonePlatform(st.platform), Base: st.source,
-			Instructions: st.history, Result: st.rootfs, Config: cloneImage(st.img),
+			Instructions: st.history, Parent: images[st.base], Result: st.rootfs, Config: cloneImage(st.img),
 		}
+		images[st] = img
 		if st == target {
 			out = img
 			l.finish(img)

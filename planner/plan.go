@@ -121,6 +121,8 @@ type Image struct {
 	// stage's base, and Instructions begin with that stage's.
 	Base         *BaseImage
 	Instructions []Instruction
+	// Parent is the stage that this one is built on, nil for one that is built on Base.
+	Parent *Image
 	// Result is the root file system after the last instruction.
 	Result dag.Edge
 	// Config is the final configuration, without rootfs and history.

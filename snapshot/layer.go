@@ -42,15 +42,19 @@ type Stack []Layer
 
 // ChainID returns the stack's name, "" for the empty stack.
 func (s Stack) ChainID() ChainID {
-	var chain digest.Digest
-	for i, l := range s {
-		if i == 0 {
-			chain = digest.Digest(l.DiffID)
-			continue
-		}
-		chain = digest.FromString(string(chain) + " " + string(l.DiffID))
+	var chain ChainID
+	for _, l := range s {
+		chain = chain.With(l.DiffID)
 	}
-	return ChainID(chain)
+	return chain
+}
+
+// With returns the name of the stack with one more layer.
+func (c ChainID) With(layer DiffID) ChainID {
+	if c == "" {
+		return ChainID(layer)
+	}
+	return ChainID(digest.FromString(string(c) + " " + string(layer)))
 }
 
 // Content returns a digest of the contents of all layers in order.

@@ -61,12 +61,7 @@ func (r *layerRecord) isForeign() bool {
 func idOf(chain ChainID) LayerID { return LayerID(digest.Digest(chain).Encoded()) }
 
 // extend returns the chain of parent with one more layer.
-func extend(parent Stack, diffID DiffID) ChainID {
-	if len(parent) == 0 {
-		return ChainID(diffID)
-	}
-	return ChainID(digest.FromString(string(parent.ChainID()) + " " + string(diffID)))
-}
+func extend(parent Stack, diffID DiffID) ChainID { return parent.ChainID().With(diffID) }
 
 // foreignContent is the Content of a layer whose tar was not made by this program, as far
 // as is known.

@@ -28,37 +28,54 @@ type built struct {
 // again, and the one after it was found in the cache). The stack of the last
 // instruction is the one that counts; of the others only the height is taken.
 func (s *Solution) assembleInput(img *planner.Image) (in registry.AssembleInput, complete bool, err error) {
-	in = registry.AssembleInput{Config: img.Config, Epoch: s.plan.Epoch}
-	if img.Base != nil {
-		base, err := s.plan.images.known(img.Base.Ref, img.Base.Digest)
-		if err != nil {
-			return in, false, err
-		}
-		in.Base, in.BaseStack, in.BaseV1 = &img.Base.Config, base.stack, base.v1
+	if in, err = s.baseOf(img); err != nil {
+		return in, false, err
 	}
-	in.Stack = in.BaseStack
+	in.Config = img.Config
+	in.Steps, in.Stack, complete, err = s.steps(img, img.Instructions, in.BaseStack)
+	return in, complete, err
+}
+
+// baseOf describes what a stage's first instruction stands on.
+func (s *Solution) baseOf(img *planner.Image) (registry.AssembleInput, error) {
+	in := registry.AssembleInput{Epoch: s.plan.Epoch}
+	if img.Base == nil {
+		return in, nil
+	}
+	base, err := s.plan.images.known(img.Base.Ref, img.Base.Digest)
+	if err != nil {
+		return in, err
+	}
+	in.Base, in.BaseStack, in.BaseV1 = &img.Base.Config, base.stack, base.v1
+	return in, nil
+}
+
+// steps describes instructions of a stage that follow each other on top of below, as far
+// as their results are known, and returns what they left.
+func (s *Solution) steps(img *planner.Image, insts []planner.Instruction, below snapshot.Stack) (steps []registry.AssembleStep, stack snapshot.Stack, complete bool, err error) {
+	stack = below
 	var heights []int
-	for _, inst := range img.Instructions {
-		if inst.Step != nil {
-			res, ok := s.solver.Result(dag.Edge{Step: inst.Step})
+	for i := range insts {
+		if step := insts[i].Step; step != nil {
+			res, ok := s.solver.Result(dag.Edge{Step: step})
 			if !ok {
 				break
 			}
-			in.Stack = res.Stack
+			stack = res.Stack
 		}
-		heights = append(heights, len(in.Stack))
+		heights = append(heights, len(stack))
 	}
 	for i, n := range heights {
-		inst := img.Instructions[i]
-		if n > len(in.Stack) {
-			return in, false, fmt.Errorf("stage %s: %q left %d layers, but the stage has %d", img.Stage, inst.CreatedBy, n, len(in.Stack))
+		inst := &insts[i]
+		if n > len(stack) {
+			return nil, nil, false, fmt.Errorf("stage %s: %q left %d layers, but the stage has %d", img.Stage, inst.CreatedBy, n, len(stack))
 		}
-		in.Steps = append(in.Steps, registry.AssembleStep{
+		steps = append(steps, registry.AssembleStep{
 			CreatedBy: inst.CreatedBy, Comment: inst.Comment, EmptyLayer: inst.EmptyLayer, Cmd: ran(inst.Step),
-			Stack: in.Stack[:n:n], Config: inst.Config,
+			Stack: stack[:n:n], Config: inst.Config,
 		})
 	}
-	return in, len(heights) == len(img.Instructions), nil
+	return steps, stack, len(heights) == len(insts), nil
 }
 
 // clamp gives the layers of a stage above those of its base the times that they
@@ -76,15 +93,21 @@ func (j *Job) clamp(ctx context.Context, in *registry.AssembleInput) error {
 		return err
 	}
 	in.Stack = append(slices.Clone(in.BaseStack), own...)
-	for i := range in.Steps {
-		h := len(in.Steps[i].Stack)
-		in.Steps[i].Stack = in.Stack[:h:h]
-	}
+	onTopOf(in.Steps, in.Stack)
 	return nil
 }
 
-// assemble makes the images of the targets under an epoch, which may be nil.
-func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time) ([]built, error) {
+// onTopOf gives steps the layers of a stack of which there are as many.
+func onTopOf(steps []registry.AssembleStep, stack snapshot.Stack) {
+	for i := range steps {
+		n := len(steps[i].Stack)
+		steps[i].Stack = stack[:n:n]
+	}
+}
+
+// assemble makes the images of the targets under an epoch, which may be nil. V1 are the
+// ids of the stages' records.
+func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time, v1 map[*planner.Image]string) ([]built, error) {
 	var out []built
 	for i, t := range s.plan.Targets {
 		in, complete, err := s.assembleInput(t)
@@ -101,10 +124,6 @@ func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time) ([]bu
 		if err != nil {
 			return nil, err
 		}
-		recs, err := registry.V1Records(in)
-		if err != nil {
-			return nil, err
-		}
 		files := in.Stack
 		if err := j.forWindows(ctx, t, &in); err != nil {
 			return nil, err
@@ -113,9 +132,7 @@ func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time) ([]bu
 		if err != nil {
 			return nil, err
 		}
-		if n := len(recs); n > 0 {
-			img.V1 = recs[n-1].ID
-		}
+		img.V1 = v1[t]
 		out = append(out, built{target: t, image: img, files: files})
 	}
 	return out, nil
@@ -132,45 +149,12 @@ func (j *Job) forWindows(ctx context.Context, t *planner.Image, in *registry.Ass
 		return err
 	}
 	in.Steps = slices.Clone(in.Steps)
-	for i, st := range in.Steps {
-		n := len(st.Stack)
-		in.Steps[i].Stack = in.Stack[:n:n]
-	}
+	onTopOf(in.Steps, in.Stack)
 	return nil
 }
 
 func sameLayers(a, b snapshot.Stack) bool {
 	return slices.EqualFunc(a, b, func(x, y snapshot.Layer) bool { return x.ID == y.ID })
-}
-
-// record keeps every instruction's result of all stages as an image of its own,
-// as far as the results are known. It returns the id of each stage's last one.
-func (j *Job) record(ctx context.Context, s *Solution) (map[*planner.Image]string, error) {
-	var errs []error
-	last := map[*planner.Image]string{}
-	for _, st := range s.plan.Stages {
-		in, complete, err := s.assembleInput(st)
-		if err == nil && ctx.Err() == nil { // a build that was ended has no time for it
-			err = j.clamp(ctx, &in)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if !complete {
-			in.Config = lastConfig(in)
-		}
-		if len(in.Steps) == 0 {
-			continue
-		}
-		recs, err := registry.V1Records(in)
-		if err == nil {
-			err = j.e.Images.PutV1(recs...)
-			last[st] = recs[len(recs)-1].ID
-		}
-		errs = append(errs, err)
-	}
-	return last, errors.Join(errs...)
 }
 
 // ran is the command of a step that starts a process.
@@ -182,11 +166,4 @@ func ran(step *dag.Step) []string {
 		return x.Args
 	}
 	return nil
-}
-
-func lastConfig(in registry.AssembleInput) planner.ImageConfig {
-	if n := len(in.Steps); n > 0 {
-		return in.Steps[n-1].Config
-	}
-	return in.Config
 }

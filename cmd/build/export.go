@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/cmd/task"
+	"layered.build/builder/planner"
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export"
 )
@@ -59,12 +60,13 @@ func (p *Product) Metadata() map[string]any {
 func (j *Job) Export(ctx context.Context, s *Solution) (*Product, error) {
 	var p *Product
 	err := task.Run(ctx, j.obs, "exporting to image", func(ctx context.Context, t *task.Task) error {
-		under := &epochs{job: j, solution: s, made: map[string][]built{}}
-		first, err := under.images(ctx, j.firstEpoch(s.plan))
+		v1, err := j.record(ctx, s)
 		if err != nil {
 			return err
 		}
-		if _, err := j.record(ctx, s); err != nil {
+		under := &epochs{job: j, solution: s, v1: v1, made: map[string][]built{}}
+		first, err := under.images(ctx, j.firstEpoch(s.plan))
+		if err != nil {
 			return err
 		}
 		done, err := j.write(ctx, t, under)
@@ -138,6 +140,7 @@ func (j *Job) newProduct(ctx context.Context, images []built, done []export.Expo
 type epochs struct {
 	job      *Job
 	solution *Solution
+	v1       map[*planner.Image]string // the last record of each stage
 	made     map[string][]built
 }
 
@@ -150,7 +153,7 @@ func (e *epochs) images(ctx context.Context, epoch *time.Time) ([]built, error) 
 	if made, ok := e.made[key]; ok {
 		return made, nil
 	}
-	made, err := e.job.assemble(ctx, e.solution, epoch)
+	made, err := e.job.assemble(ctx, e.solution, epoch, e.v1)
 	if err == nil {
 		e.made[key] = made
 	}

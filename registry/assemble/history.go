@@ -31,10 +31,8 @@ func newHistory(in Input) ([]ocispec.History, error) {
 		return nil, fmt.Errorf("assemble image: %w: %d layers, but the instructions account for %d", errdef.ErrInvalid, len(in.Stack), len(prev))
 	}
 	fillTimes(hist, in.Stack)
-	if in.Epoch != nil {
-		for i := base; i < len(hist); i++ {
-			hist[i].Created = clamp(hist[i].Created, *in.Epoch)
-		}
+	for i := base; i < len(hist); i++ {
+		hist[i].Created = notAfter(hist[i].Created, in.Epoch)
 	}
 	return hist, nil
 }
@@ -126,8 +124,9 @@ func fillTimes(hist []ocispec.History, stack snapshot.Stack) {
 	}
 }
 
-func clamp(t *time.Time, epoch time.Time) *time.Time {
-	if t != nil && !t.After(epoch) {
+// notAfter is the epoch, if there is one, for a time that is later or not known.
+func notAfter(t, epoch *time.Time) *time.Time {
+	if epoch == nil || t != nil && !t.After(*epoch) {
 		return t
 	}
 	e := epoch.UTC()

@@ -3,41 +3,121 @@ package assemble
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 )
 
-// V1Records makes the records of all instructions, the oldest first. Their ids
-// are digests of the record, the layers and the parent, as docker's CreateID
-// makes them; so the same build gives the same ids.
-func V1Records(in Input) ([]image.V1Record, error) {
-	hist, err := newHistory(in)
-	if err != nil {
-		return nil, err
+// Chain is where a line of instructions stands, each of which has a V1 record. Several
+// stages may go on from one; it takes one goroutine at a time.
+type Chain struct {
+	epoch   *time.Time
+	stack   snapshot.Stack
+	id      snapshot.ChainID
+	v1      string
+	hist    []ocispec.History
+	diffIDs []digest.Digest
+	// extended says that the room behind hist and diffIDs is another's.
+	extended bool
+}
+
+// NewChain is the chain of a base image, of which base, stack and v1 are what Input has as
+// Base, BaseStack and BaseV1. No record is dated after epoch, if there is one.
+func NewChain(base *image.Config, stack snapshot.Stack, v1 string, epoch *time.Time) *Chain {
+	c := &Chain{epoch: epoch, stack: stack, id: stack.ChainID(), v1: v1, hist: baseHistory(base, stack), diffIDs: image.RootFS(stack).DiffIDs}
+	fillTimes(c.hist, stack)
+	return c
+}
+
+// ID is the id of the last record, or that of the base image; "" if there is none.
+func (c *Chain) ID() string { return c.v1 }
+
+// Stack is the file system that the chain ends with.
+func (c *Chain) Stack() snapshot.Stack { return c.stack }
+
+// Extend makes the records of the instructions that follow, the oldest first. Their ids
+// are digests of the record, the layers and the parent, as docker's CreateID makes them;
+// so the same build gives the same ids. Errors match errdef.ErrInvalid.
+func (c *Chain) Extend(steps []Step) (*Chain, []image.V1Record, error) {
+	next := *c
+	next.extended = false
+	if c.extended {
+		next.hist, next.diffIDs = slices.Clip(c.hist), slices.Clip(c.diffIDs)
 	}
-	at := len(baseHistory(in.Base, in.BaseStack))
-	prev, parent := in.BaseStack, in.BaseV1
-	recs := make([]image.V1Record, 0, len(in.Steps))
-	for _, st := range in.Steps {
-		added := st.Stack[len(prev):]
-		at += max(1, len(added))
-		rec := newV1(st, added)
-		rec.Created = hist[at-1].Created
-		rec.Parent = parent
-		rec.Image.History = hist[:at:at]
-		rec.Image.RootFS = image.RootFS(st.Stack)
-		rec.Image.Created = rec.Created
-		if rec.ID, err = v1ID(rec.V1Image, st.Stack.ChainID()); err != nil {
-			return nil, err
+	c.extended = c.extended || len(steps) > 0
+	recs := make([]image.V1Record, 0, len(steps))
+	first := firstCreated(steps, len(c.stack), c.epoch)
+	for _, st := range steps {
+		rec, err := next.add(st, first)
+		if err != nil {
+			return nil, nil, err
 		}
 		recs = append(recs, rec)
-		prev, parent = st.Stack, rec.ID
 	}
-	return recs, nil
+	return &next, recs, nil
+}
+
+// firstCreated is the time of the first layer above so many others; nil if none has one.
+func firstCreated(steps []Step, below int, epoch *time.Time) *time.Time {
+	for _, st := range steps {
+		for _, l := range st.Stack[min(below, len(st.Stack)):] {
+			if created := l.Created.UTC(); !created.IsZero() {
+				return notAfter(&created, epoch)
+			}
+		}
+	}
+	return nil
+}
+
+// add makes the record of one instruction. First is the time of what has no other.
+func (c *Chain) add(st Step, first *time.Time) (image.V1Record, error) {
+	if !isPrefix(c.stack, st.Stack) {
+		return image.V1Record{}, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
+	}
+	added := st.Stack[len(c.stack):]
+	if at := lastCreated(c.hist[max(0, len(c.hist)-1):]); at != nil {
+		first = at
+	}
+	for _, h := range stepHistory(st, added) {
+		if h.Created == nil {
+			h.Created = first
+		}
+		h.Created = notAfter(h.Created, c.epoch)
+		first = h.Created
+		c.hist = append(c.hist, h)
+	}
+	for _, l := range added {
+		c.diffIDs = append(c.diffIDs, digest.Digest(l.DiffID))
+		c.id = c.id.With(l.DiffID)
+	}
+	c.stack = st.Stack
+
+	rec := newV1(st, added)
+	rec.Created, rec.Parent = first, c.v1
+	rec.Image.History = slices.Clip(c.hist)
+	rec.Image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: slices.Clip(c.diffIDs)}
+	rec.Image.Created = first
+	var err error
+	rec.ID, err = v1ID(rec.V1Image, c.id)
+	c.v1 = rec.ID
+	return rec, err
+}
+
+// V1Records makes the records of all instructions of an image, the oldest first.
+func V1Records(in Input) ([]image.V1Record, error) {
+	if _, err := newHistory(in); err != nil {
+		return nil, err
+	}
+	_, recs, err := NewChain(in.Base, in.BaseStack, in.BaseV1, in.Epoch).Extend(in.Steps)
+	return recs, err
 }
 
 func newV1(st Step, added snapshot.Stack) image.V1Record {
@@ -65,23 +145,30 @@ func newV1(st Step, added snapshot.Stack) image.V1Record {
 	return rec
 }
 
-// v1ID follows docker's image/v1.CreateID: a digest of the record without its
-// id, with the chain of layers and the parent.
+// hashed is what an id is a digest of: the record in the order of its names, which is that
+// of docker's CreateID, without the id and with the chain of layers.
+type hashed struct {
+	Size            int64                            `json:"Size"`
+	Architecture    string                           `json:"architecture,omitempty"`
+	Author          string                           `json:"author,omitempty"`
+	Comment         string                           `json:"comment,omitempty"`
+	Config          *dockerspec.DockerOCIImageConfig `json:"config,omitempty"`
+	ContainerConfig *dockerspec.DockerOCIImageConfig `json:"container_config"`
+	Created         *time.Time                       `json:"created"`
+	DockerVersion   string                           `json:"docker_version,omitempty"`
+	LayerID         snapshot.ChainID                 `json:"layer_id"`
+	OS              string                           `json:"os,omitempty"`
+	Parent          string                           `json:"parent,omitempty"`
+	Variant         string                           `json:"variant,omitempty"`
+}
+
 func v1ID(v image.V1Image, chain snapshot.ChainID) (string, error) {
-	v.ID = ""
-	raw, err := json.Marshal(v)
+	raw, err := json.Marshal(hashed{
+		Size: v.Size, Architecture: v.Architecture, Author: v.Author, Comment: v.Comment, Config: v.Config,
+		ContainerConfig: &v.ContainerConfig, Created: v.Created, DockerVersion: v.DockerVersion, LayerID: chain,
+		OS: v.OS, Parent: v.Parent, Variant: v.Variant,
+	})
 	if err != nil {
-		return "", fmt.Errorf("encode v1 record: %w", err)
-	}
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return "", fmt.Errorf("encode v1 record: %w", err)
-	}
-	delete(fields, "id")
-	if fields["layer_id"], err = json.Marshal(chain); err != nil {
-		return "", fmt.Errorf("encode v1 record: %w", err)
-	}
-	if raw, err = json.Marshal(fields); err != nil {
 		return "", fmt.Errorf("encode v1 record: %w", err)
 	}
 	return digest.FromBytes(raw).Encoded(), nil
