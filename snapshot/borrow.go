@@ -1,8 +1,6 @@
 package snapshot
 
-import (
-	"context"
-)
+import "context"
 
 // borrow makes a layer that would have to be fetched out of one with the same tar
 // on other layers, such as COPY --link and rebased images leave. Files are hard
