@@ -8,6 +8,9 @@ import (
 	"layered.build/builder/snapshot/tree"
 )
 
+// What follows is defined by the packages that the store stands on, and is part of what
+// the store is asked and answers: who uses a store need not name them.
+
 // Entry is one object of a layer or of a tree.
 type Entry = manifest.Entry
 
