@@ -73,7 +73,9 @@ func (in *instruction) transfer(t *transfer) error {
 		return err
 	}
 	ins := newInputs(in.st.rootfs)
-	link := t.link && !in.st.rootfs.IsScratch()
+	// As in BuildKit, files that get a mode are no layer of their own: folders that are
+	// there already keep theirs.
+	link := t.link && t.chmod == "" && !in.st.rootfs.IsScratch()
 	if link {
 		ins = inputs{} // the files alone, laid over the base by a Merge
 	}
