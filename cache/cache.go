@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 )
 
@@ -40,6 +41,15 @@ type Record struct {
 	Outputs []snapshot.Stack
 	// Parts are the components of Key.
 	Parts []Part `json:",omitempty"`
+	// Findings are what the step found when it ran: they are told of every time that
+	// the record is used.
+	Findings []Finding `json:",omitempty"`
+}
+
+// Finding is something that a step did as asked and that may not have been meant.
+type Finding struct {
+	Rule dag.Rule
+	Text string // names what was found, and holds no secret
 }
 
 // Cache keeps records. All methods are safe for concurrent use by goroutines

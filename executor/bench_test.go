@@ -27,6 +27,7 @@ type fakeWorker struct {
 	hook    func(ctx context.Context, name string) error
 	local   string // content of the build context
 	denied  string // the command that is not allowed
+	found   map[string][]cache.Finding
 }
 
 func (w *fakeWorker) Allow(step *dag.Step) error {
@@ -71,7 +72,7 @@ func (w *fakeWorker) Run(ctx context.Context, job *executor.Job) (*executor.Outc
 			content += " " + string(in.Stack.Content())
 		}
 	}
-	out := &executor.Outcome{}
+	out := &executor.Outcome{Findings: w.found[name]}
 	for i := range job.Step.Outputs() {
 		if i > 0 {
 			id, content = fmt.Sprint(id, "/", i), fmt.Sprint(content, "/", i)

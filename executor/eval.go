@@ -19,9 +19,11 @@ func (r *run) runAll(ctx context.Context) error {
 		switch {
 		case n.isEager():
 		case n.again:
-			r.hit(n, n.cached, reasonMade)
+			r.take(n, n.cached, reasonMade)
 		case n.record != nil && (!n.needed || !r.opts.Verify):
-			r.hit(n, n.cached, "same definition")
+			if err := r.hit(n, n.record, n.cached, "same definition"); err != nil {
+				g.Go(func() error { return r.fail(ctx, n, err) })
+			}
 		case n.needed:
 			g.Go(func() error {
 				for _, in := range n.inputs {
@@ -39,8 +41,17 @@ func (r *run) runAll(ctx context.Context) error {
 	return g.Wait()
 }
 
-// hit ends a node with a result of the cache.
-func (r *run) hit(n *node, res []Result, reason string) {
+// hit ends a node with the result that a record of the cache has.
+func (r *run) hit(n *node, rec *cache.Record, res []Result, reason string) error {
+	if err := r.tell(n, rec.Findings); err != nil {
+		return err
+	}
+	r.take(n, res, reason)
+	return nil
+}
+
+// take ends a node with a result that was there.
+func (r *run) take(n *node, res []Result, reason string) {
 	r.settle(n, res)
 	r.finish(n, Event{Type: EventCached, Reason: reason})
 }
@@ -76,8 +87,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 			return err
 		}
 		if res, ok := n.fit(rec); ok {
-			r.hit(n, res, "another build just ran it")
-			return nil
+			return r.hit(n, rec, res, "another build just ran it")
 		}
 	}
 	rec, err := r.get(ctx, n, key)
@@ -93,8 +103,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
 		return err
 	}
-	r.hit(n, res, "inputs with the same content")
-	return nil
+	return r.hit(n, rec, res, "inputs with the same content")
 }
 
 // noticeAfter is how long a step waits for another build in silence.
@@ -140,9 +149,7 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 		return err
 	}
 	if out.Passing {
-		r.settle(n, out.Results)
-		r.finish(n, Event{Type: EventDone, Usage: out.Usage})
-		return nil
+		return r.done(n, out, out.Findings)
 	}
 	rec := &cache.Record{
 		Definition: n.key,
@@ -151,12 +158,21 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 		Duration:   took,
 		Outputs:    recordOf(key, out.Results).Outputs,
 		Parts:      parts,
+		Findings:   out.Findings,
 	}
 	if err := r.opts.Cache.Put(ctx, key, rec); err != nil {
 		return err
 	}
 	rec.Parts = n.parts
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
+		return err
+	}
+	return r.done(n, out, out.Findings)
+}
+
+// done ends a node that was run.
+func (r *run) done(n *node, out *Outcome, found []cache.Finding) error {
+	if err := r.tell(n, found); err != nil {
 		return err
 	}
 	r.settle(n, out.Results)
@@ -204,7 +220,5 @@ func (r *run) verify(ctx context.Context, n *node) error {
 				"the cached result has content %s, running the step again gave %s", was.Stack.Content(), got.Content())})
 		}
 	}
-	r.settle(n, n.cached)
-	r.finish(n, Event{Type: EventDone, Usage: out.Usage})
-	return nil
+	return r.done(n, &Outcome{Results: n.cached, Usage: out.Usage}, n.record.Findings)
 }

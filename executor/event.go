@@ -35,7 +35,9 @@ type Event struct {
 	Task string
 	// Stream is 1 (stdout) or 2 (stderr) for EventLog.
 	Stream int
-	Data   []byte // EventLog: raw output
+	Data   []byte // EventLog: raw output; EventWarning: the text
+	// Rule is the check whose finding an EventWarning tells of; "" for other warnings.
+	Rule dag.Rule
 	// Item, Current and Total describe a transfer for EventProgress (bytes).
 	Item           string
 	Current, Total int64

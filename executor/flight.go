@@ -38,7 +38,7 @@ func (r *run) once(ctx context.Context, n *node, make func() error) error {
 		}
 		switch {
 		case f.err == nil:
-			r.hit(n, f.results, reasonMade)
+			r.take(n, f.results, reasonMade)
 			return nil
 		case !f.givenUp:
 			return f.err

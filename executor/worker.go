@@ -68,6 +68,8 @@ type Outcome struct {
 	Results []Result
 	// Passing says that the results must not be recorded.
 	Passing bool
+	// Findings are what the step found out about what it was asked for.
+	Findings []cache.Finding
 	// Usage is set for a process.
 	Usage *Usage
 }

@@ -199,7 +199,7 @@ func (b *builder) warn(w parser.Warning) {
 // failOnWarning is the error that "# check=error=true" asks for.
 func (b *builder) failOnWarning() error {
 	serious := slices.DeleteFunc(slices.Clone(b.plan.Warnings), func(w parser.Warning) bool {
-		return slices.Contains(ownRules(), w.Rule)
+		return slices.Contains(adviceRules(), w.Rule)
 	})
 	if !b.file.FailOnWarning() || len(serious) == 0 {
 		return nil

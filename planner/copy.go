@@ -61,9 +61,6 @@ func (in *instruction) add(c *instructions.AddCommand) error {
 
 // transfer makes the step of a COPY or ADD.
 func (in *instruction) transfer(t *transfer) error {
-	if n := len(t.files.SourcePaths) + len(t.files.SourceContents); n > 1 && !isDir(t.files.DestPath) {
-		return fmt.Errorf("%s of more than one source needs a directory as destination: %q must end with /", t.keyword, t.files.DestPath)
-	}
 	own, err := in.copyOwner(t)
 	if err != nil {
 		return err
@@ -85,6 +82,7 @@ func (in *instruction) transfer(t *transfer) error {
 		return err
 	}
 	in.lintCopied(dest)
+	in.lintSeveral(t, dest)
 	template := dag.Copy{Dest: dest, Owner: own, Mode: mode, Excludes: slices.Clone(t.excludes)}
 	op := &dag.File{Base: !link}
 	if err := in.sources(t, template, op, &ins, first); err != nil {
@@ -136,6 +134,7 @@ func (in *instruction) transferStep(t *transfer, op *dag.File, ins inputs, link 
 	text := hidePasswords(display(in.lex, t.text, in.st.env))
 	s := in.step(op, ins, text)
 	s.Meta.NoCache = in.st.noCache
+	s.Meta.Checks = in.checks()
 	if !link {
 		return s
 	}
@@ -154,16 +153,17 @@ func (in *instruction) inline(t *transfer, c dag.Copy, op *dag.File, ins *inputs
 		return nil
 	}
 	docs := &dag.File{}
-	seen := map[string]bool{}
-	for _, doc := range t.files.SourceContents {
+	for i, doc := range t.files.SourceContents {
 		if err := checkHeredocName(doc.Path); err != nil {
 			return err
 		}
-		if !seen[doc.Path] {
-			seen[doc.Path] = true
-			docs.Actions = append(docs.Actions, dag.Action{Mkfile: &dag.Mkfile{Path: "/" + doc.Path, Mode: 0o644, Data: []byte(doc.Data)}})
-			c.Sources = append(c.Sources, doc.Path)
+		// Of several that are called the same the last one counts.
+		later := t.files.SourceContents[i+1:]
+		if slices.ContainsFunc(later, func(d instructions.SourceContent) bool { return d.Path == doc.Path }) {
+			continue
 		}
+		docs.Actions = append(docs.Actions, dag.Action{Mkfile: &dag.Mkfile{Path: "/" + doc.Path, Mode: 0o644, Data: []byte(doc.Data)}})
+		c.Sources = append(c.Sources, doc.Path)
 	}
 	step := in.internal(docs, "preparing inline document")
 	c.Input = ins.add(dag.Edge{Step: step}, "inline document", first)
@@ -255,8 +255,12 @@ func (in *instruction) copyOwner(t *transfer) (*dag.Owner, error) {
 		return nil, nil
 	}
 	o := owner(t.chown)
-	if t.link && !(numeric(o.User) && (o.Group == "" || numeric(o.Group))) {
-		return nil, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", t.chown)
+	const numbers = "use numeric uid[:gid] instead"
+	switch names := !(numeric(o.User) && (o.Group == "" || numeric(o.Group))); {
+	case names && t.link:
+		return nil, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, %s", t.chown, numbers)
+	case names && in.st.rootfs.IsScratch():
+		return nil, fmt.Errorf("--chown=%s: user and group names can't be resolved in scratch, which has no files, %s", t.chown, numbers)
 	}
 	return o, nil
 }

@@ -8,6 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/parser"
+	"layered.build/builder/planner/dag"
 )
 
 // TestRules triggers every rule, BuildKit's with their exact text and address.
@@ -46,6 +47,8 @@ func TestRules(t *testing.T) {
 		{"FROM alpine\nARG GIT_SHA\nRUN make", "2 VolatileArgBeforeRun  ARG GIT_SHA makes RUN instructions that do not use it run again whenever it changes: declare it after them"},
 		{"FROM alpine\nWORKDIR /app\nCOPY . .\nRUN true && chown -R me:me /app", "4 RecursiveOwnerChange  chown -R stores the files of /app a second time: use COPY --chown instead"},
 		{"FROM alpine\nCOPY x /srv/a/\nRUN chmod -R a+rX /srv", "3 RecursiveOwnerChange  chmod -R stores the files of /srv a second time: use COPY --chmod instead"},
+		{"FROM alpine\nCOPY a b \\\n  dest", "2 CopySeveralWithoutSlash  COPY has several sources, and its destination dest does not end with a slash: unless it is a directory, files replace each other there"},
+		{"FROM alpine\nADD a* <<E /x\nE", "2 CopySeveralWithoutSlash  ADD has several sources, and its destination /x does not end with a slash: unless it is a directory, files replace each other there"},
 
 		// What is right.
 		{"FROM alpine\nRUN <<E\nset -ex\na\nb\nE", ""},
@@ -55,6 +58,8 @@ func TestRules(t *testing.T) {
 		{"FROM alpine\nRUN make\nARG GIT_SHA\nRUN echo $GIT_SHA > /v", ""},
 		{"FROM alpine\nARG SHARE\nRUN make", ""},
 		{"FROM alpine\nCOPY x /srv/a/\nRUN chown me /srv/a && chown -R me /var && cp -R /a /srv/a", ""},
+		{"FROM alpine\nENV D=x/\nCOPY a b $D\nCOPY a b .\nCOPY a b ..\nCOPY a b /\nCOPY a* /x", ""},
+		{"FROM alpine\n# check=skip=CopySeveralWithoutSlash\nCOPY a b /x", ""},
 		{"FROM alpine\n# check=skip=SecretsUsedInArgOrEnv\nARG MY_TOKEN", ""},
 		{"# check=skip=HeredocWithoutErrexit;error=true\nFROM alpine\nRUN <<E\na\nb\nE", ""},
 		{"FROM alpine\n# check=skip=VolatileArgBeforeRun\nARG BUILD_DATE\nRUN make", ""},
@@ -87,8 +92,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestOwnRulesAreNoErrors: what builds with BuildKit builds here.
-func TestOwnRulesAreNoErrors(t *testing.T) {
+// TestAdviceIsNoError: what builds with BuildKit builds here, unless it asks to be judged.
+func TestAdviceIsNoError(t *testing.T) {
 	p, err := plan(t, "# check=error=true\nFROM alpine\nRUN <<E\na\nb\nE", Options{})
 	if err != nil || len(p.Warnings) != 1 {
 		t.Errorf("%v %+v", err, p)
@@ -96,5 +101,32 @@ func TestOwnRulesAreNoErrors(t *testing.T) {
 	_, err = plan(t, "# check=error=true\nFROM alpine\nRUN <<E\na\nb\nE\nCMD x", Options{})
 	if err == nil || err.Error() != "Dockerfile:7: lint violation found for rules: JSONArgsRecommended" {
 		t.Errorf("got %v", err)
+	}
+	_, err = plan(t, "# check=error=true\nFROM alpine\nCOPY a b /x", Options{})
+	if err == nil || err.Error() != "Dockerfile:3: lint violation found for rules: CopySeveralWithoutSlash" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestChecksOfSteps proves that steps know which of their findings count.
+func TestChecksOfSteps(t *testing.T) {
+	for _, c := range []struct{ top, above, want string }{
+		{"", "", "{[CopySourceReplaced CopyOwnerUnknown] false}"},
+		{"# check=error=true", "", "{[CopySourceReplaced CopyOwnerUnknown] true}"},
+		{"# check=skip=CopyOwnerUnknown", "", "{[CopySourceReplaced] false}"},
+		{"# check=error=true", "# check=skip=CopySourceReplaced", "{[CopyOwnerUnknown] true}"},
+		{"# check=skip=all", "", "{[] false}"},
+	} {
+		p, err := plan(t, c.top+"\nFROM alpine\n"+c.above+"\nCOPY --link a /x\n", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Graph.Steps {
+			if _, ok := s.Op.(*dag.File); ok {
+				if got := fmt.Sprint(s.Meta.Checks); got != c.want {
+					t.Errorf("%s %s: %s, want %s", c.top, c.above, got, c.want)
+				}
+			}
+		}
 	}
 }

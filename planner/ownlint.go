@@ -10,11 +10,13 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"layered.build/builder/planner/dag"
 )
 
 // The rules of this builder, beside BuildKit's. docs/LINT.md explains them. They
-// can be skipped like BuildKit's, and "# check=error=true" does not make errors of
-// them: a Dockerfile that builds with BuildKit builds here.
+// can be skipped like BuildKit's. "# check=error=true" does not make errors of those
+// that only advise: a Dockerfile that builds with BuildKit builds here.
 
 func ruleHeredoc() *linter.LinterRule[func() string] {
 	return &linter.LinterRule[func() string]{
@@ -46,9 +48,45 @@ func ruleRecursiveOwner() *linter.LinterRule[func(string, string) string] {
 	}
 }
 
-// ownRules are the names of the rules that are not BuildKit's.
-func ownRules() []string {
+func ruleSeveral() *linter.LinterRule[func(string, string) string] {
+	return &linter.LinterRule[func(string, string) string]{
+		Name:        "CopySeveralWithoutSlash",
+		Description: "The destination of several sources should end with a slash: if it is no directory, files replace each other there",
+		Format: func(keyword, dest string) string {
+			return keyword + " has several sources, and its destination " + dest + " does not end with a slash: unless it is a directory, files replace each other there"
+		},
+	}
+}
+
+// adviceRules are the names of the rules that never fail a build. None is BuildKit's.
+func adviceRules() []string {
 	return []string{ruleHeredoc().Name, ruleVolatileArg().Name, ruleRecursiveOwner().Name}
+}
+
+// ownRules are the names of the rules that are not BuildKit's and need no step to run.
+func ownRules() []string { return append(adviceRules(), ruleSeveral().Name) }
+
+// checks say which findings of an instruction's step count. What the trigger of a base
+// image does is not this file's.
+func (in *instruction) checks() dag.Checks {
+	if in.cmd.isOnBuild || in.lint.SkipAll {
+		return dag.Checks{}
+	}
+	c := dag.Checks{Fail: in.file.FailOnWarning()}
+	for _, r := range []dag.Rule{dag.RuleSourceReplaced, dag.RuleOwnerUnknown} {
+		if _, skip := in.lint.SkippedRules[string(r)]; !skip {
+			c.Rules = append(c.Rules, r)
+		}
+	}
+	return c
+}
+
+// lintSeveral finds several sources whose destination may be one file.
+func (in *instruction) lintSeveral(t *transfer, dest string) {
+	n := len(t.files.SourcePaths) + len(t.files.SourceContents)
+	if n > 1 && !strings.HasSuffix(dest, "/") && !in.cmd.isOnBuild {
+		in.lint.Run(ruleSeveral(), in.cmd.Location(), ruleSeveral().Format(t.keyword, t.files.DestPath))
+	}
 }
 
 // volatileArg is an ARG that may change with every build.

@@ -55,7 +55,8 @@ func Record(step, layer string) *cache.Record {
 			ID: snapshot.LayerID(layer), DiffID: snapshot.DiffID(digest.FromString(layer)),
 			Content: digest.FromString("content " + layer), Size: 7, Created: time.Unix(900, 0).UTC(),
 		}}},
-		Parts: []cache.Part{{Name: "op", Value: "exec"}},
+		Parts:    []cache.Part{{Name: "op", Value: "exec"}},
+		Findings: []cache.Finding{{Rule: "Rule", Text: "it is \xff odd"}},
 	}
 }
 

@@ -112,6 +112,7 @@ type reporter struct {
 	out, err io.Writer
 	inv      *flags.Invocation
 	mode     progress.Mode
+	found    findings
 }
 
 // build does a build and shows it.
@@ -136,6 +137,7 @@ func (r *reporter) build(ctx context.Context, e *engine.Engine, in build.Inputs,
 		}
 		display.Observe(ev)
 		used.observe(ev)
+		r.found.observe(ev)
 	}
 	var plan *build.Plan
 	made, err := build.New(e, r.inv.Request, in, observe).Run(ctx, func(p *build.Plan) {

@@ -98,8 +98,12 @@ func isInfra(err error) bool {
 // stepCode tells a step that failed from a mistake in what it was asked to do.
 func stepCode(e *executor.StepError) int {
 	var leak *executor.LeakError
-	if e.ExitCode != 0 || e.OOM || errors.As(e, &leak) {
+	var found *executor.FindingError
+	switch {
+	case e.ExitCode != 0 || e.OOM || errors.As(e, &leak):
 		return ExitBuild
+	case errors.As(e, &found): // as if the plan had told
+		return ExitUser
 	}
 	switch op := e.Step.Op.(type) {
 	case *dag.Exec: // no process ran

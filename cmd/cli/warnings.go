@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"layered.build/builder/cmd/build"
+	"layered.build/builder/executor"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner"
 )
@@ -20,7 +22,7 @@ func (r *reporter) warn(p *build.Plan, err error) {
 		fmt.Fprintf(r.err, "INFO: # syntax=%s: that frontend is built in, and is not fetched\n", d)
 	}
 	_, src := dockerfile(file, err)
-	printWarnings(r.err, lintWarnings(plan, err), src, r.inv.Debug)
+	printWarnings(r.err, byLine(append(lintWarnings(plan, err), r.found.list()...)), src, r.inv.Debug)
 	if plan == nil {
 		return
 	}
@@ -70,9 +72,44 @@ func lintWarnings(p *planner.Plan, err error) []parser.Warning {
 	case errors.As(err, &perr):
 		found = perr.Warnings
 	}
-	found = slices.Clone(found)
+	return byLine(slices.Clone(found))
+}
+
+// byLine sorts warnings in place.
+func byLine(found []parser.Warning) []parser.Warning {
 	slices.SortStableFunc(found, func(a, b parser.Warning) int { return cmp.Compare(a.Start, b.Start) })
 	return found
+}
+
+// findings collects what steps found about the lines that they are of. The zero value is
+// ready.
+type findings struct {
+	mu  sync.Mutex // guards all
+	all []parser.Warning
+}
+
+// observe is told of a build's events, by many goroutines.
+func (f *findings) observe(ev executor.Event) {
+	if ev.Rule == "" || ev.Step == nil || len(ev.Step.Meta.Locations) == 0 {
+		return
+	}
+	at := ev.Step.Meta.Locations[0]
+	w := parser.Warning{
+		Rule: string(ev.Rule), Description: ev.Rule.Description(), Message: string(ev.Data),
+		File: at.File, Start: at.Start, End: at.End,
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Contains(f.all, w) {
+		f.all = append(f.all, w)
+	}
+}
+
+// list is what was found so far.
+func (f *findings) list() []parser.Warning {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
 }
 
 // printWarnings shows lint findings as buildx does: one line each, or all that is

@@ -24,6 +24,7 @@ type jsonEvent struct {
 	Current int64              `json:"current,omitempty"`
 	Total   int64              `json:"total,omitempty"` // -1 where it is not known
 	Rate    int64              `json:"rate,omitempty"`  // bytes a second so far
+	Rule    dag.Rule           `json:"rule,omitempty"`
 	Reason  string             `json:"reason,omitempty"`
 	Error   string             `json:"error,omitempty"`
 	// Location is that of the error, if it is known.
@@ -133,7 +134,7 @@ func (j *jsonLines) Announce([]*dag.Step) {}
 func (j *jsonLines) Observe(ev executor.Event) {
 	line := jsonEvent{
 		Type: ev.Type, Time: ev.Time, Task: ev.Task, Stream: ev.Stream, Data: string(ev.Data),
-		Item: ev.Item, Current: ev.Current, Total: ev.Total, Reason: ev.Reason,
+		Item: ev.Item, Current: ev.Current, Total: ev.Total, Rule: ev.Rule, Reason: ev.Reason,
 	}
 	if ev.Step != nil {
 		line.Step, line.Name, line.Stage = ev.Step.ID(), ev.Step.Meta.Name, ev.Step.Meta.Stage

@@ -109,6 +109,9 @@ func (m *model) apply(ev executor.Event) change {
 	case executor.EventProgress:
 		c.item = c.v.progress(ev)
 	case executor.EventWarning:
+		if ev.Rule != "" { // findings are listed at the end of the build, with their lines
+			break
+		}
 		m.warnings = append(m.warnings, string(ev.Data))
 	case executor.EventDone:
 		c.v.finish(done, ev)

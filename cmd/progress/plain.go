@@ -130,6 +130,7 @@ func (p *plain) text(ev executor.Event, c change) []string {
 		lines = append(lines, c.item.plainLine(ev.Time)...)
 	}
 	switch {
+	case ev.Type == executor.EventWarning && ev.Rule != "": // listed at the end of the build
 	case ev.Type == executor.EventWarning:
 		lines = append(lines, "WARN: "+string(ev.Data))
 	case !c.ended:

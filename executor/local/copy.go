@@ -38,11 +38,12 @@ func newCopier(c *dag.Copy, to *draft, from snapshot.Tree, now time.Time) (*copi
 		return nil, err
 	}
 	if c.Owner != nil {
-		o, err := resolveOwner(to, c.Owner)
+		o, unknown, err := resolveOwner(to, c.Owner)
 		if err != nil {
 			return nil, fmt.Errorf("chown: %w", err)
 		}
 		cp.owner = &o
+		to.found.unknownOwner(unknown, o)
 	}
 	return cp, cp.compileExcludes()
 }
@@ -67,7 +68,9 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
+	c.to.found.several = c.to.found.several || len(ms) > 1
 	for _, m := range ms {
+		c.to.found.begin(m, c.Dest)
 		if err := c.one(ctx, m); err != nil {
 			return err
 		}

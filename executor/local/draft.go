@@ -48,6 +48,8 @@ type draft struct {
 	// links are the hard links by path, with what they must still share when the
 	// draft is finished.
 	links map[string]*snapshot.Change
+	// found is what is doubtful about the changes.
+	found findings
 }
 
 func newDraft(base snapshot.Tree) *draft {
@@ -147,6 +149,7 @@ func (d *draft) Digest(p string) (digest.Digest, error) {
 func (d *draft) put(e snapshot.Entry, open func() (io.ReadCloser, error)) {
 	d.changes[e.Path] = &snapshot.Change{Entry: e, Open: open}
 	delete(d.links, e.Path)
+	d.found.put(&e)
 	dir, name := path.Dir(e.Path), path.Base(e.Path)
 	if e.Path == "." {
 		return

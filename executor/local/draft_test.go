@@ -126,7 +126,7 @@ func edit(t *testing.T, base *draft, sources []snapshot.Tree, actions ...dag.Act
 	if base != nil {
 		below = base
 	}
-	e := &editor{w: New(Machine{}, Build{Epoch: &epoch}, dag.Grants{}), job: &executor.Job{Inputs: inputs}, draft: newDraft(below)}
+	e := New(Machine{}, Build{Epoch: &epoch}, dag.Grants{}).newEditor(&executor.Job{Inputs: inputs}, below, len(actions))
 	defer e.close()
 	for _, a := range actions {
 		if err := e.do(t.Context(), a); err != nil {

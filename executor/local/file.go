@@ -20,25 +20,25 @@ import (
 // file computes what a File changes, without mounting anything, and makes a layer
 // of it, an empty one if nothing changed: as in BuildKit, WORKDIR has a layer even
 // where the directory exists.
-func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ executor.Result, err error) {
+func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ *executor.Outcome, err error) {
 	var base snapshot.Stack
 	var below snapshot.Tree = emptyTree{}
 	if op.Base && len(job.Inputs) > 0 {
 		base = job.Inputs[0].Stack
 		if below, err = w.tree(ctx, job.Inputs[0]); err != nil {
-			return executor.Result{}, err
+			return nil, err
 		}
 	}
-	e := &editor{w: w, job: job, draft: newDraft(below)}
+	e := w.newEditor(job, below, len(op.Actions))
 	defer func() { err = errors.Join(err, e.close()) }()
 	for _, a := range op.Actions {
 		if err := e.do(ctx, a); err != nil {
-			return executor.Result{}, err
+			return nil, err
 		}
 	}
 	changes, err := e.draft.finish()
 	if err != nil {
-		return executor.Result{}, err
+		return nil, err
 	}
 	guard := w.fetchGuard(job)
 	look := guard.inspector()
@@ -46,12 +46,15 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ e
 		Dir: job.Mounted, Epoch: w.build.Epoch, Inspect: look, Tap: w.tap(job, base, look),
 	})
 	if err != nil {
-		return executor.Result{}, leakOnly(err)
+		return nil, leakOnly(err)
 	}
 	if leak := guard.found(); leak != nil {
 		warn(job, leak.Error()+": it is allowed")
 	}
-	return executor.Result{Stack: append(slices.Clone(base), l)}, nil
+	return &executor.Outcome{
+		Results:  []executor.Result{{Stack: append(slices.Clone(base), l)}},
+		Findings: e.draft.found.all(),
+	}, nil
 }
 
 // editor does the actions of one File.
@@ -60,6 +63,13 @@ type editor struct {
 	job   *executor.Job
 	draft *draft
 	spool *spool // contents of archives; nil until there are some
+}
+
+// newEditor begins a File of some actions.
+func (w *Worker) newEditor(job *executor.Job, below snapshot.Tree, actions int) *editor {
+	e := &editor{w: w, job: job, draft: newDraft(below)}
+	e.draft.found.several = actions > 1
+	return e
 }
 
 func (e *editor) close() error {
@@ -102,15 +112,12 @@ func (e *editor) copy(ctx context.Context, c *dag.Copy) error {
 }
 
 // owner resolves the owner of something that a step makes by itself. A name that
-// the image does not know means root here, for WORKDIR after an early USER.
+// the image does not know is no finding here: WORKDIR may follow an early USER.
 func (e *editor) owner(o *dag.Owner) (owner, error) {
 	if o == nil {
 		return owner{}, nil
 	}
-	own, err := resolveOwner(e.draft, o)
-	if errors.Is(err, errNoName) {
-		return owner{}, nil
-	}
+	own, _, err := resolveOwner(e.draft, o)
 	return own, err
 }
 

@@ -76,7 +76,7 @@ func (w *Worker) Run(ctx context.Context, job *executor.Job) (*executor.Outcome,
 	case *dag.Source:
 		res, err = w.source(ctx, job, op)
 	case *dag.File:
-		res, err = w.file(ctx, job, op)
+		return w.file(ctx, job, op)
 	case *dag.Exec:
 		return w.exec(ctx, job, op)
 	case *dag.Merge:

@@ -16,17 +16,14 @@ import (
 // owner is a resolved user and group.
 type owner struct{ uid, gid uint32 }
 
-// errNoName says that a name is in no passwd or group file.
-var errNoName = errors.New("no such name")
-
 // maxUserFile bounds how much of /etc/passwd and /etc/group is read.
 const maxUserFile = 8 << 20
 
 // resolveOwner finds the numbers of an owner in the file system that is changed. A
 // user without a group has the primary group of passwd; a number without a group
-// is its own group, as in BuildKit.
-func resolveOwner(t snapshot.Tree, o *dag.Owner) (owner, error) {
-	var out owner
+// is its own group, as in BuildKit. A user whom the image does not know is 0:0 there, and
+// a group that it does not know changes nothing: unknown names them.
+func resolveOwner(t snapshot.Tree, o *dag.Owner) (out owner, unknown []string, err error) {
 	if o.User != "" {
 		if n, err := strconv.ParseUint(o.User, 10, 32); err == nil {
 			out = owner{uint32(n), uint32(n)}
@@ -35,32 +32,34 @@ func resolveOwner(t snapshot.Tree, o *dag.Owner) (owner, error) {
 				return user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == o.User })
 			})
 			if err != nil {
-				return out, err
+				return out, nil, err
 			}
-			if len(users) == 0 {
-				return out, fmt.Errorf("user %q: %w in /etc/passwd of the image", o.User, errNoName)
+			if len(users) > 0 {
+				out = owner{uint32(users[0].Uid), uint32(users[0].Gid)}
+			} else {
+				unknown = append(unknown, "user "+o.User)
 			}
-			out = owner{uint32(users[0].Uid), uint32(users[0].Gid)}
 		}
 	}
 	if o.Group == "" {
-		return out, nil
+		return out, unknown, nil
 	}
 	if n, err := strconv.ParseUint(o.Group, 10, 32); err == nil {
 		out.gid = uint32(n)
-		return out, nil
+		return out, unknown, nil
 	}
 	groups, err := readNames(t, "etc/group", func(r io.Reader) ([]user.Group, error) {
 		return user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == o.Group })
 	})
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
-	if len(groups) == 0 {
-		return out, fmt.Errorf("group %q: %w in /etc/group of the image", o.Group, errNoName)
+	if len(groups) > 0 {
+		out.gid = uint32(groups[0].Gid)
+	} else {
+		unknown = append(unknown, "group "+o.Group)
 	}
-	out.gid = uint32(groups[0].Gid)
-	return out, nil
+	return out, unknown, nil
 }
 
 // readNames reads a file of the tree, following symlinks; one that does not exist

@@ -94,6 +94,8 @@ type Meta struct {
 	ProxyEnv []string
 	// InputNames are the names by which inputs may be shown ("--from=build"), by index.
 	InputNames []string
+	// Checks say what is told of the step's findings.
+	Checks Checks
 }
 
 // Limits are limits for all processes of a step together. Zero fields do not limit.
