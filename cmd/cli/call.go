@@ -22,9 +22,6 @@ import (
 func (a *app) answer(ctx context.Context, inv *flags.Invocation) error {
 	return a.withJob(ctx, inv, a.std.Err, func(e *engine.Engine, in build.Inputs) error {
 		c := &answerer{out: a.std.Out, call: inv.Call}
-		if inv.Call.What == flags.CallCheck && inv.Request.Plan.Target == "" { // as BuildKit
-			inv.Request.Plan.AllStages = true
-		}
 		j := build.New(e, inv.Request, in, quietly)
 		if inv.Call.What == flags.CallTargets {
 			_, file, err := j.Parse(ctx)

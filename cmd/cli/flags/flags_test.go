@@ -68,6 +68,19 @@ func TestPlanOptions(t *testing.T) {
 	}
 }
 
+// TestCheckedStages proves that a check looks at all stages unless one is named, and what
+// builds does not.
+func TestCheckedStages(t *testing.T) {
+	for args, want := range map[string]bool{
+		"--check": true, "--call=check": true, "--check --target=x": false, "--call=outline": false, "--progress=plain": false,
+	} {
+		inv, err := parseFlags(t, strings.Fields(args)...).Parse(".", Environment{Lookup: noEnv})
+		if err != nil || inv.Request.Plan.AllStages != want {
+			t.Errorf("%s: %v, want %t", args, err, want)
+		}
+	}
+}
+
 // TestRefused checks that what is not supported is refused by name.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{

@@ -67,6 +67,9 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 	if inv.Request, err = f.request(env); err != nil {
 		return nil, err
 	}
+	if inv.Call.What == CallCheck && inv.Request.Plan.Target == "" { // as BuildKit
+		inv.Request.Plan.AllStages = true
+	}
 	if inv.Inputs, err = f.inputs(context, env, inv.Request.Plan.BuildArgs); err != nil {
 		return nil, err
 	}
