@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // Dockerfile that makes an image of busybox.
 func TestScripts(t *testing.T) {
 	fixtures.NeedOverlay(t)
-	fixtures.NeedProgram(t, "busybox")
+	fixtures.NeedProgram(t, "busybox", "skopeo", "umoci")
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Fatal(err)
