@@ -40,7 +40,7 @@ type Upper struct {
 // what makes the directory say the same afterwards: settle runs when nothing reads it
 // any more.
 func Overlay(u Upper) (walk pack.Walk, settle func() error) {
-	d := &differ{Emitter: NewEmitter(u.Epoch, u.Below), Upper: u}
+	d := &differ{Emitter: NewEmitter(u.Epoch, u.Below), Upper: u, remade: map[string]bool{}}
 	return d.walk, d.settle
 }
 
@@ -52,6 +52,9 @@ func Overlay(u Upper) (walk pack.Walk, settle func() error) {
 type differ struct {
 	Emitter
 	Upper
+	// remade are opaque directories that hold what the lower layers have there: they
+	// are removed with all that is in them.
+	remade map[string]bool
 }
 
 // frame is a directory of the upper one on the way down.
@@ -211,10 +214,15 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e manifes
 			return err
 		}
 	}
+	prune, times := len(d.Prune), len(d.Times)
 	if err := d.dir(ctx, f); err != nil {
 		return err
 	}
-	if f.Item != nil && !f.within && !f.opaque {
+	if f.Item != nil && !f.within {
+		if f.opaque {
+			d.Prune, d.Times = d.Prune[:prune], d.Times[:times]
+		}
+		d.remade[host] = f.opaque
 		d.Remove(f.Parent, host)
 		return nil
 	}
@@ -228,7 +236,11 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e manifes
 // entry and sets times. It runs when nothing reads the directory any more.
 func (d *differ) settle() error {
 	for _, p := range d.Prune {
-		if err := os.Remove(p); err != nil {
+		remove := os.Remove
+		if d.remade[p] {
+			remove = os.RemoveAll
+		}
+		if err := remove(p); err != nil {
 			return fmt.Errorf("remove unchanged object: %w", err)
 		}
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	mrand "math/rand/v2"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -181,14 +183,35 @@ func Name(root string, intn func(n int) int) string {
 	return root
 }
 
-// scramble makes random changes to a file system.
-func scramble(t testing.TB, root string) {
+// chance returns random numbers that begin with a seed, which the log tells and
+// $BUILDER_TEST_SEED can set again.
+func chance(t testing.TB) *rand.Rand {
 	t.Helper()
-	name := func() string { return Name(root, mrand.IntN) }
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("BUILDER_TEST_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		must(t, err)
+	}
+	t.Logf("BUILDER_TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// scramble makes random changes to a file system.
+func scramble(t testing.TB, root string, rnd *rand.Rand) {
+	t.Helper()
+	name := func() string { return Name(root, rnd.IntN) }
+	text := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		return b
+	}
 	for range 60 {
 		p := name()
 		os.MkdirAll(filepath.Dir(p), 0o755)
-		switch mrand.IntN(9) {
+		switch rnd.IntN(9) {
 		case 0, 1:
 			os.RemoveAll(p)
 		case 2:
@@ -198,13 +221,13 @@ func scramble(t testing.TB, root string) {
 		case 4:
 			os.Link(name(), p)
 		case 5:
-			unix.Setxattr(p, "user.x", []byte(random(3)), 0)
+			unix.Setxattr(p, "user.x", text(3), 0)
 		case 6:
-			owner.Lchown(p, mrand.Uint32N(3), mrand.Uint32N(3))
+			owner.Lchown(p, rnd.Uint32N(3), rnd.Uint32N(3))
 		case 7:
 			os.Rename(name(), p)
 		default:
-			os.WriteFile(p, []byte(random(mrand.IntN(200))), 0o640)
+			os.WriteFile(p, text(rnd.IntN(200)), 0o640)
 		}
 	}
 }

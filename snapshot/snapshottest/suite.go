@@ -39,6 +39,7 @@ func Run(t *testing.T, open Opener) {
 		{"Epoch", testEpoch},
 		{"Stubs", testStubs},
 		{"Rename", testRename},
+		{"Remade", testRemade},
 		{"Empty", testEmpty},
 		{"RootMetadata", testRootMetadata},
 		{"Tap", testTap},
@@ -246,10 +247,10 @@ func testManyLayers(t *testing.T, open Opener) {
 // testRoundTrip makes a layer of random changes, and the same layer once more from
 // its tar in another store: the file systems are equal, and so are the tars.
 func testRoundTrip(t *testing.T, open Opener) {
-	s, other := open(t), open(t)
+	s, other, rnd := open(t), open(t), chance(t)
 	var stack, copied snapshot.Stack
 	for range 6 {
-		l := build(t, s, stack, snapshot.CommitOptions{}, func(r string) { scramble(t, r) })
+		l := build(t, s, stack, snapshot.CommitOptions{}, func(r string) { scramble(t, r, rnd) })
 		tar, err := s.Tar(t.Context(), l)
 		must(t, err)
 		c, err := other.Import(t.Context(), copied, l.DiffID, tar)
@@ -320,6 +321,32 @@ func testRename(t *testing.T, open Opener) {
 	})
 	wantNames(t, s, top, want)
 	compare(t, s, on(nil, base, top))
+}
+
+// A directory that is removed and made again as it was is in no layer, nor are those
+// above it.
+func testRemade(t *testing.T, open Opener) {
+	s := open(t)
+	when := time.Unix(1e9, 7)
+	base := build(t, s, nil, snapshot.CommitOptions{}, func(r string) {
+		must(t, os.MkdirAll(r+"/c/empty", 0o755))
+		write(t, r+"/d/e/full/f", "f")
+		must(t, os.Chtimes(r+"/d/e/full/f", when, when))
+	})
+	same := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
+		must(t, os.Remove(r+"/c/empty"), os.Mkdir(r+"/c/empty", 0o755))
+		must(t, os.RemoveAll(r+"/d/e/full"))
+		write(t, r+"/d/e/full/f", "f")
+		must(t, os.Chtimes(r+"/d/e/full/f", when, when))
+	})
+	wantNames(t, s, same, "")
+	compare(t, s, on(nil, base, same))
+	other := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
+		must(t, os.RemoveAll(r+"/c"), os.MkdirAll(r+"/c/empty", 0o755))
+		must(t, os.RemoveAll(r+"/d/e/full"), os.Mkdir(r+"/d/e/full", 0o755))
+	})
+	wantNames(t, s, other, "d d/e d/e/full -d/e/full/f")
+	compare(t, s, on(nil, base, other))
 }
 
 func testEmpty(t *testing.T, open Opener) {
