@@ -15,7 +15,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/snapshottest"
 )
 
@@ -76,6 +78,10 @@ func someChanges(t *testing.T, base snapshot.Tree, r *rand.Rand) []snapshot.Chan
 	if err := snapshot.Walk(base, ".", func(e *snapshot.Entry) error { below = append(below, e); return nil }); err != nil {
 		t.Fatal(err)
 	}
+	ids := uint32(1 << 31)
+	if !fixtures.RealRoot() && !owner.Emulated() { // a user namespace has fewer
+		ids = 60_000
+	}
 	used := map[string]bool{}
 	var out []snapshot.Change
 	add := func(c snapshot.Change) {
@@ -87,7 +93,7 @@ func someChanges(t *testing.T, base snapshot.Tree, r *rand.Rand) []snapshot.Chan
 	for i := range 12 {
 		p := fmt.Sprintf("new-%d-%d", r.IntN(1e9), i)
 		meta := func(c snapshot.Change) snapshot.Change {
-			c.Entry.UID, c.Entry.GID = r.Uint32N(3), r.Uint32()>>1
+			c.Entry.UID, c.Entry.GID = r.Uint32N(3), r.Uint32N(ids)
 			c.Entry.ModTime = time.Unix(r.Int64N(2e9), r.Int64N(1e9))
 			c.Entry.Xattrs = map[string]string{"user.n": fmt.Sprint(i)}
 			return c
