@@ -31,7 +31,7 @@ func FuzzImport(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<16 {
-			t.Skip()
+			return
 		}
 		l, err := s.Import(t.Context(), snapshot.Stack{base}, "", bytes.NewReader(data))
 		if names, _ := os.ReadDir(outer); len(names) != 1 {

@@ -68,7 +68,7 @@ func FuzzHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, link, key, value string, mtime int64) {
 		name = strings.Trim(name, "/")
 		if name == "" || strings.Contains(name+link+key, "\x00") || strings.Contains(key, "=") || key == "" || len(name) > 4000 || len(link) > 4000 || mtime > 1<<40 || mtime < -1<<40 {
-			t.Skip()
+			return
 		}
 		h := Header{Name: name, Type: '2', Linkname: link, ModTime: mtime, Xattrs: map[string]string{key: value}}
 		got, err := tar.NewReader(bytes.NewReader(AppendTrailer(AppendHeader(nil, &h)))).Next()
