@@ -58,10 +58,6 @@ type Compression = compression.Config
 type (
 	// Images are the images of one store; see imagestore.Store.
 	Images = imagestore.Store
-	// Holding is what one image keeps alive.
-	Holding = imagestore.Holding
-	// Step is a V1 record: an image that one instruction made.
-	Step = imagestore.Step
 	// HistoryEntry is one line of docker history, the newest first.
 	HistoryEntry = imagestore.HistoryEntry
 )

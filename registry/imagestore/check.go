@@ -15,23 +15,23 @@ import (
 // Check implements gc.Checker: steps can be read, and everything that names and images
 // lead to is here or can be fetched again.
 func (k keeper) Check(_ context.Context, x *gc.Check) error {
-	steps, err := k.s.Steps()
+	steps, err := k.s.steps()
 	if err != nil {
 		return err
 	}
 	for _, st := range steps {
 		x.Steps++
 		if st.Err != nil {
-			x.Problem("step "+st.ID, st.Err, func(*snapshot.Collection) error { return k.s.RemoveStep(st.ID) })
+			x.Problem("step "+st.ID, st.Err, func(*snapshot.Collection) error { return k.s.removeStep(st.ID) })
 		}
 	}
 	// Without names nothing is known of images, so that this is repaired first.
-	if err := k.s.CheckNames(); errors.Is(err, errdef.ErrInvalid) {
+	if err := k.s.checkNames(); errors.Is(err, errdef.ErrInvalid) {
 		x.Problem("names of images", err, func(*snapshot.Collection) error { return nil })
 		if !x.Repairs {
 			return nil
 		}
-		if err := k.s.DropNames(); err != nil {
+		if err := k.s.dropNames(); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func (k keeper) Check(_ context.Context, x *gc.Check) error {
 }
 
 func (k keeper) checkImages(x *gc.Check) error {
-	all, err := k.s.Holdings()
+	all, err := k.s.holdings()
 	if err != nil {
 		return err
 	}
@@ -47,17 +47,17 @@ func (k keeper) checkImages(x *gc.Check) error {
 		x.Images++
 		if err := k.checkImage(x, img); err != nil {
 			object := "image " + cmp.Or(strings.Join(img.Names, ", "), img.ID.String())
-			x.Problem(object, err, func(*snapshot.Collection) error { return k.s.Drop(img.ID) })
+			x.Problem(object, err, func(*snapshot.Collection) error { return k.s.drop(img.ID) })
 		}
 	}
-	lost, err := k.s.LostNames()
+	lost, err := k.s.lostNames()
 	for _, n := range lost {
-		x.Problem("name "+n, errors.New("its image is not here"), func(*snapshot.Collection) error { return k.s.Drop("", n) })
+		x.Problem("name "+n, errors.New("its image is not here"), func(*snapshot.Collection) error { return k.s.drop("", n) })
 	}
 	return err
 }
 
-func (k keeper) checkImage(x *gc.Check, img Holding) error {
+func (k keeper) checkImage(x *gc.Check, img holding) error {
 	if img.Err != nil {
 		return img.Err
 	}

@@ -11,8 +11,8 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// Holding is what one image keeps alive.
-type Holding struct {
+// holding is what one image keeps alive.
+type holding struct {
 	ID       digest.Digest
 	Names    []string // none: dangling
 	Created  time.Time
@@ -24,8 +24,8 @@ type Holding struct {
 	Err error
 }
 
-// Holdings returns all images. Unlike List it looks at no layer.
-func (s *Store) Holdings() ([]Holding, error) {
+// holdings returns all images. Unlike List it looks at no layer.
+func (s *Store) holdings() ([]holding, error) {
 	names, err := s.readNames()
 	if err != nil {
 		return nil, err
@@ -34,14 +34,14 @@ func (s *Store) Holdings() ([]Holding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Holding
+	var out []holding
 	for _, hex := range ids {
 		id := digest.NewDigestFromEncoded(digest.SHA256, hex)
 		rec, err := s.record(id)
 		if errors.Is(err, errdef.ErrNotFound) {
 			continue
 		}
-		h := Holding{ID: id, Names: namesOf(names, id), Blobs: []digest.Digest{id}, Err: err}
+		h := holding{ID: id, Names: namesOf(names, id), Blobs: []digest.Digest{id}, Err: err}
 		if fi, err := os.Lstat(s.recordPath(id)); err == nil {
 			h.LastUsed = fi.ModTime()
 		}

@@ -25,15 +25,15 @@ func (keeper) Folders() []gc.Folder { return nil }
 // Items implements gc.Keeper.
 func (k keeper) Items(context.Context) (gc.Contents, error) {
 	var out gc.Contents
-	images, err := k.s.Holdings()
+	images, err := k.s.holdings()
 	if err != nil {
 		return out, err
 	}
-	steps, err := k.s.Steps()
+	steps, err := k.s.steps()
 	if err != nil {
 		return out, err
 	}
-	byID := map[string]Step{}
+	byID := map[string]step{}
 	for _, st := range steps {
 		byID[st.ID] = st
 	}
@@ -59,13 +59,13 @@ func (k keeper) Items(context.Context) (gc.Contents, error) {
 
 // Remove implements gc.Keeper. An image that has got a name meanwhile stays.
 func (k keeper) Remove(_ *snapshot.Collection, it gc.Item) (bool, error) {
-	return k.s.RemoveDangling(digest.Digest(it.ID))
+	return k.s.removeDangling(digest.Digest(it.ID))
 }
 
 // sweep removes the steps whose layers are gone, or all that nobody uses, except those
 // that led to an image.
-func (k keeper) sweep(c *snapshot.Collection, steps map[string]Step, all bool) error {
-	images, err := k.s.Holdings() // those that are left
+func (k keeper) sweep(c *snapshot.Collection, steps map[string]step, all bool) error {
+	images, err := k.s.holdings() // those that are left
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (k keeper) sweep(c *snapshot.Collection, steps map[string]Step, all bool) e
 		// The next build of what is not built any more writes it again.
 		unused := all && !slices.ContainsFunc(st.Stack, func(l snapshot.Layer) bool { return c.Pinned(l.ID) })
 		if (lost || unused) && !led[id] {
-			errs = append(errs, k.s.RemoveStep(id))
+			errs = append(errs, k.s.removeStep(id))
 		}
 	}
 	return errors.Join(errs...)

@@ -77,7 +77,7 @@ func TestSweep(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := s.RemoveDangling(digest.Digest(found.Items[0].ID)); err != nil {
+			if _, err := s.removeDangling(digest.Digest(found.Items[0].ID)); err != nil {
 				return err
 			}
 			for _, l := range lost.Stack {
@@ -93,7 +93,7 @@ func TestSweep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		steps, err := s.Steps()
+		steps, err := s.steps()
 		if err != nil || len(steps) != c.left {
 			t.Errorf("%s: %d steps are left, want %d, %v", c.name, len(steps), c.left, err)
 		}

@@ -93,15 +93,15 @@ func decodeNames(path string, data []byte) (map[string]nameTarget, error) {
 	return f.Names, nil
 }
 
-// CheckNames says what is wrong with the file of names; errdef.ErrInvalid if it is damaged.
-func (s *Store) CheckNames() error {
+// checkNames says what is wrong with the file of names; errdef.ErrInvalid if it is damaged.
+func (s *Store) checkNames() error {
 	_, err := s.readNames()
 	return err
 }
 
-// DropNames puts the file of names aside, as names.json.damaged. The images stay,
+// dropNames puts the file of names aside, as names.json.damaged. The images stay,
 // without names.
-func (s *Store) DropNames() error {
+func (s *Store) dropNames() error {
 	return s.locked(func() error {
 		path := s.path(namesName)
 		return os.Rename(path, path+".damaged")
@@ -226,8 +226,8 @@ func lookupName(names map[string]nameTarget, r reference.Reference) (nameTarget,
 	return nameTarget{}, false
 }
 
-// LostNames returns the names that point at an image that is not here.
-func (s *Store) LostNames() ([]string, error) {
+// lostNames returns the names that point at an image that is not here.
+func (s *Store) lostNames() ([]string, error) {
 	names, err := s.readNames()
 	if err != nil {
 		return nil, err

@@ -90,9 +90,9 @@ func (s *Store) removeRecords(names map[string]nameTarget, ids []digest.Digest) 
 	return gone, errors.Join(errs...)
 }
 
-// RemoveDangling deletes an image's record unless it has got a name. It reports
+// removeDangling deletes an image's record unless it has got a name. It reports
 // whether it did.
-func (s *Store) RemoveDangling(id digest.Digest) (bool, error) {
+func (s *Store) removeDangling(id digest.Digest) (bool, error) {
 	removed := false
 	err := s.locked(func() error {
 		names, err := s.readNames()
@@ -105,8 +105,8 @@ func (s *Store) RemoveDangling(id digest.Digest) (bool, error) {
 	return removed, err
 }
 
-// Drop deletes a broken image with its names, or names that point nowhere.
-func (s *Store) Drop(id digest.Digest, lost ...string) error {
+// drop deletes a broken image with its names, or names that point nowhere.
+func (s *Store) drop(id digest.Digest, lost ...string) error {
 	return s.locked(func() error {
 		names, err := s.readNames()
 		if err != nil {

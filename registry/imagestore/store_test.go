@@ -48,11 +48,11 @@ func TestImagesNames(t *testing.T) {
 	if got := infos[i]; len(got.Names) != 2 || got.Platform.Architecture != "amd64" || got.Size != a.Stack[0].Size+a.Stack[1].Size || !got.Created.Equal(day) {
 		t.Errorf("%+v", got)
 	}
-	held, err := s.Holdings()
+	held, err := s.holdings()
 	if err != nil || len(held) != 2 || len(held[0].Stack)+len(held[1].Stack) != 3 || len(held[0].Blobs) != 1 {
 		t.Errorf("%+v, %v", held, err)
 	}
-	if steps, err := s.Steps(); err != nil || len(steps) == 0 {
+	if steps, err := s.steps(); err != nil || len(steps) == 0 {
 		t.Errorf("%+v, %v", steps, err)
 	}
 }

@@ -71,21 +71,21 @@ func (s *Store) V1Chain(id string) ([]image.V1Record, error) {
 	return chain, nil
 }
 
-// Step is a V1 record: an image that one instruction made.
-type Step struct {
+// step is a V1 record: an image that one instruction made.
+type step struct {
 	ID, Parent string
 	Stack      snapshot.Stack
 	// Err says that the record is damaged.
 	Err error
 }
 
-// Steps returns all V1 records.
-func (s *Store) Steps() ([]Step, error) {
+// steps returns all V1 records.
+func (s *Store) steps() ([]step, error) {
 	ids, err := s.ids(v1Dir)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Step, 0, len(ids))
+	out := make([]step, 0, len(ids))
 	for _, id := range ids {
 		var rec struct {
 			Parent string         `json:"parent"`
@@ -95,13 +95,13 @@ func (s *Store) Steps() ([]Step, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		out = append(out, Step{ID: id, Parent: rec.Parent, Stack: rec.Stack, Err: err})
+		out = append(out, step{ID: id, Parent: rec.Parent, Stack: rec.Stack, Err: err})
 	}
 	return out, nil
 }
 
-// RemoveStep deletes a V1 record.
-func (s *Store) RemoveStep(id string) error {
+// removeStep deletes a V1 record.
+func (s *Store) removeStep(id string) error {
 	if len(id) != 64 {
 		return fmt.Errorf("step %q: %w", id, errdef.ErrInvalid)
 	}
