@@ -120,7 +120,11 @@ func (r *Remote) saveBlob(body io.Reader) (digest.Digest, int64, error) {
 	if err != nil {
 		return "", 0, err
 	}
-	n, err := io.Copy(io.MultiWriter(f, h), body)
+	// It is held while it arrives: a server may be silent for long.
+	var n int64
+	if err = files.TryFlock(f.File, files.Exclusive); err == nil {
+		n, err = io.Copy(io.MultiWriter(f, h), body)
+	}
 	if err != nil {
 		return "", 0, errors.Join(err, f.Discard())
 	}

@@ -1,8 +1,10 @@
 package source
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,4 +89,55 @@ func TestKeeper(t *testing.T) {
 		}
 	}
 	gctest.Run(t, s, k, gc.KindContext, gc.KindGit, gc.KindHTTP)
+}
+
+// silent is a server that has sent a part, and then nothing: what is asked for next is
+// done before the rest comes.
+type silent struct {
+	rest io.Reader
+	next func()
+}
+
+func (s *silent) Read(p []byte) (int, error) {
+	if s.next != nil {
+		s.next()
+		s.next = nil
+	}
+	return s.rest.Read(p)
+}
+
+// What is being downloaded is in use, however long nothing came.
+func TestDownloadIsHeld(t *testing.T) {
+	s, err := snapshot.Open(t.TempDir(), snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	k := Keeper(s.Root())
+	r := newRemote(t, RemoteOptions{Dir: filepath.Join(s.Root(), SourcesFolder)})
+	body := io.MultiReader(strings.NewReader("begin "), &silent{rest: strings.NewReader("end"), next: func() {
+		found, err := k.Items(t.Context())
+		if err != nil || len(found.Items) != 1 {
+			t.Fatalf("items %+v, %v", found.Items, err)
+		}
+		long := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(filepath.Join(s.Root(), found.Items[0].Path), long, long); err != nil {
+			t.Fatal(err)
+		}
+		if found, err = k.Items(t.Context()); err != nil || !found.Items[0].InUse {
+			t.Errorf("a download is not in use: %+v, %v", found.Items, err)
+		}
+		if err := s.Collect(t.Context(), func(c *snapshot.Collection) error {
+			ok, err := k.Remove(c, found.Items[0])
+			if ok {
+				t.Error("a download was removed while it came")
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}})
+	if _, n, err := r.saveBlob(body); err != nil || n != 9 {
+		t.Errorf("saved %d bytes, %v", n, err)
+	}
 }
