@@ -32,9 +32,9 @@ func TestFindings(t *testing.T) {
 		{"in folders that are meant to be merged", []*dag.Copy{cp("/d/", "one", "two")}, ""},
 		{"into a folder that is there", []*dag.Copy{cp("/app", "bar", "foo.go")}, ""},
 		{"over what the base has", []*dag.Copy{cp("/file", "bar", "nothing*")}, ""},
-		{"a user", []*dag.Copy{own("ghost", "")}, "CopyOwnerUnknown: the image does not know the user ghost: what is copied belongs to 0:0"},
-		{"a group", []*dag.Copy{own("7", "ghost")}, "CopyOwnerUnknown: the image does not know the group ghost: what is copied belongs to 7:7"},
-		{"both, twice", []*dag.Copy{own("me", "us"), func() *dag.Copy { c := own("me", "us"); c.Dest = "/y"; return c }()}, "CopyOwnerUnknown: the image does not know the user me: what is copied belongs to 0:0\nCopyOwnerUnknown: the image does not know the group us: what is copied belongs to 0:0"},
+		{"a user", []*dag.Copy{own("ghost", "")}, "CopyOwnerUnknown: the image does not know the user \"ghost\": what is copied belongs to 0:0"},
+		{"a group", []*dag.Copy{own("7", "ghost")}, "CopyOwnerUnknown: the image does not know the group \"ghost\": what is copied belongs to 7:7"},
+		{"both, twice", []*dag.Copy{own("me", "us"), func() *dag.Copy { c := own("me", "us"); c.Dest = "/y"; return c }()}, "CopyOwnerUnknown: the image does not know the user \"me\": what is copied belongs to 0:0\nCopyOwnerUnknown: the image does not know the group \"us\": what is copied belongs to 0:0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			more := "f 644 0:0 one/f 1\nf 644 0:0 one/g 1\nf 644 0:0 one/h 1\nf 644 0:0 one/i 1\nf 644 0:0 one/only 1\n" +

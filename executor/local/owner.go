@@ -37,7 +37,7 @@ func resolveOwner(t snapshot.Tree, o *dag.Owner) (out owner, unknown []string, e
 			if len(users) > 0 {
 				out = owner{uint32(users[0].Uid), uint32(users[0].Gid)}
 			} else {
-				unknown = append(unknown, "user "+o.User)
+				unknown = append(unknown, fmt.Sprintf("user %q", o.User))
 			}
 		}
 	}
@@ -57,7 +57,7 @@ func resolveOwner(t snapshot.Tree, o *dag.Owner) (out owner, unknown []string, e
 	if len(groups) > 0 {
 		out.gid = uint32(groups[0].Gid)
 	} else {
-		unknown = append(unknown, "group "+o.Group)
+		unknown = append(unknown, fmt.Sprintf("group %q", o.Group))
 	}
 	return out, unknown, nil
 }
