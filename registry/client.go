@@ -30,12 +30,18 @@ type Client struct {
 
 // New makes a client that keeps what it fetches in store and images.
 func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
+	if opts.Warn == nil {
+		opts.Warn = func(string) {}
+	}
 	if opts.Config == nil {
 		cfg, err := config.SystemFiles().Read()
 		if err != nil {
 			return nil, err
 		}
 		opts.Config = cfg
+		for _, p := range cfg.Problems {
+			opts.Warn(p)
+		}
 	}
 	routes, err := routing.New(opts.Mirrors, opts.Insecure, opts.Config)
 	if err != nil {
@@ -43,7 +49,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	}
 	opts.Parallel = cmp.Or(opts.Parallel, 4)
 	if opts.Credentials == nil {
-		opts.Credentials = credentials.New(opts.ConfigDir)
+		opts.Credentials = credentials.New(opts.ConfigDir, opts.Warn)
 	}
 	return &Client{
 		store: store, images: images, opts: opts, routes: routes,
@@ -69,6 +75,9 @@ type Options struct {
 	ConfigDir string
 	// Config is what the configuration files say; nil reads those of this machine.
 	Config *config.Config
+	// Warn is told of what is wrong with the user's files and does not stop the work; nil:
+	// nobody is. It is called from several goroutines.
+	Warn func(text string)
 	// Mirrors are lines "REGISTRY=URL" (docker.io=http://127.0.0.1:5000). Mirrors
 	// of one registry are tried in order, then those of the environment and the
 	// configuration files, then the registry itself.

@@ -63,7 +63,7 @@ func (c *client) observe(ev executor.Event) {
 }
 
 // Get implements credentials.Source.
-func (c *client) Get(string, string) (credentials.Credential, error) {
+func (c *client) Get(context.Context, string, string) (credentials.Credential, error) {
 	return credentials.Login(c.name, "password of "+c.name, "the test's"), nil
 }
 

@@ -131,7 +131,7 @@ func (e *Engine) open(access Access) error {
 	}
 	e.Client, err = registry.New(e.Store, e.Images, registry.Options{
 		Mirrors: access.Mirrors, Insecure: access.Insecure, Retry: access.Retry, Credentials: access.Credentials,
-		UserAgent: "builder/" + e.host.opts.Version,
+		UserAgent: "builder/" + e.host.opts.Version, Warn: e.host.opts.Warn,
 	})
 	if err != nil {
 		return err

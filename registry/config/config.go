@@ -4,12 +4,14 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -25,6 +27,8 @@ type Config struct {
 	GC GC
 	// Rules are those of registries.conf.
 	Rules []Rule
+	// Problems are what the user should know of files that do not count.
+	Problems []string
 }
 
 // Registry is how one registry is reached:
@@ -56,16 +60,29 @@ type Files struct {
 	// Containers is registries.conf, and DropIns are the folders with more of it.
 	Containers string
 	DropIns    []string
+	// User, unless "", is a folder of which nothing is required: what cannot be reached
+	// there counts as empty, and is a problem.
+	User string
+}
+
+// UserFolder is where the user's configuration is: $XDG_CONFIG_HOME, else ~/.config; "" if
+// there is no home.
+func UserFolder() string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".config")
 }
 
 // SystemFiles are the files of this machine and this user.
 func SystemFiles() Files {
-	home, _ := os.UserHomeDir()
-	user := os.Getenv("XDG_CONFIG_HOME")
-	if user == "" && home != "" {
-		user = filepath.Join(home, ".config")
-	}
+	user := UserFolder()
 	files := Files{
+		User:       user,
 		Containers: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		DropIns:    []string{"/etc/containers/registries.conf.d"},
 	}
@@ -93,13 +110,28 @@ func exists(path string) bool {
 func (f Files) Read() (*Config, error) {
 	c := &Config{}
 	for _, path := range f.Program {
-		if err := c.readProgram(path); err != nil {
+		data, err := f.read(path, c)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := c.readProgram(path, data); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	c.Rules, err = readRegistriesConf(f.Containers, f.DropIns)
-	return c, err
+	return c, c.readRegistriesConf(f)
+}
+
+// read reads a file that need not exist.
+func (f Files) read(path string, c *Config) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil && f.User != "" && strings.HasPrefix(path, strings.TrimSuffix(f.User, "/")+"/"):
+		c.Problems = append(c.Problems, unreachable(path, err))
+		return nil, nil
+	}
+	return data, err
 }
 
 // programFile is a file config.toml.
@@ -112,17 +144,9 @@ type programFile struct {
 }
 
 // readProgram adds what a file says and those before it did not.
-func (c *Config) readProgram(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
+func (c *Config) readProgram(path string, data []byte) error {
 	var file programFile
-	if err := toml.NewDecoder(f).DisallowUnknownFields().Decode(&file); err != nil {
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&file); err != nil {
 		var strict *toml.StrictMissingError
 		if errors.As(err, &strict) {
 			return fmt.Errorf("%s: %w: unknown settings:\n%s", path, errdef.ErrInvalid, strict.String())

@@ -91,3 +91,32 @@ func TestDropIns(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// What cannot be reached in the user's folder counts as empty and is told; elsewhere it is
+// an error.
+func TestUnreachable(t *testing.T) {
+	file := write(t, "file", "")
+	user := filepath.Join(t.TempDir(), "user")
+	if err := os.Symlink(file, user); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(user, "builder", "config.toml")
+	containers := filepath.Join(user, "containers", "registries.conf")
+	system := write(t, "system.toml", "[registry.\"x\"]\ninsecure = true\n")
+	c, err := Files{Program: []string{program, system}, Containers: containers, User: user}.Read()
+	if err != nil || len(c.Registries) != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if len(c.Problems) != 2 || c.Problems[0] != program+": not a directory: taken as empty" || !strings.HasPrefix(c.Problems[1], containers) {
+		t.Errorf("told %q", c.Problems)
+	}
+	if _, err := (Files{Program: []string{program}, User: "/elsewhere"}).Read(); err == nil || !strings.Contains(err.Error(), program) {
+		t.Errorf("not the user's: %v", err)
+	}
+	t.Setenv("HOME", "/dev/null")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, "none.conf", ""))
+	if c, err := SystemFiles().Read(); err != nil || len(c.Problems) == 0 || !strings.HasPrefix(c.Problems[0], "/dev/null/.config/builder/config.toml") {
+		t.Errorf("HOME=/dev/null: %+v, %v", c, err)
+	}
+}

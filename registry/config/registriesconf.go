@@ -1,11 +1,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,34 +46,32 @@ type registriesFile struct {
 
 // readRegistriesConf reads the main file and then the drop-ins; a later rule
 // replaces an earlier one for the same prefix.
-func readRegistriesConf(main string, dropIns []string) ([]Rule, error) {
-	paths := []string{main}
-	for _, dir := range dropIns {
+func (c *Config) readRegistriesConf(f Files) error {
+	paths := []string{f.Containers}
+	for _, dir := range f.DropIns {
 		more, err := filepath.Glob(filepath.Join(dir, "*.conf")) // sorted
 		if err != nil {
-			return nil, fmt.Errorf("read registries.conf.d: %w", err)
+			return fmt.Errorf("read registries.conf.d: %w", err)
 		}
 		paths = append(paths, more...)
 	}
 	byPrefix := map[string]Rule{}
 	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		data, err := f.read(path, c)
 		if err != nil {
-			return nil, fmt.Errorf("read registries.conf: %w", err)
+			return fmt.Errorf("read registries.conf: %w", err)
 		}
 		rules, err := parseRegistriesConf(path, data)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, rule := range rules {
 			byPrefix[rule.Prefix] = rule
 		}
 	}
 	// An exact prefix comes before a wildcard of the same length.
-	return slices.SortedFunc(maps.Values(byPrefix), func(a, b Rule) int { return strings.Compare(b.Prefix, a.Prefix) }), nil
+	c.Rules = slices.SortedFunc(maps.Values(byPrefix), func(a, b Rule) int { return strings.Compare(b.Prefix, a.Prefix) })
+	return nil
 }
 
 func parseRegistriesConf(path string, data []byte) ([]Rule, error) {

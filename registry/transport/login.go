@@ -17,7 +17,7 @@ import (
 )
 
 func (p *Pool) login(ctx context.Context, ep routing.Endpoint, first *opening, scopes []string) (*Session, error) {
-	cred, err := p.keys.Get(ep.Host, ep.Repo)
+	cred, err := p.keys.Get(ctx, ep.Host, ep.Repo)
 	if err != nil {
 		return nil, err
 	}
