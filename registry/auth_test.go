@@ -118,6 +118,11 @@ func TestInsecureTLS(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("unknown certificate: %v", err)
 	}
+	// Where http may be spoken, too, it is still the certificate that is wrong.
+	_, err = newTestClient(t, quick).Resolve(t.Context(), host+"/app", amd64)
+	if err == nil || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "HTTP") {
+		t.Errorf("unknown certificate on localhost: %v", err)
+	}
 	opts.Insecure = []string{host}
 	b := newTestClient(t, opts)
 	sameImage(t, a, img, b, mustPull(t, b, "secure.example/app"))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -78,7 +77,7 @@ func (b *blobReader) connect() error {
 		if b.c.pool.Rests(b.eps[b.ep]) {
 			continue
 		}
-		err := b.c.pool.Pull(b.ctx, b.eps[b.ep], transport.Call{Op: "get layer", Object: b.desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
+		err := b.c.pool.Pull(b.ctx, b.eps[b.ep], transport.Call{Op: "get layer", Object: b.desc.Digest.String(), Do: func(s *transport.Session) error {
 			body, err := remote.GetBlob(b.ctx, s, b.desc, b.at)
 			b.body = body
 			return err

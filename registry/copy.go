@@ -192,7 +192,7 @@ type remoteDestination struct {
 }
 
 // Destination opens a name in a registry for what src has.
-func (c *Client) Destination(ctx context.Context, ref string, src Source, opts PushOptions) (Destination, error) {
+func (c *Client) Destination(ref string, src Source, opts PushOptions) (Destination, error) {
 	p, err := c.newPusher(ref, opts)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (c *Client) Destination(ctx context.Context, ref string, src Source, opts P
 			scopes = append(scopes, "repository:"+ep.Repo+":pull")
 		}
 	}
-	return d, p.open(ctx, scopes)
+	return d, p.open(scopes)
 }
 
 // Blob implements Destination.

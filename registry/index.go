@@ -65,7 +65,7 @@ func (c *Client) Describe(ctx context.Context, x *Index) (ocispec.Descriptor, er
 // PushIndex sends images, and under a name the index of them; it returns the
 // index's descriptor. What the registry has already is not sent.
 func (c *Client) PushIndex(ctx context.Context, ref string, x *Index, opts PushOptions) (ocispec.Descriptor, error) {
-	p, err := c.pusher(ctx, ref, x.Stack(), opts)
+	p, err := c.pusher(ref, x.Stack(), opts)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}

@@ -24,7 +24,7 @@ func TestCopyProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dst, err := c.Destination(ctx, to.host+"/copy", src, PushOptions{})
+	dst, err := c.Destination(to.host+"/copy", src, PushOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

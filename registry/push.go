@@ -34,7 +34,7 @@ type pusher struct {
 // image that has a manifest keeps it, and its blobs, bit for bit. What the
 // registry has already is not sent.
 func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOptions) (ocispec.Descriptor, error) {
-	p, err := c.pusher(ctx, ref, img.Stack, opts)
+	p, err := c.pusher(ref, img.Stack, opts)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}
@@ -51,7 +51,7 @@ func (c *Client) Push(ctx context.Context, ref string, img *Image, opts PushOpti
 // PushLayers sends the layers of a stack ahead of a Push of an image that has
 // them, while the rest of it is still being made.
 func (c *Client) PushLayers(ctx context.Context, ref string, stack snapshot.Stack, opts PushOptions) error {
-	p, err := c.pusher(ctx, ref, stack, opts)
+	p, err := c.pusher(ref, stack, opts)
 	var keep []ocispec.Descriptor
 	if err == nil && opts.Compression != (Compression{}) {
 		keep, err = c.shapeLayers(ctx, stack, Form{Compression: opts.Compression})
@@ -65,12 +65,12 @@ func (c *Client) PushLayers(ctx context.Context, ref string, stack snapshot.Stac
 	return nil
 }
 
-func (c *Client) pusher(ctx context.Context, name string, stack snapshot.Stack, opts PushOptions) (*pusher, error) {
+func (c *Client) pusher(name string, stack snapshot.Stack, opts PushOptions) (*pusher, error) {
 	p, err := c.newPusher(name, opts)
 	if err != nil {
 		return nil, err
 	}
-	return p, p.open(ctx, p.scopes(stack))
+	return p, p.open(p.scopes(stack))
 }
 
 // scopes are the rights that mounting layers of a stack needs.
@@ -105,15 +105,13 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 	return &pusher{c: c, ref: ref, ep: ep, opts: opts}, nil
 }
 
-// open logs in; scopes are what else is to be used.
-func (p *pusher) open(ctx context.Context, scopes []string) error {
-	return p.c.pool.Again(ctx, func() error {
-		s, err := p.c.pool.Open(ctx, p.ep, "push,pull", scopes...)
-		if err == nil {
-			p.repo = remote.New(p.c.pool, s)
-		}
-		return err
-	})
+// open finds a way to the repository; scopes are what else is to be used.
+func (p *pusher) open(scopes []string) error {
+	s, err := p.c.pool.Open(p.ep, "push,pull", scopes...)
+	if err == nil {
+		p.repo = remote.New(p.c.pool, s)
+	}
+	return err
 }
 
 // mountable lists the repositories of the same registry that have one of the

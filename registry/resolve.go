@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -141,12 +140,12 @@ func (f *fetcher) manifest(ctx context.Context, tag string, want ocispec.Descrip
 	}
 	var raw []byte
 	var mediaType string
-	get := func(s *transport.Session, first *http.Response) error {
+	get := func(s *transport.Session) error {
 		var err error
-		raw, mediaType, err = remote.GetManifest(ctx, s, first, tag, want)
+		raw, mediaType, err = remote.GetManifest(ctx, s, tag, want)
 		return err
 	}
-	err := f.each(ctx, transport.Call{Op: "get manifest", Object: tag, Path: "/manifests/" + tag, Accept: mediatype.Accept, Do: get})
+	err := f.each(ctx, transport.Call{Op: "get manifest", Object: tag, Do: get})
 	if err != nil {
 		return nil, want, err
 	}
@@ -185,7 +184,7 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 		return nil, fmt.Errorf("configuration %s: %w: %d bytes", desc.Digest, ErrInvalid, desc.Size)
 	}
 	var raw []byte
-	err := f.each(ctx, transport.Call{Op: "get configuration", Object: desc.Digest.String(), Do: func(s *transport.Session, _ *http.Response) error {
+	err := f.each(ctx, transport.Call{Op: "get configuration", Object: desc.Digest.String(), Do: func(s *transport.Session) error {
 		body, err := remote.GetBlob(ctx, s, desc, 0)
 		if err != nil {
 			return err

@@ -64,7 +64,7 @@ func (t *layerTap) begin() (err error) {
 		return errors.Join(err, t.sent.in.Close())
 	}
 	open := func() (*remote.Repository, error) {
-		err := t.p.open(t.ctx, t.p.scopes(t.below))
+		err := t.p.open(t.p.scopes(t.below))
 		return t.p.repo, err
 	}
 	t.sending = remote.StartStream(t.ctx, open, t.sent, t.sent.stop, func(error) { t.sent.in.Close() })
@@ -106,7 +106,7 @@ func (t *layerTap) Done(l snapshot.Layer, err error) {
 			return desc, t.p.known(l, desc)
 		}
 		stack := append(slices.Clone(t.below), l)
-		p, err := t.c.pusher(t.ctx, t.ref, stack, t.opts)
+		p, err := t.c.pusher(t.ref, stack, t.opts)
 		if err != nil {
 			return desc, err
 		}
@@ -123,7 +123,7 @@ var errThere = errors.New("the registry has the blob already")
 // there asks whether the registry has the blob anyway: a step may make again what it made
 // before.
 func (t *layerTap) there(desc ocispec.Descriptor) bool {
-	p, err := t.c.pusher(t.ctx, t.ref, t.below, t.opts)
+	p, err := t.c.pusher(t.ref, t.below, t.opts)
 	if err != nil {
 		return false
 	}

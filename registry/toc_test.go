@@ -139,7 +139,7 @@ func TestForeignTableOfContents(t *testing.T) {
 	}
 	put(manifest)
 	reg, other := newTestRegistry(t), newTestRegistry(t)
-	dst, err := maker.Destination(t.Context(), reg.host+"/app", &storeSource{maker, desc}, PushOptions{})
+	dst, err := maker.Destination(reg.host+"/app", &storeSource{maker, desc}, PushOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

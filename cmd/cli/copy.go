@@ -219,7 +219,7 @@ func (c *copyJob) copy(ctx context.Context, src registry.Source) (err error) {
 	}
 	switch c.dst.via {
 	case viaRegistry:
-		dst, err := c.e.Client.Destination(ctx, c.dst.ref, src, registry.PushOptions{})
+		dst, err := c.e.Client.Destination(c.dst.ref, src, registry.PushOptions{})
 		if err != nil {
 			return err
 		}

@@ -19,19 +19,17 @@ import (
 // maxManifest limits what is read into memory.
 const maxManifest = 4 << 20
 
-// GetManifest reads a manifest or index, and the media type that it is served with, from
-// an answer, or asks for it if that is nil. It is verified as far as want says what it is,
-// or the registry.
-func GetManifest(ctx context.Context, s *transport.Session, resp *http.Response, tag string, want ocispec.Descriptor) ([]byte, string, error) {
-	if resp == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL("/manifests/"+tag), nil)
-		if err != nil {
-			return nil, "", err
-		}
-		req.Header.Set("Accept", mediatype.Accept)
-		if resp, err = s.Do(req); err != nil {
-			return nil, "", err
-		}
+// GetManifest reads a manifest or index, and the media type that it is served with. It is
+// verified as far as want says what it is, or the registry.
+func GetManifest(ctx context.Context, s *transport.Session, tag string, want ocispec.Descriptor) ([]byte, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL("/manifests/"+tag), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header.Set("Accept", mediatype.Accept)
+	resp, err := s.Do(req)
+	if err != nil {
+		return nil, "", err
 	}
 	defer transport.Drain(resp)
 	if resp.StatusCode != http.StatusOK {

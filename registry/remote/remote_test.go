@@ -44,7 +44,7 @@ func serve(t *testing.T, answer http.HandlerFunc) (*server, *Repository) {
 	retry := transport.Retry{Attempts: 3, Wait: time.Millisecond, MaxWait: time.Millisecond}
 	pool := transport.NewPool(credentials.New(t.TempDir(), nil), "test", retry, transport.Timeouts{})
 	ep := routing.Endpoint{Host: strings.TrimPrefix(s.URL, "http://"), Repo: "app", Schemes: []string{"http"}}
-	session, err := pool.Open(t.Context(), ep, "push,pull")
+	session, err := pool.Open(ep, "push,pull")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,13 +113,13 @@ func TestGetManifest(t *testing.T) {
 			}
 			io.WriteString(w, doc)
 		})
-		raw, mediaType, err := GetManifest(t.Context(), r.s, nil, "1", tc.want)
+		raw, mediaType, err := GetManifest(t.Context(), r.s, "1", tc.want)
 		if !errors.Is(err, tc.err) || string(raw) != doc || mediaType != ocispec.MediaTypeImageManifest {
 			t.Errorf("%s: %s %q, %v; want %v", name, mediaType, raw, err, tc.err)
 		}
 	}
 	_, r := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, maxManifest+1)) })
-	if _, _, err := GetManifest(t.Context(), r.s, nil, "1", ocispec.Descriptor{}); !errors.Is(err, errdef.ErrInvalid) {
+	if _, _, err := GetManifest(t.Context(), r.s, "1", ocispec.Descriptor{}); !errors.Is(err, errdef.ErrInvalid) {
 		t.Errorf("one that is too large: %v", err)
 	}
 }

@@ -63,8 +63,12 @@ func (r *Repository) Has(ctx context.Context, desc ocispec.Descriptor) (bool, er
 }
 
 // Mount asks the registry to take a blob from another of its repositories, which the
-// session may read. It is false, which is no failure, if the registry does not want to.
+// session may read. It is false, which is no failure, if the registry does not want to, or
+// refused the right to read there.
 func (r *Repository) Mount(ctx context.Context, blob digest.Digest, from string) (bool, error) {
+	if r.s.Lacks("repository:" + from + ":pull") {
+		return false, nil
+	}
 	query := url.Values{"mount": {blob.String()}, "from": {from}}
 	b, err := r.start(ctx, "?"+query.Encode())
 	if err == nil && !b.mounted {

@@ -7,18 +7,11 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// challengeOf reads how a host wants to be talked to, nil if the answer does not
-// say it.
+// challengeOf reads how a host wants to be talked to from an answer that says 401.
 func challengeOf(resp *http.Response) *gcr.Challenge {
 	ch := &gcr.Challenge{Insecure: resp.Request.URL.Scheme == "http"}
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return ch
-	case http.StatusUnauthorized:
-		ch.Scheme, ch.Parameters = pickChallenge(resp.Header.Values("WWW-Authenticate"))
-		return ch
-	}
-	return nil
+	ch.Scheme, ch.Parameters = pickChallenge(resp.Header.Values("WWW-Authenticate"))
+	return ch
 }
 
 // pickChallenge parses WWW-Authenticate headers (RFC 9110, section 11.6.1) and

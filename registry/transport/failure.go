@@ -110,7 +110,7 @@ func IsPassing(err error) bool {
 	}
 	var ne net.Error
 	var ue *url.Error
-	return errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+	return errors.Is(err, errStalled) || errors.Is(err, errBodyGone) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.As(err, &ne) || errors.As(err, &ue)
 }
 
@@ -142,7 +142,7 @@ func Fail(host string, cred credentials.Credential, op, object string, err error
 	case errors.Is(err, errdef.ErrBadDigest):
 		e.Kind = errdef.ErrBadDigest
 		e.Hint = "the registry or a proxy on the way damages data; try another mirror"
-	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || isLogin(err) && e.Status != 0 && !IsPassing(err):
 		e.Kind, e.Credentials = errdef.ErrUnauthorized, cred.About
 		e.Hint = loginHint(host)
 	case e.Status == http.StatusNotFound:
@@ -159,6 +159,12 @@ func Fail(host string, cred credentials.Credential, op, object string, err error
 	return e
 }
 
+// isLogin reports whether it was a token server that failed.
+func isLogin(err error) bool {
+	var le *loginError
+	return errors.As(err, &le)
+}
+
 func loginHint(host string) string {
 	if host == "index.docker.io" {
 		return "is the name right? Docker Hub answers so for repositories that do not exist; for a private one run `docker login`"
@@ -169,6 +175,10 @@ func loginHint(host string) string {
 // plainText describes a failure without the query strings of URLs: redirects
 // carry signatures there.
 func plainText(err error) string {
+	var le *loginError
+	if errors.As(err, &le) {
+		return le.Error()
+	}
 	var te *gcr.Error
 	if errors.As(err, &te) {
 		var parts []string

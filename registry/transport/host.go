@@ -1,10 +1,13 @@
 package transport
 
 import (
-	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,11 +19,19 @@ import (
 
 // host is one registry as this process knows it.
 type host struct {
+	name string
 	base *patient
 	reg  name.Registry
 
-	mu        sync.Mutex
-	challenge *gcr.Challenge // guarded by mu; nil until the first answer
+	// opening is held by the request that finds out which scheme the host speaks.
+	opening sync.Mutex
+
+	mu sync.Mutex
+	// scheme is "" until the first answer, where there is a choice.
+	scheme string // guarded by mu
+	// guess is how one of the host's repositories wants to be talked to: most hosts want
+	// the same for all of theirs. nil: none has asked for anything yet.
+	guess *gcr.Challenge // guarded by mu
 }
 
 func (p *Pool) host(ep routing.Endpoint) (*host, error) {
@@ -38,52 +49,114 @@ func (p *Pool) host(ep routing.Endpoint) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w: %w", ep.Host, errdef.ErrInvalid, err)
 	}
-	h := &host{base: &patient{inner: rt, limits: p.limits, agent: p.agent}, reg: reg}
+	h := &host{name: ep.Host, base: &patient{inner: rt, limits: p.limits, agent: p.agent}, reg: reg}
+	if len(ep.Schemes) == 1 {
+		h.scheme = ep.Schemes[0]
+	}
 	p.hosts[key] = h
 	return h, nil
 }
 
-// probe finds out which scheme the host speaks and how it wants to be talked to.
-// Only answers are remembered, so that a host that was down is asked again.
-func (h *host) probe(ctx context.Context, ep routing.Endpoint, first *opening) (*gcr.Challenge, error) {
+// speaks returns the host's scheme, "" if it is not known.
+func (h *host) speaks() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.challenge != nil {
-		return h.challenge, nil
-	}
-	var errs []error
-	for _, scheme := range ep.Schemes {
-		ch, err := first.try(ctx, h.base, scheme+"://"+ep.Host+"/v2/"+ep.Repo)
-		if ch == nil && err == nil {
-			ch, err = ping(ctx, h.base, scheme+"://"+ep.Host+"/v2/")
-		}
-		if err == nil {
-			h.challenge = ch
-			return ch, nil
-		}
-		errs = append(errs, err)
-		var status *statusError
-		if errors.As(err, &status) || ctx.Err() != nil {
-			return nil, err // it speaks this scheme; the other would not help
-		}
-	}
-	// The last scheme's failure is the interesting one: for hosts that may speak
-	// http, https failing is expected.
-	return nil, errs[len(errs)-1]
+	return h.scheme
 }
 
-func ping(ctx context.Context, rt http.RoundTripper, url string) (*gcr.Challenge, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
+// learn remembers how a repository wants to be talked to.
+func (h *host) learn(ch *gcr.Challenge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.guess = ch
+}
+
+func (h *host) guessed() *gcr.Challenge {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.guess
+}
+
+// isOwn reports whether an address is one of the host itself, which may see what is meant
+// for it alone: in its own scheme, or a safer one.
+func (h *host) isOwn(u *url.URL) bool {
+	scheme := h.speaks()
+	if scheme == "" {
+		scheme = u.Scheme
 	}
-	resp, err := (&http.Client{Transport: rt}).Do(req)
-	if err != nil {
-		return nil, err
+	if u.Scheme == scheme {
+		return withPort(u.Host, scheme) == withPort(h.name, scheme)
 	}
-	defer Drain(resp)
-	if ch := challengeOf(resp); ch != nil {
-		return ch, nil
+	return u.Scheme == "https" && u.Host == h.name
+}
+
+// withPort names the port of host[:port].
+func withPort(host, scheme string) string {
+	u := url.URL{Host: host}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[scheme]
 	}
-	return nil, ResponseError(resp)
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// do makes a request whose address has no scheme: that which the host speaks. Only
+// answers are remembered, so that a host that was down is asked again.
+func (h *host) do(req *http.Request, schemes []string, do func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	if h.speaks() == "" {
+		h.opening.Lock()
+		defer h.opening.Unlock()
+	}
+	if scheme := h.speaks(); scheme != "" {
+		req.URL.Scheme = scheme
+		return do(req)
+	}
+	// The last scheme's failure is the interesting one: for hosts that may speak http,
+	// https failing is expected, unless that is what they speak.
+	var failed error
+	for _, scheme := range schemes {
+		try, err := repeat(req)
+		if err != nil {
+			return nil, err
+		}
+		try.URL.Scheme = scheme
+		resp, err := do(try)
+		if err == nil {
+			h.mu.Lock()
+			h.scheme = scheme
+			h.mu.Unlock()
+			return resp, nil
+		}
+		failed = err
+		if speaksTLS(err) || StatusOf(err) != 0 || req.Context().Err() != nil {
+			break
+		}
+	}
+	return nil, failed
+}
+
+// speaksTLS reports whether a connection failed in a way that only TLS can.
+func speaksTLS(err error) bool {
+	var verify *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var alert tls.AlertError
+	return errors.As(err, &verify) || errors.As(err, &unknown) || errors.As(err, &alert)
+}
+
+// errBodyGone is why a request cannot be made again: its body has been read. It passes:
+// who made the request can make another one.
+var errBodyGone = errors.New("the request has to be made again")
+
+// repeat returns a request like one that may have been sent.
+func repeat(req *http.Request) (*http.Request, error) {
+	out := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return out, nil
+	}
+	if req.GetBody == nil {
+		return nil, errBodyGone
+	}
+	var err error
+	out.Body, err = req.GetBody()
+	return out, err
 }

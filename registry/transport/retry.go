@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"syscall"
 	"time"
 
@@ -104,11 +103,8 @@ const mirrorAttempts = 2
 type Call struct {
 	// Op and Object are for errors: "get layer", "sha256:…".
 	Op, Object string
-	// Path and Accept are those of the GET, below the repository, that Do makes. A new
-	// host may be asked so first; then Do gets the answer, which it closes.
-	Path, Accept string
 	// Do does it; its errors are given to Session.Fail.
-	Do func(s *Session, first *http.Response) error
+	Do func(s *Session) error
 }
 
 // Pull does something in a session with one endpoint, several times if need be.
@@ -117,18 +113,11 @@ func (p *Pool) Pull(ctx context.Context, ep routing.Endpoint, c Call) error {
 	if ep.Mirror {
 		attempts = min(attempts, mirrorAttempts)
 	}
-	var first *opening
-	if c.Path != "" {
-		first = &opening{path: c.Path, accept: c.Accept}
-		defer first.close()
+	s, err := p.Open(ep, "pull")
+	if err != nil {
+		return err
 	}
-	err := p.times(ctx, attempts, func() error {
-		s, err := p.openWith(ctx, ep, first, "pull")
-		if err != nil {
-			return err
-		}
-		return s.Fail(c.Op, c.Object, c.Do(s, first.take()))
-	})
+	err = p.times(ctx, attempts, func() error { return s.Fail(c.Op, c.Object, c.Do(s)) })
 	if ctx.Err() == nil {
 		p.noteDown(ep, err)
 	}
