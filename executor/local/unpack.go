@@ -95,6 +95,9 @@ func (u *unpacker) run(ctx context.Context, r *tar.Reader) error {
 		if err != nil {
 			return err
 		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // it only looks like an entry: its name means nothing
+		}
 		if err := u.entry(h, r); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
@@ -163,8 +166,6 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		e.Type, e.DevMajor, e.DevMinor = snapshot.TypeBlock, h.Devmajor, h.Devminor
 	case tar.TypeFifo:
 		e.Type = snapshot.TypeFifo
-	case tar.TypeXGlobalHeader:
-		return nil
 	default:
 		return fmt.Errorf("entries of type %q are not supported", h.Typeflag)
 	}

@@ -49,6 +49,9 @@ func unpackContext(ctx context.Context, dir string, r io.Reader) (*unpacked, err
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // it only looks like an entry: its name means nothing
+		}
 		if err := unpackEntry(root, h, tr); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.Name, err)
 		}
@@ -99,8 +102,6 @@ func unpackEntry(root *os.Root, h *tar.Header, r io.Reader) error {
 		return root.Symlink(h.Linkname, name)
 	case tar.TypeLink:
 		return root.Link(strings.TrimPrefix(path.Clean("/"+h.Linkname), "/"), name)
-	case tar.TypeXGlobalHeader:
-		return nil
 	}
 	return fmt.Errorf("a context cannot hold an entry of type %q", string(h.Typeflag))
 }
