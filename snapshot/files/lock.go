@@ -45,7 +45,7 @@ func TryLockExisting(path string, how Mode) (*Lock, error) {
 // for any. Of two that ask for Exclusive at once, one may take the other for a holder.
 // It is false for what does not exist or cannot be opened.
 func IsLocked(path string, how Mode) bool {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|safely, 0)
 	if err != nil {
 		return false
 	}
@@ -53,10 +53,14 @@ func IsLocked(path string, how Mode) bool {
 	return TryFlock(f, how) != nil
 }
 
+// safely keeps what somebody else has put in the place of a file from leading elsewhere or
+// from being waited for.
+const safely = unix.O_NOFOLLOW | unix.O_NONBLOCK
+
 // lockNamed opens a path and locks it, until it has locked what has the name.
 func lockNamed(path string, flags int, lock func(*os.File) error) (*Lock, error) {
 	for {
-		f, err := os.OpenFile(path, flags, 0o600)
+		f, err := os.OpenFile(path, flags|safely, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
