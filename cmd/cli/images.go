@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -103,7 +104,8 @@ func matchesName(ref registry.Reference, filter []string) bool {
 	if err != nil {
 		return false
 	}
-	return want.Repository() == ref.Repository() && (!strings.Contains(filter[0], ":") || want.Tag == ref.Tag)
+	last := filter[0][strings.LastIndex(filter[0], "/")+1:] // before it, ":" begins a port
+	return want.Repository() == ref.Repository() && (!strings.Contains(last, ":") || want.Tag == ref.Tag)
 }
 
 func splitFamiliar(ref registry.Reference) (repo, tag string) {
@@ -184,10 +186,12 @@ func (a *app) rmiCommand() *cobra.Command {
 		Args:  minArgs(1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+				var errs []error
 				for _, ref := range args {
 					removed, err := e.Images.Remove(ref, force)
 					if err != nil {
-						return err
+						errs = append(errs, err)
+						continue
 					}
 					for _, n := range removed.Untagged {
 						fmt.Fprintln(a.std.Out, "Untagged: "+n)
@@ -196,7 +200,7 @@ func (a *app) rmiCommand() *cobra.Command {
 						fmt.Fprintln(a.std.Out, "Deleted: "+id.String())
 					}
 				}
-				return nil
+				return errors.Join(errs...)
 			})
 		},
 	}

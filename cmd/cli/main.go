@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -140,7 +141,7 @@ func newRoot(std Program, args []string) *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.planCommand(),
 		a.runCommand(), a.psCommand(), a.rmCommand(), a.commitCommand(),
-		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.tagCommand(), a.rmiCommand(),
+		a.imagesCommand(), a.imageCommand(slices.Contains(args, "image")), a.historyCommand(), a.inspectCommand(), a.tagCommand(), a.rmiCommand(),
 		a.pullCommand(), a.pushCommand(), a.copyCommand(),
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
@@ -159,7 +160,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		return err.WithHint("did you mean %s?", strings.Join(s, " or "))
 	}
-	return err.WithHint("builder --help lists the commands")
+	return err.WithHint("%s --help lists the commands", cmd.CommandPath())
 }
 
 // exactArgs wants n arguments, which what describes.
@@ -194,6 +195,9 @@ func rangeArgs(low, high int, what string) cobra.PositionalArgs {
 
 // flagError names the flag that may have been meant.
 func flagError(cmd *cobra.Command, err error) error {
+	if !cmd.HasParent() && cmd.Flags().NArg() > 0 { // flags of a command that there is not
+		return unknownCommand(cmd, cmd.Flags().Args())
+	}
 	e := mistake.New("%v", err).WithHint("see %q", cmd.CommandPath()+" --help")
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,22 +32,70 @@ sizes, the least recently used goes first, and only as much as they ask for.`,
 			if err != nil {
 				return err
 			}
-			if !f.Force {
-				if ok, err := a.confirm(f.Warning()); err != nil || !ok {
-					return err
-				}
-			}
-			return a.withEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
-				pruned, err := e.Collector().Prune(cmd.Context(), opts)
-				if err != nil {
-					return err
-				}
-				return printPruned(a.std.Out, pruned)
-			})
+			return a.prune(cmd.Context(), opts, f.Force, f.Warning())
 		},
 	}
 	f.Register(cmd.Flags())
 	return cmd
+}
+
+// imageCommand has docker's names for what is done with images. It has them only if it is
+// meant, since making them takes a while.
+func (a *app) imageCommand(meant bool) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image COMMAND",
+		Short: "Commands for images, by the names that docker has for them below image",
+		Args:  unknownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	if !meant {
+		return cmd
+	}
+	list, remove := a.imagesCommand(), a.rmiCommand()
+	list.Use, list.Aliases = "ls [OPTIONS] [NAME]", []string{"list"}
+	remove.Use, remove.Aliases = "rm [OPTIONS] IMAGE...", []string{"remove"}
+	cmd.AddCommand(
+		a.buildCommand(), a.historyCommand(), a.importCommand(), a.inspectCommand(), a.loadCommand(), list,
+		a.pruneImagesCommand(), a.pullCommand(), a.pushCommand(), remove, a.saveCommand(), a.tagCommand(),
+	)
+	return cmd
+}
+
+func (a *app) pruneImagesCommand() *cobra.Command {
+	f := &flags.PruneImages{}
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove images without a name, or with --all all images",
+		Long: `Remove images without a name, and the layers that nothing but these leads to. With
+--all also images with a name. Layers that the build cache leads to stay, until
+"builder prune". With --filter until=, only images that were not used for so long.`,
+		Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts, err := f.Parse(time.Now())
+			if err != nil {
+				return err
+			}
+			return a.prune(cmd.Context(), opts, f.Force, f.Warning())
+		},
+	}
+	f.Register(cmd.Flags())
+	return cmd
+}
+
+// prune asks the user unless force is set, removes, and says what went.
+func (a *app) prune(ctx context.Context, opts collect.PruneOptions, force bool, warning string) error {
+	if !force {
+		if ok, err := a.confirm(warning); err != nil || !ok {
+			return err
+		}
+	}
+	return a.withEngine(ctx, engine.Access{}, func(e *engine.Engine) error {
+		pruned, err := e.Collector().Prune(ctx, opts)
+		if err != nil {
+			return err
+		}
+		return printPruned(a.std.Out, pruned)
+	})
 }
 
 // confirm asks the user. What is not yes is no.

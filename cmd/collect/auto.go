@@ -38,7 +38,7 @@ func (s *Store) Auto(ctx context.Context, b Budget) (*Pruned, error) {
 	written := s.Layers.Unnoted()
 	a.Let += written
 	if isDue(a, b, low, time.Now()) {
-		return s.Prune(ctx, PruneOptions{All: true, Budget: b})
+		return s.Prune(ctx, PruneOptions{All: true, Budget: b, Unused: b.unused(time.Now())})
 	}
 	if written == 0 {
 		return nil, nil

@@ -2,20 +2,35 @@ package collect
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Budget bounds a store; BuildKit's three numbers, in bytes. Zero is no bound.
+// Budget bounds a store; BuildKit's three numbers, in bytes, and a rule for images. Zero is no bound.
 type Budget struct {
 	Reserved int64 // is never gone below
 	MaxUsed  int64
 	MinFree  int64 // of the file system
+	// UnusedImages is after which time without use an image with a name may go where the
+	// budget asks for room; 0: never.
+	UnusedImages time.Duration
+}
+
+// isBounded reports whether there is any bound.
+func (b Budget) isBounded() bool { return b.Reserved != 0 || b.MaxUsed != 0 || b.MinFree != 0 }
+
+// unused is PruneOptions.Unused for the budget.
+func (b Budget) unused(now time.Time) time.Time {
+	if b.UnusedImages == 0 {
+		return time.Time{}
+	}
+	return now.Add(-b.UnusedImages)
 }
 
 // keep returns how many bytes may stay.
 func (b Budget) keep(total, free int64) int64 {
-	if b == (Budget{}) {
+	if !b.isBounded() {
 		return 0
 	}
 	keep := total

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/gc"
 )
 
 // chooser decides what goes.
@@ -16,6 +17,7 @@ type chooser struct {
 	keep   int64 // bytes that may stay
 
 	chosen []Item
+	took   map[*entry]bool           // the chosen
 	gone   map[snapshot.LayerID]bool // the layers among them
 }
 
@@ -31,6 +33,9 @@ func (ch *chooser) choose(items []Item, o PruneOptions) {
 		if id := it.entry.Layer; id != "" {
 			layers[id] = it
 		}
+		if o.Images && it.entry.Kind != gc.KindImage {
+			continue
+		}
 		if o.Match == nil || o.Match(it) {
 			able = append(able, it)
 		}
@@ -40,7 +45,7 @@ func (ch *chooser) choose(items []Item, o PruneOptions) {
 		return cmp.Or(a.LastUsed.Compare(b.LastUsed), cmp.Compare(b.entry.deep, a.entry.deep), strings.Compare(a.ID, b.ID))
 	})
 	for _, it := range able {
-		if ch.total <= ch.keep && ch.budget != (Budget{}) {
+		if ch.total <= ch.keep && ch.budget.isBounded() {
 			break
 		}
 		id := it.entry.Layer
@@ -49,6 +54,9 @@ func (ch *chooser) choose(items []Item, o PruneOptions) {
 		}
 		ch.take(it)
 		if id == "" {
+			if o.Images {
+				ch.takeLayers(it, layers)
+			}
 			continue
 		}
 		for _, other := range ch.orphans(id) {
@@ -59,9 +67,27 @@ func (ch *chooser) choose(items []Item, o PruneOptions) {
 	}
 }
 
+// takeLayers takes the layers of an image to which nothing leads that stays, the uppermost
+// first.
+func (ch *chooser) takeLayers(img Item, free map[snapshot.LayerID]Item) {
+	for _, stack := range img.entry.Needs.Layers {
+		for _, l := range slices.Backward(stack) {
+			it, ok := free[l.ID]
+			if !ok || ch.gone[l.ID] || slices.ContainsFunc(ch.inv.layers[l.ID].leads, func(e *entry) bool { return !ch.took[e] }) {
+				continue
+			}
+			ch.take(it)
+		}
+	}
+}
+
 func (ch *chooser) take(it Item) {
 	ch.total -= it.Size
 	ch.chosen = append(ch.chosen, it)
+	if ch.took == nil {
+		ch.took = map[*entry]bool{}
+	}
+	ch.took[it.entry] = true
 	if id := it.entry.Layer; id != "" {
 		ch.gone[id] = true
 	}

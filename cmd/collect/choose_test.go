@@ -68,7 +68,7 @@ func shelfOf() (*shelf, *measured) {
 	add(72, gc.Item{ID: "taken", Kind: gc.KindMount, Rule: gc.Free})
 	add(80, gc.Item{ID: "log", Kind: gc.KindLog, Rule: gc.Spare})
 	add(90, gc.Item{ID: "run", Kind: gc.KindRun, Rule: gc.Stays})
-	s.Roots = []gc.Needs{{Layers: []snapshot.Stack{stack("base", "top")}}}
+	add(95, gc.Item{ID: "i-named", Kind: gc.KindImage, Rule: gc.Kept, Needs: gc.Needs{Layers: []snapshot.Stack{stack("base", "top")}}})
 	found.total = int64(1000 + 10*(len(found.parts)-1))
 	return s, found
 }
@@ -82,33 +82,48 @@ func TestChoose(t *testing.T) {
 		keep    int64
 		removed string // each once, in whatever order
 		pruned  string // in this order
+		unused  time.Time
+		images  bool
 	}{
 		{
 			"what nothing needs", false, nil, Budget{}, 0,
-			"r-side r-side2 i-lost alone lost side2 side r-nowhere mount taken", "alone i-lost lost side2 side r-nowhere mount",
+			"r-side r-side2 i-lost alone lost side2 side r-nowhere mount taken", "alone i-lost lost side2 side r-nowhere mount", time.Time{}, false,
 		},
 		{
 			"also what would be welcome", true, nil, Budget{}, 0,
-			"r-side r-side2 i-lost alone lost side2 side r-top r-nowhere mount taken log", "alone i-lost lost side2 side r-top r-nowhere mount log",
+			"r-side r-side2 i-lost alone lost side2 side r-top r-nowhere mount taken log", "alone i-lost lost side2 side r-top r-nowhere mount log", time.Time{}, false,
 		},
 		{
 			"no more than needed", true, nil, Budget{MaxUsed: 1120}, 1120,
-			"r-side2 i-lost alone lost side2", "alone i-lost lost side2",
+			"r-side2 i-lost alone lost side2", "alone i-lost lost side2", time.Time{}, false,
 		},
 		{
 			"only what is asked for", true, func(it Item) bool { return it.Kind == gc.KindMount }, Budget{}, 0,
-			"mount taken", "mount",
+			"mount taken", "mount", time.Time{}, false,
 		},
 		{
 			"a layer takes with it what stands on it", false, func(it Item) bool { return it.ID == "side" }, Budget{}, 0,
-			"r-side r-side2 side side2", "side side2",
+			"r-side r-side2 side side2", "side side2", time.Time{}, false,
+		},
+		{
+			"an image with a name that nobody used for long", true, nil, Budget{}, 0,
+			"r-side r-side2 i-lost alone lost side2 side r-top r-nowhere mount taken log i-named top base",
+			"alone i-lost lost side2 side r-nowhere mount log i-named top base", time.Unix(96, 0), false,
+		},
+		{
+			"an image with a name that somebody used", false, nil, Budget{}, 0,
+			"r-side r-side2 i-lost alone lost side2 side r-nowhere mount taken", "alone i-lost lost side2 side r-nowhere mount", time.Unix(95, 0), false,
+		},
+		{
+			"images alone, and the layers that only these have", false, nil, Budget{}, 0,
+			"i-lost lost i-named", "i-lost lost i-named", time.Unix(96, 0), true,
 		},
 	} {
 		s, found := shelfOf()
-		inv := newInventory(snapshot.Pins{})
+		inv := newInventory(snapshot.Pins{}, c.unused)
 		inv.add(s, s.Contents)
 		inv.connect()
-		o := PruneOptions{All: c.all, Match: c.match, Budget: c.budget}
+		o := PruneOptions{All: c.all, Match: c.match, Budget: c.budget, Images: c.images}
 		ch := chooser{inv: inv, gone: map[snapshot.LayerID]bool{}, budget: c.budget, total: found.total, keep: c.keep}
 		ch.choose(inv.items(found), o)
 		var out Pruned
@@ -152,7 +167,7 @@ func missingFrom(got, want []string) string {
 func TestItems(t *testing.T) {
 	s, found := shelfOf()
 	found.parts["mount"] = part{bytes: 70, touched: time.Unix(1, 0)}
-	inv := newInventory(snapshot.Pins{})
+	inv := newInventory(snapshot.Pins{}, time.Time{})
 	inv.add(s, s.Contents)
 	inv.connect()
 	got := map[string]Item{}

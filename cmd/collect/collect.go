@@ -6,6 +6,7 @@ package collect
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/gc"
@@ -34,16 +35,17 @@ func (s *Store) Usage(ctx context.Context) (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	inv, err := s.takeInventory(ctx, pins)
+	inv, err := s.takeInventory(ctx, pins, time.Time{})
 	if err != nil {
 		return nil, err
 	}
 	return &Usage{Items: inv.items(found), Total: found.total}, nil
 }
 
-// takeInventory asks all keepers what there is.
-func (s *Store) takeInventory(ctx context.Context, pins snapshot.Pins) (*inventory, error) {
-	inv := newInventory(pins)
+// takeInventory asks all keepers what there is. What they keep only while it is used may
+// go if it was not used since a time, if that is not zero.
+func (s *Store) takeInventory(ctx context.Context, pins snapshot.Pins, since time.Time) (*inventory, error) {
+	inv := newInventory(pins, since)
 	for _, k := range s.Keepers {
 		c, err := k.Items(ctx)
 		if err != nil {

@@ -16,6 +16,7 @@ type inventory struct {
 	byPath  map[string]*entry
 	layers  map[snapshot.LayerID]*layerUse // that are on disk
 	roots   []gc.Needs
+	since   time.Time              // what is kept and was not used since may go; zero: nothing
 	blobs   map[digest.Digest]bool // that something needs
 	sweeps  []func(c *snapshot.Collection, all bool) error
 }
@@ -40,9 +41,9 @@ type layerUse struct {
 	leads    []*entry
 }
 
-func newInventory(pins snapshot.Pins) *inventory {
+func newInventory(pins snapshot.Pins, since time.Time) *inventory {
 	return &inventory{
-		pins: pins, byPath: map[string]*entry{},
+		pins: pins, since: since, byPath: map[string]*entry{},
 		layers: map[snapshot.LayerID]*layerUse{}, blobs: map[digest.Digest]bool{},
 	}
 }
@@ -50,6 +51,10 @@ func newInventory(pins snapshot.Pins) *inventory {
 // add takes in what one keeper has.
 func (inv *inventory) add(k gc.Keeper, c gc.Contents) {
 	for _, it := range c.Items {
+		if it.Rule == gc.Kept && !it.LastUsed.Before(inv.since) {
+			inv.roots = append(inv.roots, it.Needs)
+			continue
+		}
 		e := &entry{Item: it, keeper: k}
 		if e.ID == "" {
 			e.ID = e.Path
@@ -143,7 +148,7 @@ func (inv *inventory) judge(e *entry) {
 			return
 		}
 		e.spare = here > 0 // the cache of what stays
-	case gc.Free:
+	case gc.Free, gc.Kept:
 		for _, stack := range e.Needs.Layers {
 			e.deep = max(e.deep, len(stack)+1)
 		}

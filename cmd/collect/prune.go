@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"time"
 
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/gc"
@@ -14,6 +15,10 @@ type PruneOptions struct {
 	// cache records, stat indexes of contexts, and logs.
 	All    bool
 	Budget Budget
+	// Unused: images with a name that nobody used since then may go. Zero: none may.
+	Unused time.Time
+	// Images: only images go, and the layers that nothing but those leads to.
+	Images bool
 	// Match, if set, says which items may go.
 	Match func(Item) bool
 }
@@ -44,19 +49,19 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Pruned, error) {
 	}
 	out := &Pruned{Left: found.total}
 	keep := o.Budget.keep(found.total, free)
-	if found.total <= keep && o.Budget != (Budget{}) {
+	if found.total <= keep && o.Budget.isBounded() {
 		m.end(ctx, out.Left)
 		return out, nil
 	}
 	err = s.Layers.Collect(ctx, func(c *snapshot.Collection) error {
-		inv, err := s.takeInventory(ctx, c.Pins)
+		inv, err := s.takeInventory(ctx, c.Pins, o.Unused)
 		if err != nil {
 			return err
 		}
 		ch := chooser{inv: inv, gone: map[snapshot.LayerID]bool{}, budget: o.Budget, total: found.total, keep: keep}
 		ch.choose(inv.items(found), o)
 		r := removal{c: c, inv: inv, out: out, removed: map[*entry]bool{}}
-		return r.do(ch.chosen, ch.gone, o.All && o.Match == nil)
+		return r.do(ch.chosen, ch.gone, o.All && o.Match == nil && !o.Images)
 	})
 	out.Left = found.total - out.Bytes
 	m.end(ctx, out.Left)

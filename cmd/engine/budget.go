@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	units "github.com/docker/go-units"
 
@@ -71,7 +72,16 @@ func (h *Host) readBudget() (Budget, error) {
 		}
 		b.Hard = b.Hard || s.to == &b.MaxUsed
 	}
-	b.On = b.On && b.Budget != (collect.Budget{})
+	b.On = b.On && (b.Reserved != 0 || b.MaxUsed != 0 || b.MinFree != 0)
+	unused, name := conf.GC.UnusedImages, "config.toml: gc.unused-images"
+	if value := h.opts.Getenv("BUILDER_UNUSED_IMAGES"); value != "" {
+		unused, name = value, "BUILDER_UNUSED_IMAGES"
+	}
+	if unused != "" {
+		if b.UnusedImages, err = time.ParseDuration(unused); err != nil || b.UnusedImages <= 0 {
+			return Budget{}, mistake.New("%s: %q is not a time, such as 720h", name, unused)
+		}
+	}
 	return b, nil
 }
 

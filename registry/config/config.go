@@ -51,6 +51,9 @@ type GC struct {
 	Reserved string `toml:"reserved-space"`
 	MaxUsed  string `toml:"max-used-space"`
 	MinFree  string `toml:"min-free-space"`
+	// UnusedImages is after which time without use, such as 720h, images with a name may
+	// go as well.
+	UnusedImages string `toml:"unused-images"`
 }
 
 // Files are where the configuration is. Those that do not exist count as empty.
@@ -176,4 +179,5 @@ func (g *GC) fill(from GC) {
 	g.Reserved = cmp.Or(g.Reserved, from.Reserved)
 	g.MaxUsed = cmp.Or(g.MaxUsed, from.MaxUsed)
 	g.MinFree = cmp.Or(g.MinFree, from.MinFree)
+	g.UnusedImages = cmp.Or(g.UnusedImages, from.UnusedImages)
 }

@@ -16,7 +16,7 @@ type holding struct {
 	ID       digest.Digest
 	Names    []string // none: dangling
 	Created  time.Time
-	LastUsed time.Time // when the record was written
+	LastUsed time.Time // within useEvery
 	Stack    snapshot.Stack
 	Blobs    []digest.Digest // configuration and manifests
 	V1       string          // record of the last instruction

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,8 +16,9 @@ import (
 type keeper struct{ s *Store }
 
 // Keeper returns the keeper of the images. Those with a name need their layers, those of
-// the steps that led to them, and their configurations and manifests. One without a name
-// may go. What the images' folder holds is not divided into items.
+// the steps that led to them, and their configurations and manifests; they go only where
+// that is allowed for what was not used for long. One without a name may go. What the
+// images' folder holds is not divided into items.
 func (s *Store) Keeper() gc.Keeper { return keeper{s} }
 
 // Folders implements gc.Keeper.
@@ -51,14 +53,20 @@ func (k keeper) Items(context.Context) (gc.Contents, error) {
 			led[id] = true
 			needs.Layers = append(needs.Layers, byID[id].Stack)
 		}
-		out.Roots = append(out.Roots, needs)
+		out.Items = append(out.Items, gc.Item{
+			ID: img.ID.String(), Kind: gc.KindImage, Description: "image " + strings.Join(img.Names, ", "),
+			LastUsed: img.LastUsed, Rule: gc.Kept, Needs: needs,
+		})
 	}
 	out.Sweep = func(c *snapshot.Collection, all bool) error { return k.sweep(c, byID, all) }
 	return out, nil
 }
 
-// Remove implements gc.Keeper. An image that has got a name meanwhile stays.
+// Remove implements gc.Keeper. An image that has got a name or was used meanwhile stays.
 func (k keeper) Remove(_ *snapshot.Collection, it gc.Item) (bool, error) {
+	if it.Rule == gc.Kept {
+		return k.s.removeUnused(digest.Digest(it.ID), it.LastUsed)
+	}
 	return k.s.removeDangling(digest.Digest(it.ID))
 }
 

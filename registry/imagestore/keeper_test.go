@@ -1,11 +1,13 @@
 package imagestore
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"testing"
+	"time"
 
-	"github.com/opencontainers/go-digest"
-
+	"layered.build/builder/registry/errdef"
 	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/gc"
@@ -30,21 +32,56 @@ func TestKeeper(t *testing.T) {
 	s := open(t)
 	kept, lost := keptAndLost(t, s)
 	found, err := s.Keeper().Items(t.Context())
-	if err != nil || len(found.Items) != 1 || len(found.Roots) != 1 {
-		t.Fatalf("items %+v, roots %+v, %v", found.Items, found.Roots, err)
+	if err != nil || len(found.Items) != 2 {
+		t.Fatalf("items %+v, %v", found.Items, err)
 	}
-	if it := found.Items[0]; it.ID != lost.ID.String() || !needs(it.Needs, lost) {
+	slices.SortFunc(found.Items, func(a, b gc.Item) int { return int(a.Rule) - int(b.Rule) })
+	if it := found.Items[0]; it.Rule != gc.Free || it.ID != lost.ID.String() || !needs(it.Needs, lost) {
 		t.Errorf("without a name is %+v", it)
 	}
-	if !needs(found.Roots[0], kept) {
-		t.Errorf("a name keeps %+v", found.Roots[0])
+	if it := found.Items[1]; it.Rule != gc.Kept || it.ID != kept.ID.String() || !needs(it.Needs, kept) {
+		t.Errorf("a name keeps %+v", it)
 	}
-	if n := len(found.Roots[0].Layers); n != 3 { // of the image and of its steps
+	if n := len(found.Items[1].Needs.Layers); n != 3 { // of the image and of its steps
 		t.Errorf("%d stacks are kept", n)
 	}
 	gctest.Run(t, s.layers, s.Keeper(), gc.KindImage)
 	if all, err := s.List(); err != nil || len(all) != 1 || all[0].ID != kept.ID {
 		t.Errorf("left are %v, %v", all, err)
+	}
+}
+
+// An image with a name goes if it was not used since it was listed.
+func TestUnused(t *testing.T) {
+	s := open(t)
+	kept, _ := keptAndLost(t, s)
+	long := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(s.recordPath(kept.ID), long, long); err != nil {
+		t.Fatal(err)
+	}
+	listed := func() gc.Item {
+		t.Helper()
+		found, err := s.Keeper().Items(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.Items[slices.IndexFunc(found.Items, func(it gc.Item) bool { return it.Rule == gc.Kept })]
+	}
+	old := listed()
+	if !old.LastUsed.Equal(long.Truncate(0)) && old.LastUsed.Sub(long).Abs() > time.Second {
+		t.Errorf("was used at %v, not %v", old.LastUsed, long)
+	}
+	if _, err := s.ResolveLocal("kept"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := s.Keeper().Remove(nil, old); ok || err != nil {
+		t.Errorf("was removed though it was used: %v, %v", ok, err)
+	}
+	if ok, err := s.Keeper().Remove(nil, listed()); !ok || err != nil {
+		t.Errorf("was not removed: %v", err)
+	}
+	if _, err := s.ResolveLocal("kept"); !errors.Is(err, errdef.ErrNotFound) {
+		t.Errorf("is still known: %v", err)
 	}
 }
 
@@ -77,7 +114,7 @@ func TestSweep(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := s.removeDangling(digest.Digest(found.Items[0].ID)); err != nil {
+			if _, err := s.removeDangling(lost.ID); err != nil {
 				return err
 			}
 			for _, l := range lost.Stack {

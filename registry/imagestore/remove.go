@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -97,6 +98,34 @@ func (s *Store) removeDangling(id digest.Digest) (bool, error) {
 	err := s.locked(func() error {
 		names, err := s.readNames()
 		if err != nil || len(namesOf(names, id)) > 0 {
+			return err
+		}
+		removed = true
+		return s.removeRecord(id)
+	})
+	return removed, err
+}
+
+// removeUnused deletes an image and its names unless it was used after a time. It reports
+// whether it did.
+func (s *Store) removeUnused(id digest.Digest, last time.Time) (bool, error) {
+	removed := false
+	err := s.locked(func() error {
+		fi, err := os.Lstat(s.recordPath(id))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && fi.ModTime().After(last) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("remove image %s: %w", id, err)
+		}
+		names, err := s.readNames()
+		if err != nil {
+			return err
+		}
+		for _, n := range namesOf(names, id) {
+			delete(names, n)
+		}
+		if err := s.writeNames(names); err != nil {
 			return err
 		}
 		removed = true

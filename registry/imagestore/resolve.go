@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -79,6 +80,18 @@ func (s *Store) prefixed(sub, prefix string) (string, error) {
 	return strings.TrimSuffix(entries[i].Name(), ".json"), nil
 }
 
+// useEvery is how exactly the time of the last use is kept.
+const useEvery = time.Hour
+
+// use keeps the time of an image's last use: that of its record. A failure only makes it
+// look older than it is.
+func (s *Store) use(id digest.Digest) {
+	now := time.Now()
+	if fi, err := os.Lstat(s.recordPath(id)); err == nil && now.Sub(fi.ModTime()) > useEvery {
+		_ = os.Chtimes(s.recordPath(id), now, now)
+	}
+}
+
 // load reads an image with all of its metadata. With first, an image
 // without a manifest gets the one that it was first known by: for images that are
 // asked for by id. What a name means has the name's manifest, or none yet.
@@ -87,6 +100,7 @@ func (s *Store) load(id digest.Digest, manifest *ocispec.Descriptor, names map[s
 	if err != nil {
 		return nil, err
 	}
+	s.use(id)
 	raw, err := s.layers.Blobs().ReadAll(id)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration of image %s: %w", id, err)

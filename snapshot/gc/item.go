@@ -36,6 +36,9 @@ const (
 	// Follows: it goes with the layers that it needs, and before them. While they stay it
 	// is like Spare, and like Free when none of them is here.
 	Follows
+	// Kept: it stays, and with it what it needs, unless things may go that were not used
+	// for long; then it is Free.
+	Kept
 )
 
 // Item is one thing that lies in a store, as its keeper describes it.
