@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -16,9 +17,18 @@ import (
 	"layered.build/builder/planner/dag"
 )
 
-// FormatVersion is part of every key: a change of what is hashed, or of what a
-// step does, makes all older records misses.
+// FormatVersion is part of every key: a change of what is hashed makes all older records
+// misses.
 const FormatVersion = 1
+
+// revision is part of the keys of a kind of step where it is not 0: it counts the changes
+// of what such steps do, for which older records are wrong.
+func revision(op dag.Op) int {
+	if _, ok := op.(*dag.File); ok {
+		return 1 // folders below a set-group-ID folder
+	}
+	return 0
+}
 
 // Input is what one input contributes to a key. The zero Input is scratch.
 type Input struct {
@@ -91,6 +101,9 @@ func (h *hasher) key() Key { return Key("sha256:" + hex.EncodeToString(h.h.Sum(n
 // of them changed.
 func (h *hasher) addOp(op dag.Op) error {
 	h.add("op", op.Kind())
+	if n := revision(op); n > 0 {
+		h.add("revision", strconv.Itoa(n))
+	}
 	b, err := json.Marshal(identity(op))
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", op.Kind(), err)

@@ -72,3 +72,28 @@ func TestImageKeyIsItsDigest(t *testing.T) {
 		t.Error("another image gives the same key")
 	}
 }
+
+// TestRevision proves that only the kinds of steps that do something else than before have
+// other keys.
+func TestRevision(t *testing.T) {
+	for _, tc := range []struct {
+		op   dag.Op
+		want string
+	}{
+		{&dag.Exec{Args: []string{"a"}}, ""}, {&dag.Merge{}, ""}, {&dag.File{}, "1"},
+	} {
+		_, parts, err := ResultKey(&dag.Step{Op: tc.op}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, p := range parts {
+			if p.Name == "revision" {
+				got = p.Value
+			}
+		}
+		if got != tc.want {
+			t.Errorf("%s: revision %q, want %q", tc.op.Kind(), got, tc.want)
+		}
+	}
+}

@@ -84,14 +84,11 @@ func (c *copier) makeDirs(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mode, own := uint32(0o755), owner{}
+	mode := uint32(0o755)
 	if c.mode != nil && c.mode.octal {
 		mode = c.mode.value & 0o777
 	}
-	if c.owner != nil {
-		own = *c.owner
-	}
-	return real, c.to.mkdirAll(real, newDir(mode, own, c.now))
+	return real, c.to.mkdirAll(real, newDirs{mode: mode, owner: c.owner, at: c.now})
 }
 
 func (c *copier) one(ctx context.Context, m match) error {

@@ -226,15 +226,41 @@ func (d *draft) opaque(p string) bool {
 	return ok && c.Entry.Type == snapshot.TypeWhiteout
 }
 
-// mkdir makes one directory whose parent exists.
+// mkdir puts one directory whose parent exists.
 func (d *draft) mkdir(e snapshot.Entry) {
 	e.Type, e.Opaque = snapshot.TypeDir, d.opaque(e.Path)
 	d.put(e, nil)
 }
 
-// mkdirAll makes the directories of a path that do not exist, like mkdir -p. What
-// it makes looks like template. The path must be free of symlinks.
-func (d *draft) mkdirAll(p string, template snapshot.Entry) error {
+// newDirs is what directories look like that a step makes by itself.
+type newDirs struct {
+	mode  uint32
+	owner *owner // nil: root, or the group that they get from their parent
+	at    time.Time
+}
+
+// setGroupID is the bit of a directory whose group is that of what is made in it.
+const setGroupID = 0o2000
+
+// born is something that a step makes by itself. As the kernel has it, it gets the group
+// of a set-group-ID directory that it is made in, and a directory gets the bit. An owner
+// that is asked for is given to it afterwards.
+func (d *draft) born(e snapshot.Entry, own *owner) snapshot.Entry {
+	if dir, err := d.Lstat(path.Dir(e.Path)); err == nil && dir.Mode&setGroupID != 0 {
+		e.GID = dir.GID
+		if e.Type == snapshot.TypeDir {
+			e.Mode |= setGroupID
+		}
+	}
+	if own != nil {
+		e.UID, e.GID = own.uid, own.gid
+	}
+	return e
+}
+
+// mkdirAll makes the directories of a path that do not exist, like mkdir -p. The path
+// must be free of symlinks.
+func (d *draft) mkdirAll(p string, like newDirs) error {
 	e, err := d.Lstat(p)
 	if err == nil {
 		if e.Type != snapshot.TypeDir {
@@ -245,12 +271,16 @@ func (d *draft) mkdirAll(p string, template snapshot.Entry) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := d.mkdirAll(path.Dir(p), template); err != nil {
+	if err := d.mkdirAll(path.Dir(p), like); err != nil {
 		return err
 	}
-	template.Path = p
-	d.mkdir(template)
+	d.mkdirNew(p, like)
 	return nil
+}
+
+// mkdirNew makes one directory whose parent exists.
+func (d *draft) mkdirNew(p string, like newDirs) {
+	d.mkdir(d.born(snapshot.Entry{Path: p, Type: snapshot.TypeDir, Mode: like.mode, ModTime: like.at}, like.owner))
 }
 
 // finish returns all changes, with the parent directories that a file system
@@ -279,11 +309,6 @@ func (d *draft) finish() ([]snapshot.Change, error) {
 	}
 	slices.SortFunc(out, func(a, b snapshot.Change) int { return cmp.Compare(a.Entry.Path, b.Entry.Path) })
 	return out, nil
-}
-
-// newDir is what a directory looks like that a step makes by itself.
-func newDir(mode uint32, o owner, at time.Time) snapshot.Entry {
-	return snapshot.Entry{Type: snapshot.TypeDir, Mode: mode, UID: o.uid, GID: o.gid, ModTime: at}
 }
 
 var _ snapshot.Tree = (*draft)(nil)

@@ -44,7 +44,7 @@ func memTree(t *testing.T, lines string) *draft {
 			rest = f[3:]
 		}
 		e.Path = rest[0]
-		if err := d.mkdirAll(path.Dir(e.Path), newDir(0o755, owner{}, e.ModTime)); err != nil {
+		if err := d.mkdirAll(path.Dir(e.Path), newDirs{mode: 0o755, at: e.ModTime}); err != nil {
 			t.Fatal(err)
 		}
 		var content string

@@ -111,14 +111,15 @@ func (e *editor) copy(ctx context.Context, c *dag.Copy) error {
 	return cp.run(ctx)
 }
 
-// owner resolves the owner of something that a step makes by itself. A name that
-// the image does not know is no finding here: WORKDIR may follow an early USER.
-func (e *editor) owner(o *dag.Owner) (owner, error) {
+// owner resolves the owner of something that a step makes by itself, nil if none is asked
+// for. A name that the image does not know is no finding here: WORKDIR may follow an early
+// USER.
+func (e *editor) owner(o *dag.Owner) (*owner, error) {
 	if o == nil {
-		return owner{}, nil
+		return nil, nil
 	}
 	own, _, err := resolveOwner(e.draft, o)
-	return own, err
+	return &own, err
 }
 
 func (e *editor) mkfile(m *dag.Mkfile) error {
@@ -137,11 +138,11 @@ func (e *editor) mkfile(m *dag.Mkfile) error {
 		return fmt.Errorf("make file /%s: it is a directory", p)
 	}
 	entry := snapshot.Entry{
-		Path: p, Type: snapshot.TypeFile, Mode: uint32(m.Mode) & 0o777, UID: own.uid, GID: own.gid,
+		Path: p, Type: snapshot.TypeFile, Mode: uint32(m.Mode) & 0o777,
 		Size: int64(len(m.Data)), ModTime: e.w.now(), Digest: digest.FromBytes(m.Data),
 	}
 	data := m.Data
-	e.draft.put(entry, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	e.draft.put(e.draft.born(entry, own), func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
 	return nil
 }
 
@@ -154,9 +155,9 @@ func (e *editor) mkdir(m *dag.Mkdir) error {
 	if err != nil {
 		return err
 	}
-	dir := newDir(uint32(m.Mode)&0o777, own, e.w.now())
+	like := newDirs{mode: uint32(m.Mode) & 0o777, owner: own, at: e.w.now()}
 	if m.MakeParents {
-		return e.draft.mkdirAll(p, dir)
+		return e.draft.mkdirAll(p, like)
 	}
 	if _, err := e.draft.Lstat(p); err == nil {
 		return nil
@@ -166,8 +167,7 @@ func (e *editor) mkdir(m *dag.Mkdir) error {
 	if up, err := e.draft.Lstat(path.Dir(p)); err != nil || up.Type != snapshot.TypeDir {
 		return fmt.Errorf("make directory /%s: its parent does not exist", p)
 	}
-	dir.Path = p
-	e.draft.mkdir(dir)
+	e.draft.mkdirNew(p, like)
 	return nil
 }
 
@@ -201,8 +201,8 @@ func (e *editor) symlink(s *dag.Symlink) error {
 	if _, err := e.draft.Lstat(p); err == nil {
 		return fmt.Errorf("make symlink /%s: it exists", p)
 	}
-	e.draft.put(snapshot.Entry{
-		Path: p, Type: snapshot.TypeSymlink, Mode: 0o777, UID: own.uid, GID: own.gid, Linkname: s.Target, ModTime: e.w.now(),
-	}, nil)
+	e.draft.put(e.draft.born(snapshot.Entry{
+		Path: p, Type: snapshot.TypeSymlink, Mode: 0o777, Linkname: s.Target, ModTime: e.w.now(),
+	}, own), nil)
 	return nil
 }

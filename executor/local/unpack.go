@@ -47,6 +47,7 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 	if err != nil {
 		return false, err
 	}
+	at.owner = &owner{} // of the folders that the archive has no entries for
 	u := &unpacker{draft: e.draft, spool: e.spool, owner: c.owner, root: root, copier: &at}
 	if err := u.run(ctx, tar.NewReader(plain)); err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
