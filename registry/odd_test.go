@@ -25,7 +25,7 @@ func aliceIn(t *testing.T, host string) {
 func newFake() http.Handler { return fake.New(fake.Logger(log.New(io.Discard, "", 0))) }
 
 // oddWays are what a registry may do.
-func oddWays(*testing.T) map[string]oddregistry.Mode {
+func oddWays(t *testing.T) map[string]oddregistry.Mode {
 	alice := oddregistry.Guard{User: "alice", Password: "s3cret-word"}
 	guard := func(change func(g *oddregistry.Guard)) oddregistry.Mode {
 		g := alice
@@ -47,6 +47,11 @@ func oddWays(*testing.T) map[string]oddregistry.Mode {
 		"forbidden /v2/":              oddregistry.NoPing(http.StatusForbidden),
 		"unauthorized /v2/":           oddregistry.NoPing(http.StatusUnauthorized),
 		"nothing at /v2/":             oddregistry.NoPing(0),
+		"uploads moved for once":      oddregistry.Moved(http.StatusTemporaryRedirect),
+		"uploads moved":               oddregistry.Moved(http.StatusPermanentRedirect),
+		"uploads moved elsewhere":     oddregistry.MovedElsewhere(t, http.StatusTemporaryRedirect),
+		"no parts of blobs":           oddregistry.NoPatch,
+		"digests that are none":       oddregistry.OddDigest,
 	}
 }
 
@@ -56,8 +61,16 @@ func TestOddRegistries(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) { tryRegistry(t, name != "no tokens for others", way) })
 	}
-	together := []oddregistry.Mode{ways["no /v2/"], ways["token servers of their own"]}
-	t.Run("together", func(t *testing.T) { tryRegistry(t, true, together...) })
+	for name, together := range map[string][]string{
+		"moved uploads behind a login": {"digests that are none", "no /v2/", "token servers of their own", "uploads moved elsewhere"},
+		"whole blobs behind a login":   {"a password", "digests that are none", "uploads moved", "no parts of blobs"},
+	} {
+		var modes []oddregistry.Mode
+		for _, way := range together {
+			modes = append(modes, ways[way])
+		}
+		t.Run(name, func(t *testing.T) { tryRegistry(t, true, modes...) })
+	}
 }
 
 // tryRegistry pushes, pulls and copies images of a registry, of which one repository or

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/errdef"
@@ -40,7 +39,7 @@ func GetManifest(ctx context.Context, s *transport.Session, tag string, want oci
 		return nil, "", err
 	}
 	if want.Digest == "" {
-		want.Digest = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+		want.Digest = told(resp)
 	}
 	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	return raw, mediaType, image.Verify(raw, want)

@@ -104,7 +104,7 @@ func TestGetManifest(t *testing.T) {
 		"verified":              {want: ocispec.Descriptor{Digest: digest.FromString(doc)}},
 		"another":               {want: ocispec.Descriptor{Digest: digest.FromString("x")}, err: errdef.ErrBadDigest},
 		"not what it is told":   {digest: digest.FromString("x").String(), err: errdef.ErrBadDigest},
-		"a digest that is none": {digest: "sha256:x", err: errdef.ErrInvalid},
+		"a digest that is none": {digest: "sha256:x"},
 	} {
 		_, r := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest+"; charset=utf-8")
@@ -191,6 +191,61 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// A registry that takes no parts gets blobs at once, after it has said so one time; one
+// that sends elsewhere gets them there.
+func TestUploadWays(t *testing.T) {
+	open := func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(content[offset:])), nil
+	}
+	put := "PUT /blobs/uploads/7?digest=sha256%3A" + blob.Digest.Encoded()
+	for name, tc := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request) bool
+		want   string // for two blobs
+	}{
+		"parts": {func(http.ResponseWriter, *http.Request) bool { return false },
+			"POST /blobs/uploads/, PATCH /blobs/uploads/7, " + put + ", POST /blobs/uploads/, PATCH /blobs/uploads/7, " + put},
+		"no parts": {func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPatch {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			}
+			return r.Method == http.MethodPatch
+		}, "POST /blobs/uploads/, PATCH /blobs/uploads/7, " + put + ", POST /blobs/uploads/, " + put},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch || r.URL.Query().Has("there") {
+				return false
+			}
+			w.Header().Set("Location", "/v2/app/blobs/uploads/7?there")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+			return true
+		}, strings.TrimSuffix(strings.Repeat("POST /blobs/uploads/, PATCH /blobs/uploads/7, PATCH /blobs/uploads/7?there, "+put+", ", 2), ", ")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			s, r := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				data, err := io.ReadAll(r.Body)
+				if err != nil || tc.answer(w, r) {
+					return
+				}
+				got += string(data)
+				w.Header().Set("Location", "/v2/app/blobs/uploads/7")
+				if r.Method == http.MethodPut {
+					w.WriteHeader(http.StatusCreated)
+					return
+				}
+				w.WriteHeader(http.StatusAccepted)
+			})
+			for range 2 {
+				if err := r.Upload(t.Context(), blob, open); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked := s.requests(); asked != tc.want || got != content+content {
+				t.Errorf("asked %s; want %s; got %q", asked, tc.want, got)
+			}
+		})
+	}
+}
+
 func TestPutManifest(t *testing.T) {
 	doc := []byte(`{}`)
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(doc)}
@@ -204,6 +259,8 @@ func TestPutManifest(t *testing.T) {
 		"busy for once":  {busy: 1, asked: 2},
 		"always busy":    {busy: 9, asked: 3, err: errdef.ErrUnreachable},
 		"something else": {stored: digest.FromString("x"), asked: 1, err: errdef.ErrBadDigest},
+		"no digest":      {stored: "sha256:X", asked: 1},
+		"another kind":   {stored: digest.SHA512.FromBytes(doc), asked: 1},
 	} {
 		busy := tc.busy
 		s, r := serve(t, func(w http.ResponseWriter, _ *http.Request) {

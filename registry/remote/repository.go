@@ -91,9 +91,26 @@ func (r *Repository) PutManifest(ctx context.Context, name string, desc ocispec.
 			return r.s.Fail("push manifest", name, err)
 		}
 		transport.Drain(resp)
-		if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
-			return r.s.Fail("push manifest", name, fmt.Errorf("%w: the registry stored %s instead of %s", errdef.ErrBadDigest, got, desc.Digest))
-		}
-		return nil
+		return r.s.Fail("push manifest", name, stored(resp, desc))
 	})
+}
+
+// stored compares what a registry says that it has stored with what it was sent. What it
+// says may be missing, no digest at all, or made in another way.
+func stored(resp *http.Response, desc ocispec.Descriptor) error {
+	got := told(resp)
+	if got == "" || got == desc.Digest || got.Algorithm() != desc.Digest.Algorithm() {
+		return nil
+	}
+	return fmt.Errorf("%w: the registry stored %s instead of %s", errdef.ErrBadDigest, got, desc.Digest)
+}
+
+// told returns the digest of what was asked for, as the registry tells it; "" if it tells
+// none, or something that is none.
+func told(resp *http.Response) digest.Digest {
+	d := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if d.Validate() != nil {
+		return ""
+	}
+	return d
 }

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -36,6 +35,7 @@ type uploading struct {
 	unsure   bool   // whether offset is right
 	chunk    int64  // how much is sent at once; 0 is all
 	least    int64  // of a chunk, as the registry wants it
+	whole    bool   // the registry takes blobs at once only
 	fails    int
 }
 
@@ -45,6 +45,7 @@ const smallChunk = 16 << 20
 // run sends the blob. It tries again what fails for a passing reason, as long as the
 // registry gets more of it than before.
 func (u *uploading) run(ctx context.Context) error {
+	u.whole = u.r.s.OnlyWhole.Load()
 	for {
 		had := u.offset
 		err := u.r.pool.Again(ctx, func() error { return u.once(ctx) })
@@ -56,7 +57,11 @@ func (u *uploading) run(ctx context.Context) error {
 
 func (u *uploading) once(ctx context.Context) error {
 	err := u.attempt(ctx)
-	if transport.StatusOf(err) == http.StatusRequestEntityTooLarge && u.chunk == 0 {
+	if u.r.s.OnlyWhole.Load() && !u.whole {
+		u.whole, u.unsure = true, false // nothing was taken
+		err = u.attempt(ctx)
+	}
+	if transport.StatusOf(err) == http.StatusRequestEntityTooLarge && u.chunk == 0 && !u.whole {
 		u.chunk, u.location = max(smallChunk, u.least), ""
 		err = u.attempt(ctx)
 	}
@@ -72,7 +77,7 @@ func (u *uploading) once(ctx context.Context) error {
 // attempt sends what is lacking. An upload that cannot be taken up again is begun
 // anew.
 func (u *uploading) attempt(ctx context.Context) error {
-	resumed := u.location != "" && (!u.unsure || u.ask(ctx))
+	resumed := u.location != "" && (!u.unsure || !u.whole && u.ask(ctx))
 	err := u.rest(ctx, resumed)
 	if err != nil && resumed && !transport.IsPassing(err) && ctx.Err() == nil {
 		return u.rest(ctx, false)
@@ -87,13 +92,17 @@ func (u *uploading) rest(ctx context.Context, resumed bool) error {
 			return err
 		}
 	}
-	for first := !resumed; first || u.offset < u.desc.Size; first = false {
+	rest := noBody
+	if u.whole {
+		rest = u.content(ctx, 0, u.desc.Size)
+	}
+	for first := !resumed; !u.whole && (first || u.offset < u.desc.Size); first = false {
 		if err := u.part(ctx); err != nil {
 			u.unsure = true
 			return err
 		}
 	}
-	err := u.r.finish(ctx, u.location, u.desc)
+	err := u.r.finish(ctx, u.location, u.desc, rest)
 	if err != nil && !transport.IsPassing(err) {
 		u.location = "" // what is there is not the blob
 	}
@@ -113,18 +122,27 @@ func (u *uploading) part(ctx context.Context) error {
 	if u.chunk > 0 {
 		n = min(n, u.chunk)
 	}
-	body, err := u.open(ctx, u.offset)
-	if err != nil {
-		return fmt.Errorf("read blob: %w", err)
-	}
-	defer body.Close()
-	m := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(u.desc.Digest), Done: u.offset, Total: u.desc.Size}
-	location, err := u.r.patch(ctx, u.location, io.TeeReader(io.LimitReader(body, n), m), u.offset, n)
+	location, err := u.r.patch(ctx, u.location, u.content(ctx, u.offset, n), u.offset)
 	if err != nil {
 		return err
 	}
 	u.location, u.offset = location, u.offset+n
 	return nil
+}
+
+// content is a part of the blob, which is told of as it is read.
+func (u *uploading) content(ctx context.Context, offset, size int64) body {
+	return body{size: size, open: func() (io.ReadCloser, error) {
+		in, err := u.open(ctx, offset)
+		if err != nil {
+			return nil, err
+		}
+		m := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: progress.Item(u.desc.Digest), Done: offset, Total: u.desc.Size}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(io.LimitReader(in, size), m), in}, nil
+	}}
 }
 
 // ask asks the registry how much it has. It is false if that is not to be known.

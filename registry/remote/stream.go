@@ -22,19 +22,22 @@ type Stream struct {
 	err      error
 }
 
-// StartStream begins an upload, in the background, of what body gives, which stop ends. It
+// StartStream begins an upload, in the background, of what content gives, which stop ends. It
 // goes to the repository that open returns; closed is called when nothing is read any
 // more, with the error if there is one.
-func StartStream(ctx context.Context, open func() (*Repository, error), body io.Reader, stop, closed func(error)) *Stream {
+func StartStream(ctx context.Context, open func() (*Repository, error), content io.Reader, stop, closed func(error)) *Stream {
 	s := &Stream{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		s.r, s.err = open()
+		if s.r, s.err = open(); s.err == nil && s.r.s.OnlyWhole.Load() {
+			s.err = errOnlyWhole
+		}
 		if s.err == nil {
 			s.up, s.err = s.r.start(ctx, "")
 		}
 		if s.err == nil {
-			s.location, s.err = s.r.patch(ctx, s.up.location, body, 0, -1)
+			all := body{size: -1, once: true, open: func() (io.ReadCloser, error) { return io.NopCloser(content), nil }}
+			s.location, s.err = s.r.patch(ctx, s.up.location, all, 0)
 		}
 		closed(s.err)
 	}()
@@ -48,14 +51,14 @@ func (s *Stream) Finish(ctx context.Context, desc ocispec.Descriptor, again Open
 	<-s.done
 	err := s.err
 	if err == nil {
-		err = s.r.finish(ctx, s.location, desc)
+		err = s.r.finish(ctx, s.location, desc, noBody)
 	}
-	if err != nil && ctx.Err() == nil && transport.IsPassing(err) && s.r != nil {
-		u := &uploading{r: s.r, desc: desc, open: again}
-		u.location, u.least, u.unsure = s.up.location, s.up.least, true
-		err = u.run(ctx)
+	if err == nil || ctx.Err() != nil || s.r == nil || !transport.IsPassing(err) && !s.r.s.OnlyWhole.Load() && !isMoved(err) {
+		return err
 	}
-	return err
+	u := &uploading{r: s.r, desc: desc, open: again}
+	u.location, u.least, u.unsure = s.up.location, s.up.least, transport.IsPassing(err)
+	return u.run(ctx)
 }
 
 // GiveUp ends the upload of what will be no blob; err says why.

@@ -2,13 +2,13 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/errdef"
@@ -61,22 +61,49 @@ func (r *Repository) abandon(ctx context.Context, location string) {
 	}
 }
 
-// patch sends a part of a blob: size bytes from an offset on, or all that there are
-// if size is negative. It returns where the next part goes.
-func (r *Repository) patch(ctx context.Context, location string, body io.Reader, offset, size int64) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, location, io.NopCloser(body))
+// body is what a request sends. It is opened anew when it has to be sent again: to where
+// the registry redirects to, or after it has asked for a login.
+type body struct {
+	size int64 // negative: not known
+	open func() (io.ReadCloser, error)
+	// once says that it can only be opened once.
+	once bool
+}
+
+var noBody = body{open: func() (io.ReadCloser, error) { return http.NoBody, nil }}
+
+func (b body) request(ctx context.Context, method, location string) (*http.Request, error) {
+	content, err := b.open()
+	if err != nil {
+		return nil, fmt.Errorf("read blob: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, location, content)
+	if err != nil {
+		return nil, errors.Join(err, content.Close())
+	}
+	if req.ContentLength = b.size; b.size == 0 {
+		content.Close()
+		req.Body = http.NoBody
+	} else if !b.once {
+		req.GetBody = b.open
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	return req, nil
+}
+
+// patch sends a part of a blob, from an offset on. It returns where the next part goes.
+func (r *Repository) patch(ctx context.Context, location string, b body, offset int64) (string, error) {
+	req, err := b.request(ctx, http.MethodPatch, location)
 	if err != nil {
 		return "", err
 	}
-	req.ContentLength = size
-	if size == 0 {
-		req.Body = http.NoBody
-	}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	if offset > 0 && size > 0 {
-		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", offset, offset+size-1))
+	if offset > 0 && b.size > 0 {
+		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", offset, offset+b.size-1))
 	}
 	resp, err := r.do(req, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
+	if status := transport.StatusOf(err); offset == 0 && (status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented) {
+		r.s.OnlyWhole.Store(true)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -87,8 +114,18 @@ func (r *Repository) patch(ctx context.Context, location string, body io.Reader,
 	return locationOf(resp)
 }
 
-// finish names what has been sent.
-func (r *Repository) finish(ctx context.Context, location string, desc ocispec.Descriptor) error {
+// errOnlyWhole is why a blob cannot be sent before its digest is known.
+var errOnlyWhole = errors.New("the registry takes blobs at once only")
+
+// isMoved reports whether a request would have had to be made elsewhere, with a body that
+// was gone.
+func isMoved(err error) bool {
+	status := transport.StatusOf(err)
+	return status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect
+}
+
+// finish names what has been sent, and sends what is left.
+func (r *Repository) finish(ctx context.Context, location string, desc ocispec.Descriptor, rest body) error {
 	u, err := url.Parse(location)
 	if err != nil {
 		return fmt.Errorf("upload location: %w: %w", errdef.ErrInvalid, err)
@@ -96,7 +133,7 @@ func (r *Repository) finish(ctx context.Context, location string, desc ocispec.D
 	q := u.Query()
 	q.Set("digest", desc.Digest.String())
 	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.String(), http.NoBody)
+	req, err := rest.request(ctx, http.MethodPut, u.String())
 	if err != nil {
 		return err
 	}
@@ -105,8 +142,5 @@ func (r *Repository) finish(ctx context.Context, location string, desc ocispec.D
 		return err
 	}
 	transport.Drain(resp)
-	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got != "" && got != desc.Digest {
-		return fmt.Errorf("%w: the registry stored %s instead of %s", errdef.ErrBadDigest, got, desc.Digest)
-	}
-	return nil
+	return stored(resp, desc)
 }

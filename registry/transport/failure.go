@@ -147,6 +147,8 @@ func Fail(host string, cred credentials.Credential, op, object string, err error
 		e.Hint = loginHint(host)
 	case e.Status == http.StatusNotFound:
 		e.Kind = errdef.ErrNotFound
+	case e.Status == 0 && errors.Is(err, errdef.ErrInvalid):
+		e.Kind = errdef.ErrInvalid
 	case e.Status == 0 || IsPassing(err):
 		e.Kind = errdef.ErrUnreachable
 		e.Hint = strings.ReplaceAll(tlsProblem(err), "HOST", host)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"layered.build/builder/registry/routing"
 )
@@ -16,6 +17,10 @@ type Session struct {
 	host   *host
 	auth   *authorizer // nil: nothing is ever presented
 	client *http.Client
+
+	// OnlyWhole says that the repository takes blobs at once only, as whoever sent it a
+	// part has found out.
+	OnlyWhole atomic.Bool
 }
 
 // Open returns a session for a repository with the given actions ("pull" or
