@@ -73,7 +73,9 @@ func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex
 	}
 	n.name, n.stat = name, statOf(&st)
 	fillEntry(n.entry, p, &st)
-	n.entry.UID, n.entry.GID = t.owners[p].UID, t.owners[p].GID
+	if g := t.given[p]; g != nil {
+		g.apply(n.entry)
+	}
 	if excluded {
 		if n.entry.Type != snapshot.TypeDir {
 			return nil, false, nil

@@ -22,16 +22,13 @@ type Contexts struct {
 	Dirs map[string]string
 	// StateDir keeps the stat indexes; "" hashes every file anew.
 	StateDir string
-	// Owners are the owners of files by the directory's name and the path in it,
-	// where they are not root: of a context that came as an archive.
-	Owners map[string]map[string]Owner
+	// Given is what archives say of objects, by the directory's name and the path in
+	// it: of a context that came as an archive.
+	Given map[string]map[string]*Given
 
 	mu    sync.Mutex // guards trees
 	trees map[string]*Tree
 }
-
-// Owner is who a file belongs to in an image.
-type Owner struct{ UID, GID uint32 }
 
 // Tree implements executor.ContextSource.
 func (c *Contexts) Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tree, error) {
@@ -49,7 +46,7 @@ func (c *Contexts) Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tre
 	if err != nil {
 		return nil, err
 	}
-	t.owners = c.Owners[src.Name]
+	t.given = c.Given[src.Name]
 	if c.trees == nil {
 		c.trees = map[string]*Tree{}
 	}

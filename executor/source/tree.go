@@ -23,15 +23,15 @@ import (
 
 // Tree is a directory of this machine without what ignore patterns exclude. Each
 // object is looked at once, when it is first asked for, and a file again when it is
-// hashed. Owners are 0:0 unless the Contexts say otherwise, and a socket reads as an empty regular file. A file that
-// changes while or after it is hashed makes reading it an error. It implements
-// snapshot.Tree.
+// hashed. Owners are 0:0 unless the Contexts say otherwise, and a socket reads as an empty regular
+// file. A file that changes while or after it is hashed makes reading it an error. It
+// implements snapshot.Tree.
 type Tree struct {
 	dir    string // absolute, without symlinks
 	root   *os.File
 	ignore *ignore
 	index  *index // nil: nothing is remembered
-	owners map[string]Owner
+	given  map[string]*Given
 	opened time.Time // before anything was looked at
 
 	mu     sync.Mutex // guards all below, and the fields of nodes

@@ -35,8 +35,8 @@ type buildContext struct {
 	fileURL string
 	// age is when the context was made; nil if it is not known.
 	age func(context.Context) (*time.Time, error)
-	// owners are those of an archive's files.
-	owners map[string]source.Owner
+	// given is what an archive says of its objects.
+	given map[string]*source.Given
 }
 
 // Close removes what was made for the build.
@@ -190,7 +190,7 @@ func (c *buildContext) fromStdin(ctx context.Context, file string, stdin io.Read
 		return mistake.New("read the context from stdin: %w", err)
 	}
 	c.setAge(u.newest)
-	c.owners = u.owners
+	c.given = u.given
 	c.fileArg = file
 	return c.locateInside()
 }

@@ -162,11 +162,11 @@ func (l *Local) load(ctx context.Context, obs executor.Observer) (*content, erro
 	maps.Copy(named.dirs, map[string]string{mainContext: c.dir})
 	return &content{
 		def: &build.Definition{
-			Name: c.name, Source: c.src, Ignore: c.ignore, Owners: len(c.owners) > 0, Contexts: named.out,
+			Name: c.name, Source: c.src, Ignore: c.ignore, Owners: c.hasOwners(), Contexts: named.out,
 		},
 		age: c.age,
 		contexts: &source.Contexts{
-			Dirs: named.dirs, StateDir: l.state, Owners: map[string]map[string]source.Owner{mainContext: c.owners},
+			Dirs: named.dirs, StateDir: l.state, Given: map[string]map[string]*source.Given{mainContext: c.given},
 		},
 	}, nil
 }

@@ -146,7 +146,7 @@ func (l *Local) loadURL(ctx context.Context, c *buildContext, url string) error 
 		if newest.IsZero() {
 			newest = u.newest
 		}
-		c.owners = u.owners
+		c.given = u.given
 		err = c.locateInside()
 		c.setAge(newest)
 		return err
