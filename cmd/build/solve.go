@@ -18,9 +18,6 @@ type Solution struct {
 	results []executor.Result // of plan.Targets
 }
 
-// Result returns what a step of the plan made, if that had to be known.
-func (s *Solution) Result(e dag.Edge) (executor.Result, bool) { return s.solver.Result(e) }
-
 // Solve makes the results of the targets. The steps of all their instructions
 // are asked for, so that each can be recorded as an image even if the cache
 // knows the last one. Without a sandbox no process can run. What was done before an error

@@ -74,9 +74,6 @@ func AppendHeader(b []byte, h *Header) []byte {
 	return u.append(b)
 }
 
-// AppendTrailer appends the two zero blocks that end a tar.
-func AppendTrailer(b []byte) []byte { return append(b, make([]byte, 2*blockSize)...) }
-
 // Padding returns how many zero bytes follow size bytes of content.
 func Padding(size int64) int64 { return -size & (blockSize - 1) }
 

@@ -28,7 +28,7 @@ func TestHeaderReadBack(t *testing.T) {
 		"attributes": {Name: "c", Type: '0', Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x04", "user.a": "b\nc=d"}},
 		"device":     {Name: "dev", Type: '3', DevMajor: 5, DevMinor: 1},
 	} {
-		b := AppendTrailer(AppendHeader(nil, &h))
+		b := append(AppendHeader(nil, &h), make([]byte, 2*blockSize)...)
 		tr := tar.NewReader(bytes.NewReader(b))
 		got, err := tr.Next()
 		if err != nil {
@@ -71,7 +71,7 @@ func FuzzHeader(f *testing.F) {
 			return
 		}
 		h := Header{Name: name, Type: '2', Linkname: link, ModTime: mtime, Xattrs: map[string]string{key: value}}
-		got, err := tar.NewReader(bytes.NewReader(AppendTrailer(AppendHeader(nil, &h)))).Next()
+		got, err := tar.NewReader(bytes.NewReader(append(AppendHeader(nil, &h), make([]byte, 2*blockSize)...))).Next()
 		if err != nil {
 			t.Fatal(err)
 		}
