@@ -64,7 +64,7 @@ func TestFileActions(t *testing.T) {
 }
 
 // tarball makes an archive of headers; the content is the name.
-func tarball(t *testing.T, headers ...tar.Header) string {
+func tarball(t testing.TB, headers ...tar.Header) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
