@@ -16,7 +16,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	format := "text"
 	cmd := &cobra.Command{
 		Annotations: outside(),
-		Use:         "doctor",
+		Use:         "doctor [OPTIONS]",
 		Short:       "Tell what this machine offers to builds, and what would lift what is missing",
 		Long: `Tell which rungs of isolation work on this machine for this user, which one builds
 use, and for each that does not work the one command or setting that would lift it.

@@ -82,7 +82,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	var v1 bool
 	platform := &flags.Platform{}
 	cmd := &cobra.Command{
-		Use:   "inspect [--v1] IMAGE|STEP|RUN...",
+		Use:   "inspect [OPTIONS] IMAGE|STEP|RUN...",
 		Short: "Show all that is known of images, steps or kept runs, as JSON",
 		Args:  minArgs(1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {

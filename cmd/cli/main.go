@@ -136,6 +136,7 @@ func newRoot(std Program, args []string) *cobra.Command {
 	root.PersistentFlags().StringVar(&a.root, "root", "", "folder of the store (default $BUILDER_ROOT, /var/lib/builder or $XDG_DATA_HOME/builder)")
 	if len(args) > 1 && args[0] == "build" {
 		root.AddCommand(a.buildCommand())
+		leaveOutFlags(root.Commands())
 		return root
 	}
 	root.AddCommand(
@@ -148,7 +149,16 @@ func newRoot(std Program, args []string) *cobra.Command {
 		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)
+	leaveOutFlags(root.Commands())
 	return root
+}
+
+// leaveOutFlags keeps cobra from adding [flags] to usage lines, which say OPTIONS.
+func leaveOutFlags(cmds []*cobra.Command) {
+	for _, cmd := range cmds {
+		cmd.DisableFlagsInUseLine = true
+		leaveOutFlags(cmd.Commands())
+	}
 }
 
 // unknownCommand refuses arguments of the bare program.

@@ -61,7 +61,7 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	ArrayVar(fs, &f.outputs, "output", "o", "type=image|registry|oci|docker|local|tar|cacheonly with options (docs/COMPATIBILITY.md); DIR: files; -: tar on stdout")
 	ArrayVar(fs, &f.annotations, "annotation", "", "annotation of the image, [TYPE[PLATFORM]:]KEY=VALUE")
 	fs.BoolVar(&f.push, "push", false, "push the image to its registry")
-	fs.StringVar(&f.load, "load", "", "keep the image in the store (the default), or with =docker, =containerd or =podman give it to that engine too, with =auto to the first of these that is there")
+	fs.StringVar(&f.load, "load", "", "keep the image in the store (the default), or with =docker, =containerd or =podman give it to that engine instead, with =auto to the first of these that is there")
 	fs.Lookup("load").NoOptDefVal = loadStore
 	SliceVar(fs, &f.platforms, "platform", "", "platforms of the image (linux/arm64, local, …); a list or repeated")
 	ArrayVar(fs, &f.addHosts, "add-host", "", "line of /etc/hosts, NAME:IP")

@@ -53,7 +53,7 @@ func (f *Run) Register(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.user, "user", "u", "", "user[:group]")
 	fs.StringVar(&f.hostname, "hostname", "", "host name")
 	ArrayVar(fs, &f.volumes, "volume", "v", "directory or file of this machine, HOST:CONTAINER[:ro]")
-	fs.StringVar(&f.network, "network", "default", "default, none or host")
+	fs.StringVar(&f.network, "network", "default", "default, none, host or ns:PATH (a network namespace)")
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
 	ArrayVar(fs, &f.addHosts, "add-host", "", "line of /etc/hosts, NAME:IP")
 	fs.BoolVar(&f.Pull, "pull", false, "ask the registry even if the store has the image")
