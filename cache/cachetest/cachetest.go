@@ -55,7 +55,7 @@ func Record(step, layer string) *cache.Record {
 			ID: snapshot.LayerID(layer), DiffID: snapshot.DiffID(digest.FromString(layer)),
 			Content: digest.FromString("content " + layer), Size: 7, Created: time.Unix(900, 0).UTC(),
 		}}},
-		Parts:    []cache.Part{{Name: "op", Value: "exec"}},
+		Parts:    []cache.Part{{Name: "op", Value: "exec"}, {Name: "caf\xe9", Value: "v"}, {Name: "v", Value: "caf\xe8"}},
 		Findings: []cache.Finding{{Rule: "Rule", Text: "it is \xff odd"}},
 	}
 }
@@ -73,7 +73,7 @@ func missThenHit(t *testing.T, s Subject) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Key != k || !reflect.DeepEqual(got.Outputs, rec.Outputs) || !reflect.DeepEqual(got.Parts, rec.Parts) {
+	if got.Key != k || !reflect.DeepEqual(got.Outputs, rec.Outputs) || !reflect.DeepEqual(got.Parts, rec.Parts) || !reflect.DeepEqual(got.Findings, rec.Findings) {
 		t.Errorf("got %+v, want %+v", got, rec)
 	}
 }

@@ -314,6 +314,7 @@ func TestFileName(t *testing.T) {
 		{"https://h/x", `attachment; filename="y.zip"`, "y.zip"},
 		{"https://h/x", `attachment; filename="../../etc/passwd"`, "passwd"},
 		{"https://h/x", `attachment; filename=".."`, "download"},
+		{"https://h/caf%E9", "", "caf\uFFFD"},
 		{"https://h/x", `attachment; filename="dir/"`, "x"},
 		{"https://h/x", `nonsense;;`, "x"},
 	} {

@@ -146,9 +146,9 @@ func fileName(raw, disposition string) string {
 	return safeName(path.Base(u.Path))
 }
 
-// safeName makes a name that stays in its folder.
+// safeName makes a name that stays in its folder, and in JSON.
 func safeName(s string) string {
-	name := path.Base(strings.TrimSpace(s))
+	name := path.Base(strings.ToValidUTF8(strings.TrimSpace(s), "\uFFFD"))
 	if name == "." || name == ".." || name == "/" || strings.ContainsFunc(name, unicode.IsControl) {
 		return "download"
 	}
