@@ -68,6 +68,12 @@ type MissingError struct {
 	// Pattern is the ignore pattern that hides the path, which does exist; ""
 	// if it does not.
 	Pattern string
+	// Glob is the wildcard that begins in Path; "" if Path itself is read. Empty says
+	// that Path exists, but nothing in it that is read; Hidden is a file that would
+	// match, but for Pattern, "" if there is none.
+	Glob   string
+	Empty  bool
+	Hidden string
 	// Near is a path that exists and may have been meant; "" if there is none.
 	Near string
 	// Link says that Path is a symlink, and Target what it leads to, which does
@@ -78,6 +84,13 @@ type MissingError struct {
 
 // Error implements error.
 func (e *MissingError) Error() string {
+	if e.Empty {
+		text := fmt.Sprintf("%q: not found: nothing in it matches %q", "/"+e.Path, "/"+e.Glob)
+		if e.Hidden != "" {
+			text += fmt.Sprintf(", and %q is excluded by the ignore pattern %q", "/"+e.Hidden, e.Pattern)
+		}
+		return text
+	}
 	if e.Pattern != "" {
 		return fmt.Sprintf("%q: not found: it is excluded by the ignore pattern %q", "/"+e.Path, e.Pattern)
 	}

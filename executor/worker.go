@@ -19,6 +19,8 @@ type Result struct {
 	Stack snapshot.Stack
 	// Tree is set for sources that are no layers (a build context).
 	Tree snapshot.Tree
+	// Reads are the paths of Tree that the build reads; nil is all of it.
+	Reads []string
 	// Remote is set for sources that are fetched when their files are needed.
 	Remote *Remote
 }

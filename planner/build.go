@@ -82,11 +82,34 @@ func (b *builder) build(ctx context.Context) error {
 		roots = all
 	}
 	b.plan.Graph = fileOrder(roots, all)
+	b.noteReads()
 	b.plan.UnusedArgs = unusedArgs(b.opts.BuildArgs, b.usedArgs)
 	if err := b.validate(); err != nil {
 		return err
 	}
 	return b.failOnWarning()
+}
+
+// noteReads tells local sources what of them is read.
+func (b *builder) noteReads() {
+	reads := map[*dag.Step][]string{}
+	for _, s := range b.steps {
+		for i, in := range s.Inputs {
+			if in.Step == nil {
+				continue
+			}
+			src, ok := in.Step.Op.(*dag.Source)
+			if !ok || src.Local == nil || src.Local.Name == "context" && b.opts.WholeContext {
+				continue
+			}
+			paths, _ := s.Selector(i)
+			reads[in.Step] = append(reads[in.Step], paths...)
+		}
+	}
+	for s, paths := range reads {
+		slices.Sort(paths)
+		s.Meta.Reads = slices.Compact(paths)
+	}
 }
 
 // validate checks the steps; what is wrong with one is wrong in its instruction.

@@ -60,6 +60,10 @@ type Options struct {
 	NoCacheStages []string // stage names whose steps always run
 	// Excludes are the context's ignore patterns.
 	Excludes []string
+	// WholeContext says that the context was not read for this build: it came as an
+	// archive or from a repository, and holds what it holds. Of a directory there is only
+	// what some instruction names.
+	WholeContext bool
 	// ContextOwners keeps the owners of the context's files: it came as an archive.
 	ContextOwners bool
 	// Contexts take the place of stages and images, by NamedContextKey.

@@ -70,7 +70,8 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{Definition: def, File: file}
 	p.images = newResolver(j.e, j.req.Pull, j.explained(p))
 	opts := j.req.Plan
-	opts.Contexts, opts.Layouts, opts.Times, opts.ContextOwners = def.Contexts, p.images, j.in.Times, def.Owners
+	opts.Contexts, opts.Layouts, opts.Times = def.Contexts, p.images, j.in.Times
+	opts.WholeContext, opts.ContextOwners = def.Whole, def.Owners
 	if def.Ignore != nil {
 		opts.Excludes = def.Ignore.Texts()
 	}

@@ -62,6 +62,8 @@ type Definition struct {
 	Source []byte
 	// Ignore is the ignore file of the context; nil: it has none.
 	Ignore *parser.Ignore
+	// Whole: the context came as an archive or from a repository.
+	Whole bool
 	// Owners: the context's files have owners of their own.
 	Owners bool
 	// Contexts are the named ones, by planner.NamedContextKey.

@@ -116,6 +116,9 @@ func locate(err error) *progress.Location {
 func wrongParts(err error) []string {
 	var missing *executor.MissingError
 	if errors.As(err, &missing) {
+		if missing.Glob != "" {
+			return []string{missing.Glob, "/" + missing.Glob, "./" + missing.Glob}
+		}
 		return []string{missing.Path, "/" + missing.Path, missing.Path + "/", "./" + missing.Path}
 	}
 	var secret *executor.MissingSecretError
@@ -246,9 +249,13 @@ func missingHint(err error) []string {
 	if missing.Pattern == "" || !errors.As(err, &src) || src.Ignore == nil {
 		return nil
 	}
-	p, excluded := src.Ignore.Excluded(missing.Path)
+	hidden := missing.Path
+	if missing.Hidden != "" {
+		hidden = missing.Hidden
+	}
+	p, excluded := src.Ignore.Excluded(hidden)
 	if !excluded {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s:%d excludes it (%s); a later line !%s brings it back", p.File, p.Line, p.Text, missing.Path)}
+	return []string{fmt.Sprintf("%s:%d excludes it (%s); a later line !%s brings it back", p.File, p.Line, p.Text, hidden)}
 }

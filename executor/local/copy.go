@@ -22,7 +22,8 @@ type copier struct {
 	*dag.Copy
 	to      *draft
 	from    snapshot.Tree
-	owner   *owner // nil: as at the source
+	reads   []string // as executor.Result
+	owner   *owner   // nil: as at the source
 	mode    *modeChange
 	exclude *patternmatcher.PatternMatcher
 	now     time.Time
@@ -59,7 +60,7 @@ func (c *copier) compileExcludes() (err error) {
 
 // run copies all sources.
 func (c *copier) run(ctx context.Context) error {
-	ms, err := matches(c.from, c.Copy)
+	ms, err := newFinder(c.Copy, c.from, c.reads).matches()
 	if err != nil {
 		return err
 	}

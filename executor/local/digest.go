@@ -35,7 +35,7 @@ func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res
 	if err != nil {
 		return "", nil, err
 	}
-	s := &selection{tree: tree, sum: digest.SHA256.Digester()}
+	s := &selection{tree: tree, reads: res.Reads, sum: digest.SHA256.Digester()}
 	switch op := step.Op.(type) {
 	case *dag.File:
 		err = s.copies(ctx, op, input)
@@ -58,6 +58,7 @@ func wholeMount(step *dag.Step, input int) bool {
 // selection hashes what a step reads of a tree.
 type selection struct {
 	tree  snapshot.Tree
+	reads []string // as executor.Result
 	sum   digest.Digester
 	parts []cache.Part
 }
@@ -75,12 +76,13 @@ func (s *selection) preload(ctx context.Context, paths []string) error {
 	return nil
 }
 
+// copies hashes what the Copies of a File read of the input.
 func (s *selection) copies(ctx context.Context, op *dag.File, input int) error {
 	for _, a := range op.Actions {
 		if a.Copy == nil || a.Copy.Input != input {
 			continue
 		}
-		ms, err := matches(s.tree, a.Copy)
+		ms, err := newFinder(a.Copy, s.tree, s.reads).matches()
 		if err != nil {
 			return err
 		}

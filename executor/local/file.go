@@ -107,6 +107,7 @@ func (e *editor) copy(ctx context.Context, c *dag.Copy) error {
 	if err != nil {
 		return err
 	}
+	cp.reads = e.job.Inputs[c.Input].Reads
 	cp.unpack = func(ctx context.Context, m match, dest string) (bool, error) { return e.unpack(ctx, cp, m, dest) }
 	return cp.run(ctx)
 }

@@ -105,7 +105,7 @@ func (w *Worker) source(ctx context.Context, job *executor.Job, op *dag.Source) 
 	switch {
 	case op.Local != nil && w.build.Contexts != nil:
 		tree, err := w.build.Contexts.Tree(ctx, op.Local)
-		return executor.Result{Tree: tree}, err
+		return executor.Result{Tree: tree, Reads: job.Step.Meta.Reads}, err
 	case op.Image != nil && w.build.Images != nil:
 		stack, err := w.build.Images.Layers(ctx, op.Image, platforms.Format(job.Step.Platform))
 		return executor.Result{Stack: stack}, err

@@ -27,19 +27,28 @@ type match struct {
 	rel string
 }
 
-// matches finds what a Copy's sources mean in the tree that they are read from,
-// in their order. A glob that matches nothing means nothing; another path that
-// does not exist is an *executor.MissingError.
-func matches(t snapshot.Tree, c *dag.Copy) ([]match, error) {
+// finder finds what a Copy's sources mean.
+type finder struct {
+	*dag.Copy
+	tree  snapshot.Tree
+	reads []string // as executor.Result
+}
+
+func newFinder(c *dag.Copy, t snapshot.Tree, reads []string) *finder {
+	return &finder{Copy: c, tree: t, reads: reads}
+}
+
+// matches finds what the sources mean in the tree that they are read from, in their
+// order. A glob that matches nothing means nothing, as long as the directory that it
+// begins in is there; another path that does not exist is an *executor.MissingError.
+func (f *finder) matches() ([]match, error) {
 	var out []match
-	for _, src := range c.Sources {
-		var ms []match
-		var err error
-		if c.Parents {
-			ms, err = parentsMatches(t, c, src)
-		} else {
-			ms, err = plainMatches(t, c, src)
+	for _, src := range f.Sources {
+		find := f.plain
+		if f.Parents {
+			find = f.withParents
 		}
+		ms, err := find(src)
 		if err != nil {
 			return nil, err
 		}
@@ -48,58 +57,59 @@ func matches(t snapshot.Tree, c *dag.Copy) ([]match, error) {
 	return out, nil
 }
 
-func plainMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
-	names, err := expandSource(t, c, src)
+func (f *finder) plain(src string) ([]match, error) {
+	names, err := f.expand(src)
 	if err != nil {
 		return nil, err
 	}
 	var out []match
 	for _, name := range names {
-		real, err := snapshot.ResolvePath(t, name, c.FollowLinks)
+		real, err := snapshot.ResolvePath(f.tree, name, f.FollowLinks)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := t.Lstat(real); err != nil {
-			return nil, missing(t, name, real, err)
+		if _, err := f.tree.Lstat(real); err != nil {
+			return nil, missing(f.tree, name, real, err)
 		}
 		out = append(out, match{name: name, real: real, root: real})
 	}
 	return out, nil
 }
 
-// expandSource returns the paths that a source matches.
-func expandSource(t snapshot.Tree, c *dag.Copy, src string) ([]string, error) {
-	src = strings.TrimPrefix(path.Clean("/"+src), "/")
-	if src == "" {
-		return []string{"."}, nil
-	}
-	parts := strings.Split(src, "/")
-	first := slices.IndexFunc(parts, isGlob)
-	if !c.Wildcard || first < 0 {
+// expand returns the paths that a source matches.
+func (f *finder) expand(src string) ([]string, error) {
+	src = relative(src)
+	literal, globs := splitGlob(src)
+	if !f.Wildcard || len(globs) == 0 {
 		return []string{src}, nil
 	}
 	// The components before the first glob may lead through symlinks.
-	dir, err := snapshot.ResolvePath(t, path.Join(parts[:first]...), c.FollowLinks)
+	dir, err := snapshot.ResolvePath(f.tree, literal, f.FollowLinks)
 	if err != nil {
 		return nil, err
 	}
-	return expand(t, dir, parts[first:], false)
+	names, err := expand(f.tree, dir, globs, false)
+	if err != nil || len(names) > 0 {
+		return names, err
+	}
+	return nil, f.there(dir, literal, globs)
 }
 
-// parentsMatches finds the sources of COPY --parents: what follows the pivot "/./",
-// or all of the path, is kept.
-func parentsMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
+// withParents finds a source of COPY --parents: what follows the pivot "/./", or all of
+// the path, is kept.
+func (f *finder) withParents(src string) ([]match, error) {
+	t := f.tree
 	before, rel, ok := strings.Cut(src, "/./")
 	if !ok {
 		before, rel = ".", src
 	}
-	rel = strings.TrimPrefix(path.Clean("/"+rel), "/")
-	pivots, err := expandSource(t, c, before)
+	rel = relative(rel)
+	pivots, err := f.expand(before)
 	if err != nil {
 		return nil, err
 	}
 	var out []match
-	glob := c.Wildcard && slices.ContainsFunc(strings.Split(before, "/"), isGlob)
+	glob := f.Wildcard && slices.ContainsFunc(strings.Split(before, "/"), isGlob)
 	for _, pivot := range pivots {
 		root, err := snapshot.ResolvePath(t, pivot, true)
 		if err != nil {
@@ -108,13 +118,16 @@ func parentsMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
 		if _, err := t.Lstat(root); err != nil {
 			return nil, missing(t, pivot, root, err)
 		}
-		if rel == "" {
+		if rel == "." {
 			out = append(out, match{name: root, real: root, root: root})
 			continue
 		}
 		names := []string{path.Join(root, rel)}
-		if parts := strings.Split(rel, "/"); c.Wildcard && slices.ContainsFunc(parts, isGlob) {
-			if names, err = expand(t, root, parts, true); err != nil {
+		if parts := strings.Split(rel, "/"); f.Wildcard && slices.ContainsFunc(parts, isGlob) {
+			if names, err = expand(t, root, parts, true); err == nil && len(names) == 0 {
+				err = f.there(root, pivot, parts)
+			}
+			if err != nil {
 				return nil, err
 			}
 		} else if _, err := t.Lstat(names[0]); err != nil {
@@ -132,6 +145,24 @@ func parentsMatches(t snapshot.Tree, c *dag.Copy, src string) ([]match, error) {
 		}
 	}
 	return out, nil
+}
+
+// relative makes a path clean, without a leading slash.
+func relative(p string) string {
+	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
+		return "."
+	}
+	return p
+}
+
+// splitGlob parts a clean path before its first component that is a glob.
+func splitGlob(p string) (literal string, globs []string) {
+	parts := strings.Split(p, "/")
+	first := slices.IndexFunc(parts, isGlob)
+	if first < 0 {
+		return p, nil
+	}
+	return relative(path.Join(parts[:first]...)), parts[first:]
 }
 
 // isGlob reports whether a component has an unescaped special character.
@@ -203,6 +234,63 @@ func isNoDir(t snapshot.Tree, dir string, err error) bool {
 	}
 	e, lerr := t.Lstat(dir)
 	return errors.Is(lerr, fs.ErrNotExist) || lerr == nil && e.Type != snapshot.TypeDir
+}
+
+// there fails if the directory in which a glob has found nothing does not exist. Of a
+// directory that the build names parts of, only what leads to these exists, as in
+// BuildKit, which sends nothing else.
+func (f *finder) there(dir, name string, globs []string) error {
+	if dir == "." {
+		return nil
+	}
+	glob := path.Join(name, path.Join(globs...))
+	if _, err := f.tree.Lstat(dir); err != nil {
+		err = missing(f.tree, name, dir, err)
+		var m *executor.MissingError
+		if errors.As(err, &m) {
+			m.Glob = glob
+		}
+		return err
+	}
+	if f.reads == nil {
+		return nil
+	}
+	for _, read := range f.reads {
+		if ok, err := f.leadsTo(read, dir); ok || err != nil {
+			return err
+		}
+	}
+	m := &executor.MissingError{Path: name, Glob: glob, Empty: true}
+	if x, ok := f.tree.(interface {
+		Hidden(dir, glob string) (string, string)
+	}); ok {
+		m.Hidden, m.Pattern = x.Hidden(dir, globs[0])
+	}
+	return m
+}
+
+// leadsTo reports whether a path that is read is a directory, is in it, or has it in it.
+func (f *finder) leadsTo(read, dir string) (bool, error) {
+	literal, globs := splitGlob(read)
+	literal, err := snapshot.ResolvePath(f.tree, literal, f.FollowLinks)
+	if err != nil {
+		return false, err
+	}
+	found := []string{literal}
+	if len(globs) > 0 {
+		if found, err = expand(f.tree, literal, globs, true); err != nil {
+			return false, err
+		}
+	}
+	return slices.ContainsFunc(found, func(p string) bool {
+		_, err := f.tree.Lstat(p)
+		return err == nil && (within(p, dir) || within(dir, p))
+	}), nil
+}
+
+// within reports whether p is dir or below it.
+func within(dir, p string) bool {
+	return dir == "." || p == dir || strings.HasPrefix(p, dir+"/")
 }
 
 // missing makes the error for a path that does not exist.

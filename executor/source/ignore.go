@@ -2,10 +2,13 @@ package source
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
+	"golang.org/x/sys/unix"
 )
 
 // ignore decides which paths the patterns of an ignore file exclude, with the
@@ -149,4 +152,29 @@ func (p *pattern) mayMatchBelow(dir []string) bool {
 		}
 	}
 	return len(p.parts) > len(dir)
+}
+
+// Hidden finds something in a directory that a component of a path matches and an ignore
+// pattern hides; both are "" if there is nothing.
+func (t *Tree) Hidden(dir, glob string) (name, pattern string) {
+	f, err := openBeneath(t.root, path.Clean(dir), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return "", ""
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return "", ""
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if ok, err := filepath.Match(glob, n); err != nil || !ok {
+			continue
+		}
+		p := path.Join(dir, n)
+		if pattern, ok := t.ignore.excludedBy(p); ok {
+			return p, pattern
+		}
+	}
+	return "", ""
 }

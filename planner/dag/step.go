@@ -94,6 +94,9 @@ type Meta struct {
 	ProxyEnv []string
 	// InputNames are the names by which inputs may be shown ("--from=build"), by index.
 	InputNames []string
+	// Reads are the paths that the build reads of a local source, as Selector gives them;
+	// nil is all of it.
+	Reads []string
 	// Checks say what is told of the step's findings.
 	Checks Checks
 }

@@ -65,11 +65,15 @@ func (c *buildContext) ignoreFile(named string) (*parser.Ignore, error) {
 	switch {
 	case named != "":
 		return readIgnoreFile(named)
-	case c.remote != nil || c.temp != "": // as in BuildKit, only a directory has one
+	case !c.isDirectory(): // as in BuildKit, only a directory has one
 		return &parser.Ignore{}, nil
 	}
 	return parser.ReadIgnore(c.dir, c.file)
 }
+
+// isDirectory reports whether the context is a directory of this machine: not one that
+// was fetched, or unpacked from stdin.
+func (c *buildContext) isDirectory() bool { return c.remote == nil && c.temp == "" }
 
 func readIgnoreFile(name string) (*parser.Ignore, error) {
 	f, err := os.Open(name)

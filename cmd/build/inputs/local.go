@@ -162,7 +162,8 @@ func (l *Local) load(ctx context.Context, obs executor.Observer) (*content, erro
 	maps.Copy(named.dirs, map[string]string{mainContext: c.dir})
 	return &content{
 		def: &build.Definition{
-			Name: c.name, Source: c.src, Ignore: c.ignore, Owners: c.hasOwners(), Contexts: named.out,
+			Name: c.name, Source: c.src, Ignore: c.ignore,
+			Whole: !c.isDirectory(), Owners: c.hasOwners(), Contexts: named.out,
 		},
 		age: c.age,
 		contexts: &source.Contexts{
