@@ -52,6 +52,8 @@ func oddWays(t *testing.T) map[string]oddregistry.Mode {
 		"uploads moved elsewhere":     oddregistry.MovedElsewhere(t, http.StatusTemporaryRedirect),
 		"no parts of blobs":           oddregistry.NoPatch,
 		"digests that are none":       oddregistry.OddDigest,
+		"encoded answers":             oddregistry.Encoded,
+		"blobs with a wrong label":    oddregistry.Mislabelled,
 	}
 }
 
@@ -62,8 +64,8 @@ func TestOddRegistries(t *testing.T) {
 		t.Run(name, func(t *testing.T) { tryRegistry(t, name != "no tokens for others", way) })
 	}
 	for name, together := range map[string][]string{
-		"moved uploads behind a login": {"digests that are none", "no /v2/", "token servers of their own", "uploads moved elsewhere"},
-		"whole blobs behind a login":   {"a password", "digests that are none", "uploads moved", "no parts of blobs"},
+		"moved uploads behind a login": {"digests that are none", "encoded answers", "no /v2/", "token servers of their own", "uploads moved elsewhere"},
+		"whole blobs behind a login":   {"encoded answers", "a password", "digests that are none", "uploads moved", "no parts of blobs"},
 	} {
 		var modes []oddregistry.Mode
 		for _, way := range together {

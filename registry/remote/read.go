@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,7 +35,7 @@ func GetManifest(ctx context.Context, s *transport.Session, tag string, want oci
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", transport.ResponseError(resp)
 	}
-	raw, err := ReadLimited(resp.Body, maxManifest)
+	raw, err := readDocument(resp, maxManifest)
 	if err != nil {
 		return nil, "", err
 	}
@@ -52,19 +53,20 @@ func GetBlob(ctx context.Context, s *transport.Session, desc ocispec.Descriptor,
 
 // GetURL starts to read, at an offset, what has a size; the caller closes it.
 func GetURL(ctx context.Context, s *transport.Session, where string, offset, size int64) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	resp, err := get(ctx, s, where, offset, size)
 	if err != nil {
 		return nil, err
 	}
-	if offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
-	}
-	resp, err := s.Do(req)
-	if err != nil {
-		return nil, err
+	part := offset > 0 && resp.StatusCode == http.StatusPartialContent
+	if part && isEncoded(resp, size) { // it is a part of what is encoded
+		resp.Body.Close()
+		if resp, err = get(ctx, s, where, 0, size); err != nil {
+			return nil, err
+		}
+		part = false
 	}
 	switch {
-	case offset > 0 && resp.StatusCode == http.StatusPartialContent:
+	case part:
 		want := fmt.Sprintf("bytes %d-", offset)
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, want) {
 			resp.Body.Close()
@@ -72,15 +74,31 @@ func GetURL(ctx context.Context, s *transport.Session, where string, offset, siz
 		}
 		return resp.Body, nil
 	case resp.StatusCode == http.StatusOK:
-		// A server without ranges sends all of it.
-		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
-			resp.Body.Close()
-			return nil, err
+		body := resp.Body
+		if isEncoded(resp, size) {
+			if body, err = decoded(encodingOf(resp), body); err != nil {
+				return nil, err
+			}
 		}
-		return resp.Body, nil
+		// A server without ranges sends all of it.
+		if _, err := io.CopyN(io.Discard, body, offset); err != nil {
+			return nil, errors.Join(err, body.Close())
+		}
+		return body, nil
 	}
 	defer transport.Drain(resp)
 	return nil, transport.ResponseError(resp)
+}
+
+func get(ctx context.Context, s *transport.Session, where string, offset, size int64) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return nil, err
+	}
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
+	}
+	return s.Do(req)
 }
 
 // ReadLimited reads all of what is at most so many bytes. Errors match errdef.ErrInvalid

@@ -1,6 +1,9 @@
 package remote
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -68,6 +72,17 @@ func TestGetBlob(t *testing.T) {
 			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(content))
 		},
 		"without": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, content) },
+		"encoded, with ranges": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(encoded(t, "gzip", content)))
+		},
+		"gzip":    func(w http.ResponseWriter, _ *http.Request) { writeEncoded(t, w, "gzip", content) },
+		"zstd":    func(w http.ResponseWriter, _ *http.Request) { writeEncoded(t, w, "zstd", content) },
+		"deflate": func(w http.ResponseWriter, _ *http.Request) { writeEncoded(t, w, "deflate", content) },
+		"only said to be encoded": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(content))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, r := serve(t, answer)
@@ -93,10 +108,38 @@ func TestGetBlob(t *testing.T) {
 	}
 }
 
+// encoded is a text in an encoding.
+func encoded(t *testing.T, encoding, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&b)
+	var err error
+	switch encoding {
+	case "zstd":
+		w, err = zstd.NewWriter(&b)
+	case "deflate":
+		w = zlib.NewWriter(&b)
+	}
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Error(err)
+	}
+	return b.String()
+}
+
+func writeEncoded(t *testing.T, w http.ResponseWriter, encoding, text string) {
+	w.Header().Set("Content-Encoding", encoding)
+	io.WriteString(w, encoded(t, encoding, text))
+}
+
 func TestGetManifest(t *testing.T) {
 	doc := `{"schemaVersion":2}`
 	for name, tc := range map[string]struct {
 		digest string // that the server tells
+		header string // Content-Encoding
+		plain  bool   // though there is one
 		want   ocispec.Descriptor
 		err    error
 	}{
@@ -105,13 +148,21 @@ func TestGetManifest(t *testing.T) {
 		"another":               {want: ocispec.Descriptor{Digest: digest.FromString("x")}, err: errdef.ErrBadDigest},
 		"not what it is told":   {digest: digest.FromString("x").String(), err: errdef.ErrBadDigest},
 		"a digest that is none": {digest: "sha256:x"},
+		"encoded":               {header: "gzip", want: ocispec.Descriptor{Digest: digest.FromString(doc)}},
+		"encoded, by tag":       {header: "zstd", digest: digest.FromString(doc).String()},
+		"only said to be":       {header: "gzip", plain: true, want: ocispec.Descriptor{Digest: digest.FromString(doc)}},
 	} {
 		_, r := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest+"; charset=utf-8")
 			if tc.digest != "" {
 				w.Header().Set("Docker-Content-Digest", tc.digest)
 			}
-			io.WriteString(w, doc)
+			if tc.header == "" || tc.plain {
+				w.Header().Set("Content-Encoding", tc.header)
+				io.WriteString(w, doc)
+				return
+			}
+			writeEncoded(t, w, tc.header, doc)
 		})
 		raw, mediaType, err := GetManifest(t.Context(), r.s, "1", tc.want)
 		if !errors.Is(err, tc.err) || string(raw) != doc || mediaType != ocispec.MediaTypeImageManifest {
