@@ -72,7 +72,7 @@ func choosePlatforms(ctx context.Context, src Source, raw []byte, desc ocispec.D
 	}
 	var kept []ocispec.Descriptor
 	for _, p := range wanted {
-		m, err := image.Choose(raw, platforms.Only(platforms.Normalize(p)))
+		m, err := image.Choose(raw, platforms.Only(platforms.Normalize(p)), Look(ctx, src))
 		if err != nil {
 			return nil, desc, err
 		}

@@ -109,7 +109,7 @@ func (d *StoreDestination) Manifest(ctx context.Context, desc ocispec.Descriptor
 		return nil
 	}
 	img, err := d.c.imageOf(desc, raw)
-	if errors.Is(err, errNoImage) {
+	if errors.Is(err, image.ErrNoImage) {
 		return nil // an attestation, or something else that only comes along
 	}
 	if err != nil {
@@ -121,27 +121,25 @@ func (d *StoreDestination) Manifest(ctx context.Context, desc ocispec.Descriptor
 	return nil
 }
 
-var errNoImage = errors.New("not an image")
-
 // imageOf makes an image of a manifest whose blobs are in the store.
 func (c *Client) imageOf(desc ocispec.Descriptor, raw []byte) (*Image, error) {
 	var m ocispec.Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w: %w", desc.Digest, ErrInvalid, err)
 	}
-	if !mediatype.IsConfig(m.Config.MediaType) {
-		return nil, errNoImage
+	if !mediatype.IsConfig(m.Config.MediaType) && !mediatype.IsUntold(m.Config.MediaType) {
+		return nil, image.ErrNoImage
 	}
 	config, err := c.store.Blobs().ReadAll(m.Config.Digest)
 	if err != nil {
 		return nil, err
 	}
 	img := &Image{ID: digest.FromBytes(config), RawConfig: config, Manifest: &desc, RawManifest: raw}
-	if img.Config, err = image.DecodeConfig(config); err != nil {
-		return nil, err
+	if cfg, err := image.DecodeConfig(config); err == nil && (cfg.OS == "unknown" || len(cfg.RootFS.DiffIDs) != len(m.Layers)) {
+		return nil, image.ErrNoImage
 	}
-	if img.Config.OS == "unknown" || len(img.Config.RootFS.DiffIDs) != len(m.Layers) {
-		return nil, errNoImage
+	if img.Config, err = image.ReadConfig(m, config); err != nil {
+		return nil, err
 	}
 	for i, l := range m.Layers {
 		diff := snapshot.DiffID(img.Config.RootFS.DiffIDs[i])

@@ -103,8 +103,8 @@ func (p *pusher) name(desc ocispec.Descriptor) string {
 	return p.ref.Tag
 }
 
-// PullIndex fetches an image for several platforms (none: all that it has) and
-// names them together.
+// PullIndex fetches an image for several platforms (none: all that it has, which may be
+// one) and names them together.
 func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Platform) (*Index, error) {
 	r, err := ParseReference(ref)
 	if err != nil {
@@ -119,11 +119,18 @@ func (c *Client) PullIndex(ctx context.Context, ref string, wanted []ocispec.Pla
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
 	}
+	if !mediatype.IsIndex(desc.MediaType) && len(wanted) == 0 {
+		img, err := c.fetchImage(ctx, ref, ocispec.Platform{})
+		if err != nil {
+			return nil, err
+		}
+		return &Index{Images: []*Image{img}, Descriptor: img.Manifest, Raw: img.RawManifest}, c.images.Put(ctx, img, img.Names...)
+	}
 	if !mediatype.IsIndex(desc.MediaType) {
 		return nil, fmt.Errorf("pull %s: %w: it is an image of one platform", r.Familiar(), ErrInvalid)
 	}
 	if len(wanted) == 0 {
-		if wanted, err = image.Platforms(raw); err != nil {
+		if wanted, err = image.Platforms(raw, look(ctx, fetched{f})); err != nil {
 			return nil, fmt.Errorf("pull %s: %w", r.Familiar(), err)
 		}
 	}

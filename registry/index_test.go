@@ -97,6 +97,20 @@ func TestIndexPushPull(t *testing.T) {
 	}
 }
 
+// All platforms of an image that is for one are that one.
+func TestPullAllOfOne(t *testing.T) {
+	reg, a, img, desc := pushed(t)
+	b := newTestClient(t, quick)
+	x, err := b.PullIndex(t.Context(), reg.host+"/app", nil)
+	if err != nil || len(x.Images) != 1 || x.Descriptor.Digest != desc.Digest {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	sameImage(t, a, img, b, x.Images[0])
+	if known, err := b.images.ResolveLocal(reg.host + "/app"); err != nil || known.ID != img.ID {
+		t.Errorf("the store has %+v, %v", known, err)
+	}
+}
+
 // An image that was stored with annotations, and then without, has none.
 func TestManifestIsTheNames(t *testing.T) {
 	isolate(t)

@@ -90,7 +90,7 @@ func (f *fetcher) resolve(ctx context.Context, match platforms.MatchComparer) (*
 		if depth == maxDepth {
 			return nil, fmt.Errorf("%w: indexes are nested too deeply", ErrInvalid)
 		}
-		next, err := image.Choose(raw, match)
+		next, err := image.Choose(raw, match, look(ctx, fetched{f}))
 		if err != nil {
 			return nil, err
 		}
@@ -107,18 +107,18 @@ func (f *fetcher) config(ctx context.Context, out *Resolved) error {
 	if err := json.Unmarshal(out.RawManifest, &m); err != nil {
 		return fmt.Errorf("manifest %s: %w: %w", out.Digest(), ErrInvalid, err)
 	}
-	if !mediatype.IsConfig(m.Config.MediaType) {
+	if !mediatype.IsConfig(m.Config.MediaType) && !mediatype.IsUntold(m.Config.MediaType) {
 		return fmt.Errorf("manifest %s: %w: it is no image but %q", out.Digest(), ErrInvalid, m.Config.MediaType)
 	}
 	raw, err := f.smallBlob(ctx, m.Config)
 	if err != nil {
 		return err
 	}
-	if out.Config, err = image.DecodeConfig(raw); err != nil {
-		return err
-	}
-	if len(out.Config.RootFS.DiffIDs) != len(m.Layers) {
-		return fmt.Errorf("manifest %s: %w: %d layers, but the configuration has %d", out.Digest(), ErrInvalid, len(m.Layers), len(out.Config.RootFS.DiffIDs))
+	if out.Config, err = image.ReadConfig(m, raw); err != nil {
+		if errors.Is(err, image.ErrNoImage) {
+			err = fmt.Errorf("%w: it is no image but %q", ErrInvalid, m.Config.MediaType)
+		}
+		return fmt.Errorf("manifest %s: %w", out.Digest(), err)
 	}
 	out.RawConfig, out.Layers, out.Platform = raw, m.Layers, out.Config.Platform
 	return nil
@@ -202,6 +202,18 @@ func (f *fetcher) smallBlob(ctx context.Context, desc ocispec.Descriptor) ([]byt
 		return nil, fmt.Errorf("store configuration %s: %w", desc.Digest, err)
 	}
 	return raw, nil
+}
+
+// fetched is the metadata of a fetcher, which the store keeps.
+type fetched struct{ *fetcher }
+
+// Manifest implements metadata.
+func (f fetched) Manifest(ctx context.Context, want ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
+	return f.manifest(ctx, "", want)
+}
+
+func (f fetched) small(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	return f.smallBlob(ctx, desc)
 }
 
 // each asks the places where an image may be, one after the other, each of them

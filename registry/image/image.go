@@ -5,6 +5,7 @@ package image
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -12,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/errdef"
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
 
@@ -61,6 +63,27 @@ func DecodeConfig(raw []byte) (Config, error) {
 	var cfg Config
 	if err := json.Unmarshal(raw, &cfg); err != nil {
 		return cfg, fmt.Errorf("decode image configuration: %w: %w", errdef.ErrInvalid, err)
+	}
+	return cfg, nil
+}
+
+// ErrNoImage says that a manifest is that of something else.
+var ErrNoImage = errors.New("not an image")
+
+// ReadConfig reads the configuration of the image with a manifest. Where the manifest does
+// not say what it is, the content decides. Errors match ErrNoImage, or errdef.ErrInvalid for
+// an image that is malformed.
+func ReadConfig(m ocispec.Manifest, raw []byte) (Config, error) {
+	cfg, err := DecodeConfig(raw)
+	fits := err == nil && len(cfg.RootFS.DiffIDs) == len(m.Layers)
+	switch {
+	case !mediatype.IsConfig(m.Config.MediaType) && !mediatype.IsUntold(m.Config.MediaType),
+		mediatype.IsUntold(m.Config.MediaType) && !(fits && cfg.RootFS.Type == "layers"):
+		return cfg, fmt.Errorf("%w but %q", ErrNoImage, m.Config.MediaType)
+	case err != nil:
+		return cfg, err
+	case !fits:
+		return cfg, fmt.Errorf("%w: %d layers, but the configuration has %d", errdef.ErrInvalid, len(m.Layers), len(cfg.RootFS.DiffIDs))
 	}
 	return cfg, nil
 }

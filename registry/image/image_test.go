@@ -139,7 +139,7 @@ func TestEncode(t *testing.T) {
 	if err := json.Unmarshal(raw, &got); err != nil || got.Annotations["i"] != "2" || got.Manifests[0].Annotations["m"] != "1" || members[0].Annotations != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	ps, err := Platforms(raw)
+	ps, err := Platforms(raw, nil)
 	if err != nil || len(ps) != 2 || ps[1].Architecture != "arm64" {
 		t.Errorf("%v, %v", ps, err)
 	}
@@ -155,43 +155,83 @@ func TestEncode(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	entry := func(p *ocispec.Platform) ocispec.Descriptor {
-		raw, _ := json.Marshal(p)
-		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(raw), Platform: p}
-	}
 	amd64, arm64 := &ocispec.Platform{OS: "linux", Architecture: "amd64"}, &ocispec.Platform{OS: "linux", Architecture: "arm64"}
 	v6, v7 := &ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v6"}, &ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}
 	unknown := &ocispec.Platform{OS: "unknown", Architecture: "unknown"}
 	for name, tc := range map[string]struct {
-		have []*ocispec.Platform
-		ask  string
-		want *ocispec.Platform // nil: one without a platform
-		fail string
+		have, inside []*ocispec.Platform // inside: what the configuration says; nil: no image
+		ask          string
+		want         int
+		looks        int
+		fail         string
 	}{
-		"exact":                            {have: []*ocispec.Platform{amd64, arm64}, ask: "linux/arm64", want: arm64},
-		"the best variant":                 {have: []*ocispec.Platform{v6, v7}, ask: "linux/arm/v7", want: v7},
-		"an older variant":                 {have: []*ocispec.Platform{v6}, ask: "linux/arm/v7", want: v6},
-		"the last resort":                  {have: []*ocispec.Platform{nil, arm64}, ask: "linux/amd64"},
-		"not the last resort":              {have: []*ocispec.Platform{nil, arm64}, ask: "linux/arm64", want: arm64},
+		"exact":                            {have: []*ocispec.Platform{amd64, arm64}, ask: "linux/arm64", want: 1},
+		"the best variant":                 {have: []*ocispec.Platform{v6, v7}, ask: "linux/arm/v7", want: 1},
+		"an older variant":                 {have: []*ocispec.Platform{v6}, ask: "linux/arm/v7"},
+		"one that does not tell":           {have: []*ocispec.Platform{nil, arm64}, inside: []*ocispec.Platform{amd64, nil}, ask: "linux/amd64", looks: 1},
+		"one that tells":                   {have: []*ocispec.Platform{nil, arm64}, inside: []*ocispec.Platform{arm64, nil}, ask: "linux/arm64", want: 1},
+		"none tells":                       {have: []*ocispec.Platform{nil, nil, nil}, inside: []*ocispec.Platform{nil, arm64, amd64}, ask: "linux/amd64", want: 2, looks: 3},
+		"none tells, the best":             {have: []*ocispec.Platform{nil, nil}, inside: []*ocispec.Platform{v6, v7}, ask: "linux/arm/v7", want: 1, looks: 2},
+		"none tells, none fits":            {have: []*ocispec.Platform{nil, nil}, inside: []*ocispec.Platform{arm64, nil}, ask: "linux/amd64", looks: 2, fail: "the image has only linux/arm64"},
+		"no images":                        {have: []*ocispec.Platform{nil}, inside: []*ocispec.Platform{nil}, ask: "linux/amd64", looks: 1, fail: "the index has no images"},
 		"none, and attestations count not": {have: []*ocispec.Platform{arm64, unknown, arm64}, ask: "linux/s390x", fail: "the image has only linux/arm64"},
 	} {
 		var index ocispec.Index
-		for _, p := range tc.have {
-			index.Manifests = append(index.Manifests, entry(p))
+		for i, p := range tc.have {
+			d := digest.FromString(name + string(rune('0'+i)))
+			index.Manifests = append(index.Manifests, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Platform: p})
 		}
 		raw, err := json.Marshal(index)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Choose(raw, platforms.Only(platforms.MustParse(tc.ask)))
+		looks := 0
+		look := func(entry ocispec.Descriptor) ([]ocispec.Platform, error) {
+			looks++
+			for i, m := range index.Manifests {
+				if p := tc.inside[i]; m.Digest == entry.Digest && p != nil {
+					return []ocispec.Platform{*p}, nil
+				}
+			}
+			return nil, nil
+		}
+		got, err := Choose(raw, platforms.Only(platforms.MustParse(tc.ask)), look)
+		if looks != tc.looks {
+			t.Errorf("%s: looked %d times, want %d", name, looks, tc.looks)
+		}
 		if tc.fail != "" {
 			if !errors.Is(err, errdef.ErrNotFound) || !strings.HasSuffix(err.Error(), tc.fail) {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
 		}
-		if err != nil || got.Digest != entry(tc.want).Digest {
+		if err != nil || got.Digest != index.Manifests[tc.want].Digest {
 			t.Errorf("%s: %+v, %v", name, got.Platform, err)
+		}
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	const good = `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:x"]}}`
+	for name, tc := range map[string]struct {
+		mediaType, raw string
+		layers         int
+		err            error
+	}{
+		"an image":                 {ocispec.MediaTypeImageConfig, good, 1, nil},
+		"of no type":               {"", good, 1, nil},
+		"of a type for all":        {"application/octet-stream", good, 1, nil},
+		"another number of layers": {ocispec.MediaTypeImageConfig, good, 2, errdef.ErrInvalid},
+		"no type, another number":  {"", good, 2, ErrNoImage},
+		"no type, an artifact's":   {"application/octet-stream", "{}", 0, ErrNoImage},
+		"no type, no JSON":         {"application/octet-stream", "#!", 0, ErrNoImage},
+		"no JSON":                  {ocispec.MediaTypeImageConfig, "#!", 0, errdef.ErrInvalid},
+		"something else":           {"application/vnd.cncf.helm.config.v1+json", good, 1, ErrNoImage},
+	} {
+		m := ocispec.Manifest{Config: ocispec.Descriptor{MediaType: tc.mediaType}, Layers: make([]ocispec.Descriptor, tc.layers)}
+		cfg, err := ReadConfig(m, []byte(tc.raw))
+		if !errors.Is(err, tc.err) || err == nil && (tc.err != nil || cfg.Architecture != "amd64") {
+			t.Errorf("%s: %v, want %v", name, err, tc.err)
 		}
 	}
 }

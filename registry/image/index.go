@@ -2,6 +2,7 @@ package image
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,56 +81,105 @@ func (img *Image) Member(desc ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Platform: &p}
 }
 
-// Platforms lists the platforms of an index. Errors match errdef.ErrInvalid.
-func Platforms(raw []byte) ([]ocispec.Platform, error) {
+// Look tells the platforms of an entry that does not tell its own: one of an image, which
+// its configuration has, those of an index, or none of what is no image. It is called only
+// for entries that matter.
+type Look func(entry ocispec.Descriptor) ([]ocispec.Platform, error)
+
+// entries reads the images and indexes of an index. Errors match errdef.ErrInvalid.
+func entries(raw []byte) ([]ocispec.Descriptor, error) {
 	var index ocispec.Index
 	if err := json.Unmarshal(raw, &index); err != nil {
 		return nil, fmt.Errorf("index: %w: %w", errdef.ErrInvalid, err)
 	}
+	return slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool {
+		return !mediatype.IsIndex(m.MediaType) && !mediatype.IsManifest(m.MediaType) || isUnknown(m.Platform)
+	}), nil
+}
+
+// isUnknown reports whether a platform is that of attestations.
+func isUnknown(p *ocispec.Platform) bool { return p != nil && p.OS == "unknown" }
+
+// Platforms lists the platforms of an index, each once. Errors match errdef.ErrInvalid, or
+// are those of look.
+func Platforms(raw []byte, look Look) ([]ocispec.Platform, error) {
+	all, err := entries(raw)
+	if err != nil {
+		return nil, err
+	}
 	var out []ocispec.Platform
-	for _, m := range index.Manifests {
-		if m.Platform != nil && m.Platform.OS != "unknown" && mediatype.IsManifest(m.MediaType) { // attestations are unknown's
-			out = append(out, *m.Platform)
+	seen := map[string]bool{}
+	for _, m := range all {
+		ps := []ocispec.Platform{}
+		if m.Platform != nil {
+			ps = append(ps, *m.Platform)
+		} else if ps, err = look(m); err != nil {
+			return nil, err
+		}
+		for _, p := range ps {
+			if name := platforms.FormatAll(p); !seen[name] {
+				seen[name] = true
+				out = append(out, p)
+			}
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: the index names no platforms", errdef.ErrInvalid)
+		return nil, fmt.Errorf("%w: the index has no images", errdef.ErrInvalid)
 	}
 	return out, nil
 }
 
-// Choose returns the best manifest of an index for a platform; of equals the first. One
-// without a platform is the last resort. If there is none the error matches
-// errdef.ErrNotFound.
-func Choose(raw []byte, match platforms.MatchComparer) (ocispec.Descriptor, error) {
-	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("index: %w: %w", errdef.ErrInvalid, err)
+// Choose returns the best manifest of an index for a platform; of equals the first. Only
+// if none of those that tell their platform fits, the others are looked at. If there is
+// none the error matches errdef.ErrNotFound.
+func Choose(raw []byte, match platforms.MatchComparer, look Look) (ocispec.Descriptor, error) {
+	all, err := entries(raw)
+	if err != nil {
+		return ocispec.Descriptor{}, err
 	}
-	var best *ocispec.Descriptor
-	var have []string
-	for i := range index.Manifests {
-		m := &index.Manifests[i]
-		if !mediatype.IsIndex(m.MediaType) && !mediatype.IsManifest(m.MediaType) {
+	c := choice{match: match}
+	for _, m := range all {
+		if m.Platform != nil {
+			c.offer(m, *m.Platform)
+		}
+	}
+	if c.best != nil {
+		return *c.best, nil
+	}
+	for _, m := range all {
+		if m.Platform != nil {
 			continue
 		}
-		switch {
-		case m.Platform == nil:
-			if best == nil {
-				best = m
-			}
-			continue
-		case m.Platform.OS != "unknown": // attestations
-			have = append(have, platforms.FormatAll(*m.Platform))
+		ps, err := look(m)
+		if err != nil {
+			return ocispec.Descriptor{}, err
 		}
-		if match.Match(*m.Platform) && (best == nil || best.Platform == nil || match.Less(*m.Platform, *best.Platform)) {
-			best = m
+		for _, p := range ps {
+			c.offer(m, p)
 		}
 	}
-	if best == nil {
-		slices.Sort(have)
-		return ocispec.Descriptor{}, &errdef.Error{Kind: errdef.ErrNotFound, Op: "choose platform",
-			Err: fmt.Errorf("the image has only %s", strings.Join(slices.Compact(have), ", "))}
+	if c.best != nil {
+		return *c.best, nil
 	}
-	return *best, nil
+	reason := "the index has no images"
+	if len(c.have) > 0 {
+		slices.Sort(c.have)
+		reason = "the image has only " + strings.Join(slices.Compact(c.have), ", ")
+	}
+	return ocispec.Descriptor{}, &errdef.Error{Kind: errdef.ErrNotFound, Op: "choose platform", Err: errors.New(reason)}
+}
+
+// choice is the best entry for a platform so far.
+type choice struct {
+	match    platforms.MatchComparer
+	best     *ocispec.Descriptor
+	platform ocispec.Platform // of best
+	have     []string         // the platforms of all
+}
+
+func (c *choice) offer(m ocispec.Descriptor, p ocispec.Platform) {
+	c.have = append(c.have, platforms.FormatAll(p))
+	if c.match.Match(p) && (c.best == nil || c.match.Less(p, c.platform)) {
+		c.best, c.platform = &m, p
+	}
 }

@@ -23,6 +23,12 @@ func IsConfig(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageConfig || mediaType == string(types.DockerConfigJSON)
 }
 
+// IsUntold reports whether a type tells nothing, as that of configurations which old
+// registries and tools have sent.
+func IsUntold(mediaType string) bool {
+	return mediaType == "" || mediaType == "application/octet-stream"
+}
+
 // IsManifest reports whether the type is that of the manifest of an image (or of an
 // artifact, which looks the same).
 func IsManifest(mediaType string) bool {

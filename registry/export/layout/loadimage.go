@@ -3,14 +3,18 @@ package layout
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/image"
+	"layered.build/builder/registry/mediatype"
 	"layered.build/builder/snapshot"
 )
 
@@ -30,7 +34,7 @@ func (l *loader) oci(ctx context.Context, more []dockerImage) ([]*registry.Image
 	var out []*registry.Image
 	byManifest := map[digest.Digest]*registry.Image{}
 	for _, entry := range index.Manifests {
-		desc, err := l.choose(entry, 0)
+		desc, err := l.choose(ctx, entry, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -65,35 +69,65 @@ func entryNames(entry ocispec.Descriptor) []string {
 }
 
 // choose finds the manifest for this machine behind an index entry.
-func (l *loader) choose(desc ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
-	if desc.MediaType != ocispec.MediaTypeImageIndex && desc.MediaType != "application/vnd.docker.distribution.manifest.list.v2+json" {
+func (l *loader) choose(ctx context.Context, desc ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
+	if !mediatype.IsIndex(desc.MediaType) {
 		return desc, nil
 	}
-	if depth == 4 {
+	if depth == maxNested {
 		return desc, fmt.Errorf("%w: indexes are nested too deeply", registry.ErrInvalid)
 	}
 	var index ocispec.Index
 	if err := l.json(blobPath(desc.Digest), &index); err != nil {
 		return desc, err
 	}
-	match := platforms.Default()
-	var best *ocispec.Descriptor
-	for i := range index.Manifests {
-		m := &index.Manifests[i]
-		if _, ok := l.find(blobPath(m.Digest)); !ok {
-			continue // left out when the archive was written
-		}
-		if m.Platform != nil && !match.Match(*m.Platform) {
-			continue
-		}
-		if best == nil || m.Platform != nil && (best.Platform == nil || match.Less(*m.Platform, *best.Platform)) {
-			best = m
-		}
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool {
+		_, ok := l.find(blobPath(m.Digest))
+		return !ok // left out when the archive was written
+	})
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return desc, err
 	}
-	if best == nil {
-		return desc, fmt.Errorf("index %s: %w: no image for %s", desc.Digest, registry.ErrNotFound, platforms.DefaultString())
+	best, err := image.Choose(raw, platforms.Default(), registry.Look(ctx, spooled{l}))
+	if err != nil {
+		return desc, fmt.Errorf("index %s: %w", desc.Digest, err)
 	}
-	return l.choose(*best, depth+1)
+	return l.choose(ctx, best, depth+1)
+}
+
+// spooled has the manifests and configurations of an archive.
+type spooled struct{ l *loader }
+
+var _ registry.Source = spooled{}
+
+// Manifest implements registry.Source.
+func (s spooled) Manifest(_ context.Context, want ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
+	d, ok := s.l.find(blobPath(want.Digest))
+	if !ok {
+		return nil, want, fmt.Errorf("manifest %s: %w in the archive", want.Digest, registry.ErrNotFound)
+	}
+	raw, err := s.l.c.Store().Blobs().ReadAll(d)
+	if err != nil {
+		return nil, want, err
+	}
+	desc, err := image.Describe(raw, want.MediaType, want)
+	return raw, desc, err
+}
+
+// Open implements registry.Source.
+func (s spooled) Open(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	d, ok := s.l.find(blobPath(desc.Digest))
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w in the archive", desc.Digest, registry.ErrNotFound)
+	}
+	f, err := s.l.c.Store().Blobs().Open(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func blobPath(d digest.Digest) string {

@@ -51,7 +51,7 @@ func (l *Layout) choose(ctx context.Context, p ocispec.Platform) ([]byte, ocispe
 		if depth == maxNested {
 			return nil, desc, fmt.Errorf("layout %s: %w: indexes are nested too deeply", l.name, registry.ErrInvalid)
 		}
-		next, cerr := image.Choose(raw, platforms.Only(platforms.Normalize(p)))
+		next, cerr := image.Choose(raw, platforms.Only(platforms.Normalize(p)), registry.Look(ctx, l))
 		if cerr != nil {
 			return nil, desc, fmt.Errorf("layout %s: index %s: %w", l.name, desc.Digest, cerr)
 		}
