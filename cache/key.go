@@ -24,10 +24,16 @@ const FormatVersion = 1
 // revision is part of the keys of a kind of step where it is not 0: it counts the changes
 // of what such steps do, for which older records are wrong.
 func revision(op dag.Op) int {
-	if _, ok := op.(*dag.File); ok {
-		return 1 // folders below a set-group-ID folder
+	f, ok := op.(*dag.File)
+	if !ok {
+		return 0
 	}
-	return 0
+	for _, a := range f.Actions {
+		if a.Copy != nil && a.Copy.Unpack {
+			return 2 // links in archives
+		}
+	}
+	return 1 // folders below a set-group-ID folder
 }
 
 // Input is what one input contributes to a key. The zero Input is scratch.

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/archive"
 )
 
 // unpack adds the content of a source that is a tar, plain or compressed, to the
@@ -47,8 +48,8 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 	if err != nil {
 		return false, err
 	}
-	at.owner = &owner{} // of the folders that the archive has no entries for
-	u := &unpacker{draft: e.draft, spool: e.spool, owner: c.owner, root: root, copier: &at}
+	u := newUnpacker(&at, root)
+	u.spool = e.spool
 	if err := u.run(ctx, tar.NewReader(plain)); err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
 	}
@@ -77,11 +78,29 @@ func isArchive(ctx context.Context, t snapshot.Tree, p string) (bool, error) {
 // unpacker adds the entries of a tar to a draft. No path of the tar is ever
 // resolved on a real file system, so none can lead out of the draft.
 type unpacker struct {
-	draft  *draft
-	spool  *spool
-	owner  *owner // nil: as the tar says
-	root   string
-	copier *copier // makes missing parents
+	draft *draft
+	spool *spool
+	owner *owner // nil: as the tar says
+	root  string
+	place archive.Place // of what lies below root
+}
+
+// newUnpacker returns one for what a copier copies, without its spool. Folders that the
+// archive has no entries for are root's, whoever owns the rest.
+func newUnpacker(c *copier, root string) *unpacker {
+	u := &unpacker{draft: c.to, owner: c.owner, root: root}
+	u.place.Look = func(p string) (archive.Found, error) {
+		e, err := u.draft.Lstat(path.Join(root, p))
+		if err != nil {
+			return archive.Found{}, err
+		}
+		return archive.Found{Dir: e.Type == snapshot.TypeDir, Link: e.Linkname}, nil
+	}
+	u.place.Mkdir = func(p string) error {
+		u.draft.mkdirNew(path.Join(root, p), newDirs{mode: 0o755, owner: &owner{}, at: c.now})
+		return nil
+	}
+	return u
 }
 
 func (u *unpacker) run(ctx context.Context, r *tar.Reader) error {
@@ -105,28 +124,12 @@ func (u *unpacker) run(ctx context.Context, r *tar.Reader) error {
 	}
 }
 
-// locate returns where a name of the tar is in the draft: its parents' symlinks
-// are followed, its own is not.
-func (u *unpacker) locate(name string) (string, error) {
-	name = path.Clean("/" + name)
-	if name == "/" {
-		return u.root, nil
-	}
-	dir, err := snapshot.ResolvePath(u.draft, u.root+path.Dir(name), true)
-	if err != nil {
-		return "", err
-	}
-	return path.Join(dir, path.Base(name)), nil
-}
-
 func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
-	p, err := u.locate(h.Name)
-	if err != nil || p == u.root {
+	p, err := u.place.Entry(h.Name)
+	if err != nil || p == "." {
 		return err
 	}
-	if _, err := u.copier.makeDirs("/" + path.Dir(p)); err != nil {
-		return err
-	}
+	p = path.Join(u.root, p)
 	e := snapshot.Entry{Path: p, Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), ModTime: h.ModTime}
 	if u.owner != nil {
 		e.UID, e.GID = u.owner.uid, u.owner.gid
@@ -187,10 +190,11 @@ func (u *unpacker) file(e snapshot.Entry, r io.Reader) error {
 // link makes a hard link. The file that it names may be in the base, and is then
 // taken into the layer.
 func (u *unpacker) link(p, name string) error {
-	first, err := u.locate(name)
+	first, err := u.place.Target(name)
 	if err != nil {
 		return err
 	}
+	first = path.Join(u.root, first)
 	target, err := u.draft.Lstat(first)
 	if err != nil {
 		return err

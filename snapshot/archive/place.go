@@ -45,7 +45,7 @@ func (p Place) find(name string, mkdir bool) (string, error) {
 	if name == "/" {
 		return ".", nil
 	}
-	at, links := ".", 0
+	at, links, via := ".", 0, ""
 	dirs := split(path.Dir(name))
 	own := len(dirs) // how many of the components left are the name's, and not a link's
 	for len(dirs) > 0 {
@@ -65,6 +65,8 @@ func (p Place) find(name string, mkdir bool) (string, error) {
 				return "", err
 			}
 			at = to
+		case err != nil && via != "":
+			return "", fmt.Errorf("the link /%s leads to no directory: %w", via, err)
 		case err != nil:
 			return "", err
 		case found.Link != "":
@@ -74,7 +76,7 @@ func (p Place) find(name string, mkdir bool) (string, error) {
 			if strings.HasPrefix(found.Link, "/") {
 				at = "."
 			}
-			dirs = append(split(found.Link), dirs...)
+			dirs, via = append(split(found.Link), dirs...), to
 		case !found.Dir:
 			return "", fmt.Errorf("/%s: %w", to, syscall.ENOTDIR)
 		default:
