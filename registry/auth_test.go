@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func TestAuthentication(t *testing.T) {
 			_, err := newTestClient(t, quick).Resolve(t.Context(), reg.host+"/app", amd64)
 			var e *Error
 			if !errors.Is(err, ErrUnauthorized) || !errors.As(err, &e) || !strings.Contains(e.Credentials, `user "alice"`) ||
-				!strings.Contains(e.Hint, "docker login "+reg.host) || e.Status != 401 {
+				!strings.Contains(e.Hint, "builder login "+reg.host) || e.Status != 401 {
 				t.Errorf("%v, %+v", err, e)
 			}
 			if strings.Contains(err.Error(), "wr0ng-word") || strings.Contains(err.Error(), basic("alice", "wr0ng-word")) {
@@ -126,4 +127,34 @@ func TestInsecureTLS(t *testing.T) {
 	opts.Insecure = []string{host}
 	b := newTestClient(t, opts)
 	sameImage(t, a, img, b, mustPull(t, b, "secure.example/app"))
+}
+
+// TestCertificates: an authority may be where docker and podman of the user have it, or in
+// a folder for all registries.
+func TestCertificates(t *testing.T) {
+	reg, a, img, _ := pushed(t)
+	front := httptest.NewUnstartedServer(reg.Config.Handler)
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	defer front.Close()
+	host := strings.TrimPrefix(front.URL, "https://")
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))
+	no := false
+	for name, set := range map[string]func(home string, o *Options){
+		"docker's": func(home string, _ *Options) { writeFileT(t, home+"/.docker/certs.d/"+host+"/ca.crt", ca, 0o644) },
+		"podman's": func(home string, _ *Options) {
+			writeFileT(t, home+"/.config/containers/certs.d/"+host+"/ca.crt", ca, 0o644)
+		},
+		"--cert-dir": func(home string, o *Options) {
+			o.CertDir = filepath.Dir(writeFileT(t, home+"/certs/ca.crt", ca, 0o644))
+		},
+		"no --tls-verify": func(_ string, o *Options) { o.Verify = &no },
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := quick
+			set(isolate(t), &opts)
+			b := newTestClient(t, opts)
+			sameImage(t, a, img, b, mustPull(t, b, host+"/app"))
+		})
+	}
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"path/filepath"
 
 	"golang.org/x/sync/semaphore"
 
@@ -43,7 +44,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 			opts.Warn(p)
 		}
 	}
-	routes, err := routing.New(opts.Mirrors, opts.Insecure, opts.Config)
+	routes, err := routing.New(opts.Mirrors, opts.Insecure, opts.Verify, opts.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,10 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	}
 	return &Client{
 		store: store, images: images, opts: opts, routes: routes,
-		pool:         transport.NewPool(opts.Credentials, opts.UserAgent, opts.Retry, opts.Timeouts),
+		pool: transport.NewPool(transport.Options{
+			Credentials: opts.Credentials, Certs: opts.certs(), UserAgent: opts.UserAgent,
+			Retry: opts.Retry, Timeouts: opts.Timeouts, Warn: opts.Warn,
+		}),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
 		works:        &works{byName: map[string]*work{}},
@@ -85,12 +89,30 @@ type Options struct {
 	// Insecure are registries (host[:port] or CIDR) that may be reached by http
 	// or with a certificate that does not verify.
 	Insecure []string
+	// Verify says of all registries whether their certificates are verified, and http is
+	// refused; nil: unless they are insecure.
+	Verify *bool
+	// CertDir, unless "", has certificates for all registries, beside those that docker
+	// and podman have for each.
+	CertDir string
 	// UserAgent is sent with every request.
 	UserAgent string
 	// Parallel is how many blobs are transferred at once (0: 4).
 	Parallel int
 	Retry    Retry
 	Timeouts Timeouts
+}
+
+// certs are where docker and podman, for the machine and for the user, have certificates.
+func (o Options) certs() transport.Certs {
+	c := transport.Certs{Folders: []string{"/etc/docker/certs.d", "/etc/containers/certs.d"}, Dir: o.CertDir}
+	if dir := cmp.Or(o.ConfigDir, config.DockerFolder()); dir != "" {
+		c.Folders = append(c.Folders, filepath.Join(dir, "certs.d"))
+	}
+	if dir := config.UserFolder(); dir != "" {
+		c.Folders = append(c.Folders, filepath.Join(dir, "containers", "certs.d"))
+	}
+	return c
 }
 
 // PushOptions say what a pushed image looks like.

@@ -102,7 +102,10 @@ func DefaultRoot(getenv func(string) string) (string, error) {
 type Access struct {
 	// Mirrors and Insecure are those of registry.Options.
 	Mirrors, Insecure []string
-	Retry             registry.Retry
+	// Verify and CertDir are those of registry.Options.
+	Verify  *bool
+	CertDir string
+	Retry   registry.Retry
 	// Credentials are those of who asks; nil: the user's of this process.
 	Credentials credentials.Source
 }
@@ -130,7 +133,7 @@ func (e *Engine) open(access Access) error {
 		return fmt.Errorf("open images: %w", err)
 	}
 	e.Client, err = registry.New(e.Store, e.Images, registry.Options{
-		Mirrors: access.Mirrors, Insecure: access.Insecure, Retry: access.Retry, Credentials: access.Credentials,
+		Mirrors: access.Mirrors, Insecure: access.Insecure, Verify: access.Verify, CertDir: access.CertDir, Retry: access.Retry, Credentials: access.Credentials,
 		UserAgent: "builder/" + e.host.opts.Version, Warn: e.host.opts.Warn,
 	})
 	if err != nil {

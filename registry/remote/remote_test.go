@@ -46,7 +46,7 @@ func serve(t *testing.T, answer http.HandlerFunc) (*server, *Repository) {
 	}))
 	t.Cleanup(s.Close)
 	retry := transport.Retry{Attempts: 3, Wait: time.Millisecond, MaxWait: time.Millisecond}
-	pool := transport.NewPool(credentials.New(t.TempDir(), nil), "test", retry, transport.Timeouts{})
+	pool := transport.NewPool(transport.Options{Credentials: credentials.New(t.TempDir(), nil), UserAgent: "test", Retry: retry})
 	ep := routing.Endpoint{Host: strings.TrimPrefix(s.URL, "http://"), Repo: "app", Schemes: []string{"http"}}
 	session, err := pool.Open(ep, "push,pull")
 	if err != nil {

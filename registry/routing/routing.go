@@ -31,6 +31,7 @@ type Endpoint struct {
 type Table struct {
 	mirrors  map[string][]config.Mirror // by domain (docker.io)
 	insecure []string
+	verify   *bool // of all; nil: as the rest says
 	rules    []config.Rule
 }
 
@@ -39,9 +40,11 @@ const mirrorEnv = "BUILDER_REGISTRY_MIRROR"
 
 // New takes mirrors ("REGISTRY=URL") and insecure registries (host[:port] or CIDR) from
 // the caller, then from the environment, then from the configuration: in this order
-// mirrors are tried. Errors match errdef.ErrInvalid.
-func New(mirrors, insecure []string, cfg *config.Config) (*Table, error) {
-	r := &Table{mirrors: map[string][]config.Mirror{}, insecure: slices.Clone(insecure), rules: cfg.Rules}
+// mirrors are tried. If verify is not nil it says of all hosts whether their certificates
+// are verified, and http is refused but where the caller asks for it by name. Errors match
+// errdef.ErrInvalid.
+func New(mirrors, insecure []string, verify *bool, cfg *config.Config) (*Table, error) {
+	r := &Table{mirrors: map[string][]config.Mirror{}, insecure: slices.Clone(insecure), verify: verify, rules: cfg.Rules}
 	lines := slices.Clone(mirrors)
 	for line := range strings.SplitSeq(os.Getenv(mirrorEnv), ",") {
 		if line = strings.TrimSpace(line); line != "" {
@@ -124,10 +127,10 @@ func (r *Table) Push(ref reference.Reference) (Endpoint, error) {
 // descriptor says. Errors match errdef.ErrInvalid.
 func (r *Table) URL(where string) (Endpoint, error) {
 	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && (isLoopback(u.Host) || r.isInsecure(u.Host))) {
+	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && slices.Contains(r.endpoint("", u.Host, "", false).Schemes, "http")) {
 		return Endpoint{}, fmt.Errorf("foreign layer at %q: %w: not a https URL", config.RedactUserinfo(where), errdef.ErrInvalid)
 	}
-	return Endpoint{Host: u.Host, Schemes: []string{u.Scheme}, SkipVerify: r.isInsecure(u.Host)}, nil
+	return r.endpoint(u.Scheme, u.Host, "", false), nil
 }
 
 func (r *Table) mirrorEndpoint(m config.Mirror, path string) Endpoint {
@@ -146,10 +149,14 @@ func joinPath(prefix, path string) string {
 func (r *Table) endpoint(scheme, host, repo string, insecure bool) Endpoint {
 	ep := Endpoint{Host: hubHost(host), Repo: repo, Schemes: []string{"https"}}
 	insecure = insecure || r.isInsecure(host)
+	mayHTTP := insecure || isLoopback(host)
+	if r.verify != nil {
+		insecure, mayHTTP = !*r.verify, !*r.verify
+	}
 	switch {
 	case scheme != "":
 		ep.Schemes = []string{scheme}
-	case insecure || isLoopback(host):
+	case mayHTTP:
 		ep.Schemes = []string{"https", "http"}
 	}
 	ep.SkipVerify = insecure

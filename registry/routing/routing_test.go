@@ -74,7 +74,7 @@ insecure = true
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := New([]string{"docker.io=http://127.0.0.1:5000"}, []string{"10.0.0.0/8", "plain.example"}, cfg)
+	r, err := New([]string{"docker.io=http://127.0.0.1:5000"}, []string{"10.0.0.0/8", "plain.example"}, nil, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +109,43 @@ insecure = true
 	}
 }
 
+// What is said of all hosts counts more than what is said of one.
+func TestVerify(t *testing.T) {
+	cfg := &config.Config{Registries: []config.Registry{{Domain: "in.example", Insecure: true}}}
+	yes, no := true, false
+	for _, tc := range []struct {
+		verify *bool
+		want   string
+	}{
+		{nil, "https://a.example/x https+http://in.example/x! https+http://localhost:5000/x http://m.example/x(m) https://o.example/x"},
+		{&yes, "https://a.example/x https://in.example/x https://localhost:5000/x http://m.example/x(m) https://o.example/x"},
+		{&no, "https+http://a.example/x! https+http://in.example/x! https+http://localhost:5000/x! http://m.example/x!(m) https+http://o.example/x!"},
+	} {
+		r, err := New([]string{"o.example=http://m.example"}, nil, tc.verify, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var eps []Endpoint
+		for _, ref := range []string{"a.example/x", "in.example/x", "localhost:5000/x", "o.example/x"} {
+			more, err := r.Pull(mustRef(t, ref))
+			if err != nil {
+				t.Fatal(err)
+			}
+			eps = append(eps, more...)
+		}
+		if got := show(eps); got != tc.want {
+			t.Errorf("got  %s\nwant %s", got, tc.want)
+		}
+		_, err = r.URL("http://localhost:1/layer")
+		if (err != nil) != (tc.verify == &yes) {
+			t.Errorf("a foreign layer by http: %v", err)
+		}
+	}
+}
+
 func TestRoutingRefuses(t *testing.T) {
 	for _, line := range []string{"docker.io", "=http://x", "docker.io=ftp://x", "docker.io=", "docker.io=http://user:hunter2@x"} {
-		_, err := New([]string{line}, nil, &config.Config{})
+		_, err := New([]string{line}, nil, nil, &config.Config{})
 		if !errors.Is(err, errdef.ErrInvalid) {
 			t.Errorf("%s: %v", line, err)
 		}

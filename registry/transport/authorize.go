@@ -165,7 +165,7 @@ func lastingRefusal(shown pass, ch *gcr.Challenge) bool {
 // lookUp finds the credential, once. mu is held.
 func (a *authorizer) lookUp(ctx context.Context) (credentials.Credential, error) {
 	if a.cred == nil {
-		cred, err := a.pool.keys.Get(ctx, a.ep.Host, a.ep.Repo)
+		cred, err := a.pool.o.Credentials.Get(ctx, a.ep.Host, a.ep.Repo)
 		if err != nil {
 			return cred, fmt.Errorf("find credentials for %s: %w", a.ep.Host, err)
 		}

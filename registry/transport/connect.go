@@ -11,11 +11,12 @@ import (
 const ioBuffer = 128 << 10
 
 // newTransport makes the connections to one host.
-func newTransport(host string, skipVerify bool, limits Timeouts) (*http.Transport, error) {
-	conf, err := tlsConfig(host, certDirs[:])
+func (p *Pool) newTransport(host string, skipVerify bool) (*http.Transport, error) {
+	conf, err := p.o.Certs.tlsConfig(host, p.o.Warn)
 	if err != nil {
 		return nil, err
 	}
+	limits := p.o.Timeouts
 	conf.InsecureSkipVerify = skipVerify
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

@@ -122,9 +122,9 @@ func tlsProblem(err error) string {
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case errors.As(err, &verify), errors.As(err, &unknown):
-		return "its certificate does not verify: put the authority into /etc/docker/certs.d/HOST/ca.crt, or use --insecure-registry"
+		return "its certificate does not verify: put the authority into ~/.docker/certs.d/HOST/ca.crt (or below /etc/docker), or use --insecure-registry HOST"
 	case errors.As(err, &record), strings.Contains(fmt.Sprint(err), "server gave HTTP response to HTTPS client"):
-		return "it speaks http: use --insecure-registry"
+		return "it speaks http: use --insecure-registry HOST"
 	}
 	return ""
 }
@@ -169,9 +169,9 @@ func isLogin(err error) bool {
 
 func loginHint(host string) string {
 	if host == "index.docker.io" {
-		return "is the name right? Docker Hub answers so for repositories that do not exist; for a private one run `docker login`"
+		return "is the name right? Docker Hub answers so for repositories that do not exist; for a private one run `builder login`"
 	}
-	return "run `docker login " + host + "` or `podman login " + host + "`, or check that this user may use the repository"
+	return "run `builder login " + host + "` (or docker login, podman login), or check that this user may use the repository"
 }
 
 // plainText describes a failure without the query strings of URLs: redirects

@@ -41,7 +41,7 @@ func (p *Pool) host(ep routing.Endpoint) (*host, error) {
 	if h := p.hosts[key]; h != nil {
 		return h, nil
 	}
-	rt, err := newTransport(ep.Host, ep.SkipVerify, p.limits)
+	rt, err := p.newTransport(ep.Host, ep.SkipVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (p *Pool) host(ep routing.Endpoint) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w: %w", ep.Host, errdef.ErrInvalid, err)
 	}
-	h := &host{name: ep.Host, base: &patient{inner: rt, limits: p.limits, agent: p.agent}, reg: reg}
+	h := &host{name: ep.Host, base: &patient{inner: rt, limits: p.o.Timeouts, agent: p.o.UserAgent}, reg: reg}
 	if len(ep.Schemes) == 1 {
 		h.scheme = ep.Schemes[0]
 	}

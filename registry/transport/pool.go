@@ -12,10 +12,7 @@ import (
 // Pool has the sessions with registries, and remembers what they have in common. It is
 // safe for concurrent use.
 type Pool struct {
-	keys   credentials.Source
-	agent  string
-	retry  Retry
-	limits Timeouts
+	o Options
 
 	mu       sync.Mutex
 	hosts    map[string]*host       // guarded by mu
@@ -25,11 +22,26 @@ type Pool struct {
 	down map[string]time.Time // guarded by mu
 }
 
-// NewPool makes a pool whose requests have a user agent. Zero fields of retry and limits
-// take defaults.
-func NewPool(keys credentials.Source, agent string, retry Retry, limits Timeouts) *Pool {
-	return &Pool{
-		keys: keys, agent: agent, retry: retry.withDefaults(), limits: limits.withDefaults(),
-		hosts: map[string]*host{}, sessions: map[string]*Session{}, tokens: map[tokenKey]heldToken{}, down: map[string]time.Time{},
+// Options say how registries are reached.
+type Options struct {
+	// Credentials are asked when a registry wants a login. Required.
+	Credentials credentials.Source
+	// Certs are where certificates are.
+	Certs Certs
+	// UserAgent is sent with every request, unless it is "".
+	UserAgent string
+	// Zero fields of these take defaults.
+	Retry    Retry
+	Timeouts Timeouts
+	// Warn is told of what cannot be used; nil: nobody is.
+	Warn func(text string)
+}
+
+// NewPool makes a pool.
+func NewPool(o Options) *Pool {
+	o.Retry, o.Timeouts = o.Retry.withDefaults(), o.Timeouts.withDefaults()
+	if o.Warn == nil {
+		o.Warn = func(string) {}
 	}
+	return &Pool{o: o, hosts: map[string]*host{}, sessions: map[string]*Session{}, tokens: map[tokenKey]heldToken{}, down: map[string]time.Time{}}
 }

@@ -49,14 +49,14 @@ func (r Retry) withDefaults() Retry {
 // Again calls f until it succeeds, fails for a lasting reason (see IsPassing), or has been
 // tried often enough. It waits longer each time; the error is the last one.
 func (p *Pool) Again(ctx context.Context, f func() error) error {
-	return p.times(ctx, p.retry.Attempts, f)
+	return p.times(ctx, p.o.Retry.Attempts, f)
 }
 
 // refusedAttempts is how often to knock where nobody listens.
 const refusedAttempts = 3
 
 func (p *Pool) times(ctx context.Context, attempts int, f func() error) error {
-	wait := p.retry.Wait
+	wait := p.o.Retry.Wait
 	for attempt := 1; ; attempt++ {
 		err := f()
 		if err == nil || attempt >= attempts || !IsPassing(err) || ctx.Err() != nil {
@@ -68,21 +68,21 @@ func (p *Pool) times(ctx context.Context, attempts int, f func() error) error {
 		var se *statusError
 		pause := wait
 		if errors.As(err, &se) && se.retryAfter > pause {
-			pause = min(se.retryAfter, p.retry.MaxWait)
+			pause = min(se.retryAfter, p.o.Retry.MaxWait)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-		wait = min(2*wait, p.retry.MaxWait)
+		wait = min(2*wait, p.o.Retry.MaxWait)
 	}
 }
 
 // Attempts is how often something is tried in all.
-func (p *Pool) Attempts() int { return p.retry.Attempts }
+func (p *Pool) Attempts() int { return p.o.Retry.Attempts }
 
 // Pause waits after so many failures in a row. It fails with the cause of ctx.
 func (p *Pool) Pause(ctx context.Context, failures int) error {
-	return sleep(ctx, min(p.retry.Wait<<max(failures-1, 0), p.retry.MaxWait))
+	return sleep(ctx, min(p.o.Retry.Wait<<max(failures-1, 0), p.o.Retry.MaxWait))
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -109,7 +109,7 @@ type Call struct {
 
 // Pull does something in a session with one endpoint, several times if need be.
 func (p *Pool) Pull(ctx context.Context, ep routing.Endpoint, c Call) error {
-	attempts := p.retry.Attempts
+	attempts := p.o.Retry.Attempts
 	if ep.Mirror {
 		attempts = min(attempts, mirrorAttempts)
 	}

@@ -142,7 +142,6 @@ func buildahRegistryRefusals() []refusal {
 		{name: "authfile", hint: "set REGISTRY_AUTH_FILE"},
 		{name: "blob-cache", hint: "the store keeps blobs"},
 		{name: "cache-ttl", hint: "`builder prune --filter until=TIME` removes what is old"},
-		{name: "cert-dir", hint: "put them into /etc/containers/certs.d/HOST[:PORT]"},
 		{name: "creds", hint: "use builder login"},
 		{name: "decryption-key", hint: "encrypted images are not read"},
 		{name: "log-rusage", isBool: true, hint: "--progress=json tells times", harmless: no},
@@ -152,7 +151,6 @@ func buildahRegistryRefusals() []refusal {
 		{name: "rusage-logfile", hint: "--progress=json tells times"},
 		{name: "signature-policy", hint: "signatures are not checked"},
 		{name: "source-policy-file", hint: "no source policies are read"},
-		{name: "tls-verify", isBool: true, hint: "name the registry with --insecure-registry HOST[:PORT]", harmless: yes},
 	}
 }
 
