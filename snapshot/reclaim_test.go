@@ -14,18 +14,20 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"go.uber.org/goleak"
 
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/snapshot"
 )
 
-// TestMain lets the test binary stand in for other processes on a store.
+// TestMain lets the test binary stand in for other processes on a store. No test
+// leaves a goroutine.
 func TestMain(m *testing.M) {
 	rootlesstest.Enter()
 	if root := os.Getenv("SNAPSHOT_TEST_CHILD"); root != "" {
 		child(root)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // child leaves a snapshot, a blob and a layer in the making, says so, and waits to
