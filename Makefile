@@ -8,7 +8,7 @@ BIN       ?= bin/builder
 # N runs of the workloads W (all by default) of bench-peers.
 N         ?= 5
 W         ?=
-# Flags of go test: make test TESTFLAGS='-v -timeout 20m'.
+# Flags of go test: make test TESTFLAGS='-v -run Kill'.
 TESTFLAGS ?=
 
 # One static file: it re-executes itself as a container's first process, so that
@@ -17,9 +17,11 @@ TAGS      := seccomp,netgo,osusergo
 LDFLAGS   := -s -w -X main.version=$(VERSION) -linkmode external -extldflags -static
 TOOL      := $(GO) tool -modfile=fixtures/tools.mod
 export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+# A package may take long on a busy machine: go test's own limit is 10 minutes.
+TEST    := $(GO) test -timeout 60m
 
 .DEFAULT_GOAL := build
-.PHONY: deps deps-test build run test test-rootless lint fmt golden fuzz bench bench-peers oracle clean
+.PHONY: deps deps-test build run test test-rootless race cover lint fmt golden fuzz bench bench-peers oracle clean
 
 deps: ## install what building needs and is missing
 	@fixtures/deps build
@@ -34,10 +36,16 @@ run: build ## a Debian base image, a real application on it, its history, its ou
 	@fixtures/app/run
 
 test: deps-test build ## all tests
-	$(GO) test $(TESTFLAGS) ./...
+	$(TEST) $(TESTFLAGS) ./...
 
 test-rootless: deps-test build ## all tests, or W=packages, as an ordinary user
 	@fixtures/rootless $(W)
+
+race: deps-test ## the tests with the race detector, but those of whole programs
+	$(TEST) -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -v /fixtures)
+
+cover: deps-test ## what the tests execute, the program's own runs included: bin/cover
+	@fixtures/cover
 
 lint: deps ## gofmt, vet, staticcheck
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
@@ -48,7 +56,7 @@ fmt: ## gofumpt, as all files are formatted
 	$(TOOL) gofumpt -w $$(git ls-files '*.go')
 
 golden: deps ## write the goldens again; read the diff
-	$(GO) test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u) -update
+	$(TEST) $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u) -update
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@fixtures/fuzz $(FUZZTIME)
