@@ -27,6 +27,7 @@ const (
 // TestSingleID runs the tests of the sandbox, and those of what is emulated, as an
 // ordinary user in a user namespace with one id.
 func TestSingleID(t *testing.T) {
+	t.Parallel()
 	if owner.Emulated() {
 		t.Skip("all tests run in such a user namespace here")
 	}

@@ -51,6 +51,7 @@ func victim() {
 // A builder that is killed leaves no process, mount or namespace, and cgroups
 // only until the next one looks.
 func TestKilledBuilder(t *testing.T) {
+	fixtures.NeedRoot(t)
 	lower := sandboxtest.Rootfs(t)
 	dir := t.TempDir()
 	for _, d := range []string{"state", "upper", "work"} {

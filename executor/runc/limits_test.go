@@ -18,6 +18,7 @@ import (
 // withoutCgroups is a sandbox that may not limit anything by cgroups.
 func withoutCgroups(t *testing.T, opts Options) *Sandbox {
 	t.Helper()
+	fixtures.NeedRoot(t)
 	opts.StateDir = t.TempDir()
 	s, err := New(opts)
 	if err != nil {
@@ -37,6 +38,7 @@ func withoutCgroups(t *testing.T, opts Options) *Sandbox {
 // Without cgroups the limits of memory, processes and processors are kept by other
 // means.
 func TestWithoutCgroups(t *testing.T) {
+	t.Parallel()
 	s := withoutCgroups(t, Options{})
 	env := sandboxtest.NewEnv(t, s)
 	const limit = 200 << 20
@@ -90,6 +92,7 @@ func TestUlimitNote(t *testing.T) {
 
 // All processes of a sandbox stay within its limits together, whatever theirs are.
 func TestTotal(t *testing.T) {
+	fixtures.NeedRoot(t)
 	const memory = 96 << 20
 	run := func(t *testing.T, s *Sandbox, percent int64) {
 		env := sandboxtest.NewEnv(t, s)

@@ -15,6 +15,7 @@ import (
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/fixtures"
 	"layered.build/builder/planner/dag"
 )
 
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 
 func newSandbox(tb testing.TB) *Sandbox {
 	tb.Helper()
+	fixtures.NeedRoot(tb)
 	s, err := New(Options{StateDir: tb.TempDir()})
 	if err != nil {
 		tb.Fatal(err)
@@ -68,6 +70,7 @@ func mountCgroup2() error {
 // On a machine with cgroup v1 the other kind is tested in a child, as far as
 // that goes: controllers that v1 uses are not available to it.
 func TestUnifiedCgroups(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 || rootless.InUserNamespace() {
 		t.Skip("needs root outside of user namespaces, to mount cgroup v2")
 	}

@@ -1,6 +1,6 @@
 // Package sandboxtest is the conformance suite that every sandbox.Sandbox must
-// pass. It needs root and a static busybox at /bin/busybox (Debian's package
-// busybox-static).
+// pass. It needs a static busybox at /bin/busybox (Debian's package busybox-static),
+// and root unless the sandbox is Plain.
 package sandboxtest
 
 import (
@@ -41,9 +41,6 @@ func (e *Env) Root() snapshot.Mount {
 // Rootfs makes a directory with busybox and the few files that an image has.
 func Rootfs(tb testing.TB) string {
 	tb.Helper()
-	if os.Geteuid() != 0 {
-		tb.Skip("needs root")
-	}
 	if _, err := os.Stat(busybox); err != nil {
 		tb.Skip("needs a static busybox: " + err.Error())
 	}

@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"os"
 	"testing"
 
 	"layered.build/builder/executor/sandbox"
@@ -72,6 +73,9 @@ func RunWith(t *testing.T, p Promises, newSandbox func(t *testing.T) sandbox.San
 		t.Run(test.name, func(t *testing.T) {
 			if why := p.Lacks[test.name]; why != "" {
 				t.Skip("not promised: " + why)
+			}
+			if !p.Plain && os.Geteuid() != 0 {
+				t.Skip("needs root")
 			}
 			e := NewEnv(t, newSandbox(t))
 			e.plain = p.Plain
