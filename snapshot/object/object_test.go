@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -44,6 +45,9 @@ func TestMakeAndDescribe(t *testing.T) {
 				{Type: manifest.TypeChar, Mode: 0o600, UID: 7, DevMajor: 1, DevMinor: 3},
 				{Type: manifest.TypeBlock, Mode: 0o660, GID: 8, DevMajor: 8, DevMinor: 300},
 			} {
+				if device := e.DevMajor > 0; device && name == "own" && !fixtures.RealRoot() {
+					continue // in a user namespace none can be made
+				}
 				e.ModTime = at
 				p := filepath.Join(t.TempDir(), "x")
 				if e.Type == manifest.TypeFile {
