@@ -69,6 +69,12 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { os.RemoveAll(short) })
 			env.Setenv("SHORT", short)
+			// Without it skopeo, as root of a user namespace, looks where root's logins are.
+			runtime := filepath.Join(env.WorkDir, ".run")
+			if err := os.Mkdir(runtime, 0o700); err != nil {
+				return err
+			}
+			env.Setenv("XDG_RUNTIME_DIR", runtime)
 			// skopeo's folder of signatures, which root's may not be writable.
 			registries := filepath.Join(env.WorkDir, ".config", "containers", "registries.d")
 			if err := os.MkdirAll(registries, 0o755); err != nil {
