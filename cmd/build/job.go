@@ -114,6 +114,9 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 	var group errgroup.Group
 	var sandbox engine.Sandbox
 	group.Go(func() (err error) {
+		if err := j.e.Host().CheckBudget(); err != nil {
+			return err
+		}
 		if sandbox, err = j.e.OpenSandbox(ctx, j.req.Total); err != nil {
 			return err
 		}

@@ -30,6 +30,12 @@ type Budget struct {
 	Hard bool
 }
 
+// CheckBudget refuses a budget that cannot be read, a *mistake.Error where a value is wrong.
+func (h *Host) CheckBudget() error {
+	_, err := h.budget()
+	return err
+}
+
 // readBudget reads the budget from the environment, then from the configuration.
 func (h *Host) readBudget() (Budget, error) {
 	disk, _, err := collect.Disk(h.opts.Root)
