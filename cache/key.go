@@ -30,7 +30,7 @@ func revision(op dag.Op) int {
 	}
 	for _, a := range f.Actions {
 		if a.Copy != nil && a.Copy.Unpack {
-			return 2 // links in archives
+			return 3 // links in archives, and headers of hard links
 		}
 	}
 	return 1 // folders below a set-group-ID folder

@@ -81,7 +81,7 @@ func TestRevision(t *testing.T) {
 		want string
 	}{
 		{&dag.Exec{Args: []string{"a"}}, ""}, {&dag.Merge{}, ""}, {&dag.File{}, "1"},
-		{&dag.File{Actions: []dag.Action{{Copy: &dag.Copy{}}}}, "1"}, {&dag.File{Actions: []dag.Action{{Copy: &dag.Copy{Unpack: true}}}}, "2"},
+		{&dag.File{Actions: []dag.Action{{Copy: &dag.Copy{}}}}, "1"}, {&dag.File{Actions: []dag.Action{{Copy: &dag.Copy{Unpack: true}}}}, "3"},
 	} {
 		_, parts, err := ResultKey(&dag.Step{Op: tc.op}, nil)
 		if err != nil {

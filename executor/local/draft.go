@@ -177,17 +177,54 @@ func (d *draft) link(first string, e snapshot.Entry, open func() (io.ReadCloser,
 	return true
 }
 
+// hardlink puts another name of what is at first, which is no directory and is taken
+// into the draft if it is in the base. What meta says of a file counts for all its names.
+func (d *draft) hardlink(first string, meta snapshot.Entry) error {
+	e, err := d.Lstat(first)
+	if err != nil {
+		return err
+	}
+	if _, ok := d.changes[first]; !ok {
+		up := *e
+		up.Hardlink = ""
+		d.put(up, func() (io.ReadCloser, error) { return d.base.Open(first) })
+	}
+	inode := d.changes[first]
+	if c, ok := d.links[first]; ok {
+		inode = c
+	}
+	file := &inode.Entry
+	file.Mode, file.UID, file.GID, file.ModTime, file.RealTime = meta.Mode, meta.UID, meta.GID, meta.ModTime, time.Time{}
+	if len(meta.Xattrs) > 0 {
+		xattrs := maps.Clone(meta.Xattrs)
+		for k, v := range file.Xattrs {
+			if _, ok := xattrs[k]; !ok {
+				xattrs[k] = v
+			}
+		}
+		file.Xattrs = xattrs
+	}
+	link := *file
+	link.Path, link.Hardlink = meta.Path, file.Path
+	d.put(link, inode.Open)
+	d.links[meta.Path] = inode
+	return nil
+}
+
 // sameInode reports whether two entries can be one file.
 func sameInode(a, b *snapshot.Entry) bool {
 	return a.Digest == b.Digest && a.Size == b.Size && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID
 }
 
-// relink lets the hard links whose first file was replaced or removed later on
-// name another one of them.
+// relink gives all names of a file what was said of it last, and lets the hard links
+// whose first file was replaced or removed later on name another one of them.
 func (d *draft) relink() {
 	heirs := map[*snapshot.Change]string{}
 	for _, p := range slices.Sorted(maps.Keys(d.links)) {
 		target, c := d.links[p], d.changes[p]
+		e := target.Entry
+		e.Path, e.Hardlink = p, c.Entry.Hardlink
+		c.Entry = e
 		if d.changes[c.Entry.Hardlink] == target {
 			continue
 		}

@@ -105,12 +105,12 @@ func TestUnpack(t *testing.T) {
 		return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o640, Uid: 3, Gid: 4}
 	}
 	archives := map[string]string{
-		"simple.tar":  tarball(t, tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o700}, tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o750, Uid: 3}, file("d/f"), tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "d/f"}, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "d"}),
+		"simple.tar":  tarball(t, tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o700}, tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o750, Uid: 3}, file("d/f"), tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "d/f", Mode: 0o600, Uid: 5}, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "d"}),
 		"implied.tar": tarball(t, file("a/b/c")),
 		"links.tar":   tarball(t, file("abslink/x"), file("tolink/y")),
 		"escape.tar":  tarball(t, file("../../etc/evil"), tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../../../.."}, file("out/etc/worse")),
 		"replace.tar": tarball(t, file("existing"), tar.Header{Name: "file/", Typeflag: tar.TypeDir, Mode: 0o755}),
-		"baselink":    tarball(t, tar.Header{Name: "n", Typeflag: tar.TypeLink, Linkname: "file"}),
+		"baselink":    tarball(t, tar.Header{Name: "n", Typeflag: tar.TypeLink, Linkname: "file", Mode: 0o711, Gid: 4}),
 		"plain.txt":   "no archive",
 	}
 	var gz bytes.Buffer
@@ -131,7 +131,7 @@ func TestUnpack(t *testing.T) {
 		owner              *dag.Owner
 		want               string
 	}{
-		{"entries", "simple.tar", "/app", nil, "d 755 0:0 app\nd 750 3:0 app/d\nf 640 3:4 app/d/f d/f\nh app/h app/d/f\nl app/l d"},
+		{"entries", "simple.tar", "/app", nil, "d 755 0:0 app\nd 750 3:0 app/d\nf 600 5:0 app/d/f d/f\nh app/h app/d/f\nl app/l d"},
 		{"implied parents", "implied.tar", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
 		{"compressed", "implied.tgz", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
 		{"compressed with xz", "implied.txz", "/new/", nil, "d 755 0:0 new\nd 755 0:0 new/a\nd 755 0:0 new/a/b\nf 640 3:4 new/a/b/c a/b/c"},
@@ -140,7 +140,7 @@ func TestUnpack(t *testing.T) {
 		{"through links of the image", "links.tar", "/", nil, "d 755 0:0 app\nf 640 3:4 app/y tolink/y\nd 711 5:6 existing\nf 640 3:4 existing/x abslink/x"},
 		{"no escape", "escape.tar", "/app", nil, "d 755 0:0 app\nd 755 0:0 app/etc\nf 640 3:4 app/etc/evil ../../etc/evil\nf 640 3:4 app/etc/worse out/etc/worse\nl app/out ../../../.."},
 		{"other types in place", "replace.tar", "/", nil, "f 640 3:4 existing existing\nd 755 0:0 file opaque"},
-		{"hard link to the base", "baselink", "/", nil, "f 644 0:0 file file\nh n file"},
+		{"hard link to the base", "baselink", "/", nil, "f 711 0:4 file file\nh n file"},
 		{"not an archive", "plain.txt", "/app/", nil, "d 755 0:0 app\nf 644 0:0 app/plain.txt no archive"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

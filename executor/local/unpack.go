@@ -161,7 +161,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeReg:
 		return u.file(e, r)
 	case tar.TypeLink:
-		return u.link(p, h.Linkname)
+		return u.link(e, h.Linkname)
 	case tar.TypeSymlink:
 		e.Type, e.Mode, e.Linkname = snapshot.TypeSymlink, 0o777, h.Linkname
 	case tar.TypeChar:
@@ -187,9 +187,9 @@ func (u *unpacker) file(e snapshot.Entry, r io.Reader) error {
 	return nil
 }
 
-// link makes a hard link. The file that it names may be in the base, and is then
-// taken into the layer.
-func (u *unpacker) link(p, name string) error {
+// link makes a hard link. What it names may be in the base, and is then taken into the
+// layer.
+func (u *unpacker) link(e snapshot.Entry, name string) error {
 	first, err := u.place.Target(name)
 	if err != nil {
 		return err
@@ -199,27 +199,15 @@ func (u *unpacker) link(p, name string) error {
 	if err != nil {
 		return err
 	}
-	e := *target
-	e.Path, e.Hardlink = p, ""
-	if target.Type == snapshot.TypeSymlink {
+	switch target.Type {
+	case snapshot.TypeFile:
+		return u.draft.hardlink(first, e)
+	case snapshot.TypeSymlink:
+		e.Type, e.Mode, e.Linkname = snapshot.TypeSymlink, 0o777, target.Linkname
 		u.draft.put(e, nil)
 		return nil
 	}
-	if target.Type != snapshot.TypeFile {
-		return fmt.Errorf("hard link to /%s, which is no file", first)
-	}
-	c, ok := u.draft.changes[first]
-	if !ok {
-		base := u.draft.base
-		up := *target
-		up.Hardlink = ""
-		u.draft.put(up, func() (io.ReadCloser, error) { return base.Open(first) })
-		c = u.draft.changes[first]
-	}
-	if !u.draft.link(first, e, c.Open) {
-		u.draft.put(e, c.Open)
-	}
-	return nil
+	return fmt.Errorf("hard link to /%s, which is no file", first)
 }
 
 // spool keeps the contents of archives in one temporary file.

@@ -45,12 +45,15 @@ func (p Place) find(name string, mkdir bool) (string, error) {
 	if name == "/" {
 		return ".", nil
 	}
-	at, links, via := ".", 0, ""
+	at, links, via := ".", 0, "" // via is the link that a component stands in
 	dirs := split(path.Dir(name))
 	own := len(dirs) // how many of the components left are the name's, and not a link's
 	for len(dirs) > 0 {
 		next := dirs[0]
 		isOwn := len(dirs) <= own
+		if isOwn {
+			via = ""
+		}
 		dirs = dirs[1:]
 		own = min(own, len(dirs))
 		if next == ".." {

@@ -126,6 +126,14 @@ func (m *Maker) SetMeta(path string, e *manifest.Entry) error {
 	return SetTime(path, e.ModTime)
 }
 
+// ChangeMeta is SetMeta for an object that had other metadata before.
+func (m *Maker) ChangeMeta(path string, e *manifest.Entry) error {
+	if err := m.lchown(path, e.UID, e.GID); err != nil {
+		return fmt.Errorf("chown %s to %d:%d: %w", path, e.UID, e.GID, err)
+	}
+	return m.SetMeta(path, e)
+}
+
 func (m *Maker) setXattrs(path string, e *manifest.Entry) error {
 	for k, v := range e.Xattrs {
 		if !IsLayerXattr(k) {

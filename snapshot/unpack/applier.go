@@ -51,6 +51,8 @@ type fileInode struct {
 	digest  digest.Digest
 	size    int64
 	writing bool // the pool may not have made it yet
+	// last is what headers of hard links made of the file; nil if it is as its own says.
+	last *manifest.Entry
 }
 
 func newApplier(ctx context.Context, to Target) (*applier, error) {

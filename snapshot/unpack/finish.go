@@ -104,6 +104,10 @@ func (a *applier) writeManifest(paths []string) (digest.Digest, error) {
 	for _, p := range paths {
 		n := a.nodes[p]
 		if n.ino != nil {
+			if last := n.ino.last; last != nil {
+				n.entry = *last
+				n.entry.Path = p
+			}
 			n.entry.Size, n.entry.Digest, n.entry.Hardlink = n.ino.size, n.ino.digest, first[n.ino]
 			if n.entry.Hardlink == "" {
 				first[n.ino] = p

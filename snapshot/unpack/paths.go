@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -125,7 +126,7 @@ func (a *applier) hardlink(e manifest.Entry) error {
 	}
 	n, ok := a.nodes[target]
 	if !ok {
-		if n, err = a.takeUp(target); err != nil {
+		if n, err = a.takeUp(target, &e); err != nil {
 			return fmt.Errorf("link to %q: %w", e.Hardlink, err)
 		}
 	}
@@ -151,11 +152,47 @@ func (a *applier) hardlink(e manifest.Entry) error {
 		link.entry.Mode, link.entry.UID, link.entry.GID, link.entry.ModTime = e.Mode, e.UID, e.GID, e.ModTime
 	}
 	a.nodes[e.Path] = link
-	return nil
+	if a.Own || n.ino == nil || !n.change(&e) {
+		return nil
+	}
+	return a.Maker.ChangeMeta(a.host(e.Path), n.ino.last)
 }
 
-// takeUp brings a regular file of the layers below into this layer.
-func (a *applier) takeUp(p string) (*node, error) {
+// change notes what the header of a hard link says of the file, of all whose names it
+// counts. It reports whether that is something new.
+func (n *node) change(e *manifest.Entry) bool {
+	now := n.entry
+	if n.ino.last != nil {
+		now = *n.ino.last
+	}
+	if isLike(&now, e) {
+		return false
+	}
+	now.Mode, now.UID, now.GID, now.ModTime, now.RealTime = e.Mode, e.UID, e.GID, e.ModTime, time.Time{}
+	xattrs := maps.Clone(now.Xattrs)
+	for k, v := range e.Xattrs {
+		if xattrs == nil {
+			xattrs = map[string]string{}
+		}
+		xattrs[k] = v
+	}
+	now.Xattrs = xattrs
+	n.ino.last = &now
+	return true
+}
+
+// isLike reports whether a file is as the header of a hard link to it says.
+func isLike(file, link *manifest.Entry) bool {
+	for k, v := range link.Xattrs {
+		if has, ok := file.Xattrs[k]; !ok || has != v {
+			return false
+		}
+	}
+	return file.Mode == link.Mode && file.UID == link.UID && file.GID == link.GID && file.ModTime.Equal(link.ModTime)
+}
+
+// takeUp brings a regular file of the layers below into this layer, for a link to it.
+func (a *applier) takeUp(p string, link *manifest.Entry) (*node, error) {
 	e, err := a.Lstat(p)
 	if err != nil {
 		return nil, err
@@ -172,16 +209,17 @@ func (a *applier) takeUp(p string) (*node, error) {
 	}
 	n := &node{entry: *e, ino: &fileInode{digest: sum, size: e.Size}, file: -1}
 	n.entry.Hardlink, n.entry.Digest = "", ""
-	if err := a.share(p, e); err != nil {
+	if err := a.share(p, e, a.Own || isLike(e, link)); err != nil {
 		return nil, err
 	}
 	a.nodes[p] = n
 	return n, nil
 }
 
-// share links a file of a layer below, which nobody ever changes, or copies it.
-func (a *applier) share(p string, e *manifest.Entry) (err error) {
-	if host, ok := a.below.(tree.HostPather).HostPath(p); ok && unix.Link(host, a.host(p)) == nil {
+// share brings a file of a layer below on disk, as a link if it stays as it is there:
+// nobody ever changes it.
+func (a *applier) share(p string, e *manifest.Entry, same bool) (err error) {
+	if host, ok := a.below.(tree.HostPather).HostPath(p); same && ok && unix.Link(host, a.host(p)) == nil {
 		return nil
 	}
 	r, err := a.below.Open(p)
