@@ -129,6 +129,7 @@ func newRoot(std Program, args []string) *cobra.Command {
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)
+	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("builder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, err)
@@ -158,6 +159,24 @@ func leaveOutFlags(cmds []*cobra.Command) {
 	for _, cmd := range cmds {
 		cmd.DisableFlagsInUseLine = true
 		leaveOutFlags(cmd.Commands())
+	}
+}
+
+// helpCommand is cobra's, and refuses what there is no help for.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return mistake.New("%w", err)
+			}
+			if len(rest) > 0 {
+				return unknownCommand(about, rest)
+			}
+			return about.Help()
+		},
 	}
 }
 
