@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"github.com/moby/sys/user"
@@ -93,6 +94,24 @@ func isInfra(err error) bool {
 		}
 	}
 	return false
+}
+
+// withoutCwd explains an error that comes of a working directory that was deleted: only
+// what looks for something there needs one.
+func withoutCwd(err error) error {
+	var step *executor.StepError
+	if !errors.Is(err, fs.ErrNotExist) || errors.As(err, &step) {
+		return err
+	}
+	if _, cwdErr := os.Getwd(); cwdErr == nil {
+		return err
+	}
+	const hint = "cd to one that exists, or give absolute paths"
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "getwd" {
+		return mistake.New("the working directory was deleted").WithHint(hint)
+	}
+	return &mistake.Advised{Err: err, Hint: "the working directory was deleted: " + hint}
 }
 
 // stepCode tells a step that failed from a mistake in what it was asked to do.

@@ -47,15 +47,19 @@ func Main(ctx context.Context, args []string, std Program) (code int) {
 			code = ExitBug
 		}
 	}()
-	ctx, stop := withSignals(ctx)
-	defer stop()
-	root := newRoot(std, args)
+	ctx, sig := watchSignals(ctx)
+	defer sig.stop()
+	root := newRoot(std, sig, args)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && ctx.Err() != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w", cause)
 		}
+	}
+	err = withoutCwd(err)
+	if cmd.Name() == runName && cmd.Parent() == root {
+		err = asRunError(err)
 	}
 	report(std.Err, err)
 	return exitCode(err)
@@ -67,6 +71,7 @@ type app struct {
 	version string
 	root    string // --root
 	rung    engine.Rung
+	signals *signals
 }
 
 // storeRoot is the folder of the store.
@@ -108,8 +113,8 @@ func (a *app) withEngine(ctx context.Context, access engine.Access, fn func(*eng
 
 // newRoot makes the program's commands: all of them, or for a build only that one,
 // since the flags of all take a while.
-func newRoot(std Program, args []string) *cobra.Command {
-	a := &app{std: std.Streams, version: std.Version}
+func newRoot(std Program, sig *signals, args []string) *cobra.Command {
+	a := &app{std: std.Streams, version: std.Version, signals: sig}
 	if a.version == "" {
 		a.version = recordedVersion()
 	}

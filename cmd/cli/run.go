@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/cli/flags"
 	"layered.build/builder/cmd/containers"
 	"layered.build/builder/cmd/engine"
@@ -20,10 +22,13 @@ import (
 	"layered.build/builder/registry"
 )
 
+// runName is the command whose errors have docker's exit code.
+const runName = "run"
+
 func (a *app) runCommand() *cobra.Command {
 	f := &flags.Run{}
 	cmd := &cobra.Command{
-		Use:   "run [OPTIONS] IMAGE|STEP [COMMAND] [ARG...]",
+		Use:   runName + " [OPTIONS] IMAGE|STEP [COMMAND] [ARG...]",
 		Short: "Start a process on an image or on any step's result",
 		Long: `Start a process in a container on an image, or on what any step of a build left
 (by the id that "builder history" shows).
@@ -34,7 +39,7 @@ removes it. With --rm nothing is kept.`,
 		Example: "  builder run --rm -it debian:trixie\n  builder run --name try app sh -c 'echo hi > /greeting'\n  builder commit -c 'CMD [\"cat\", \"/greeting\"]' try app:hi",
 		Args:    minArgs(1, "an image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return asRunError(a.run(cmd.Context(), f, args))
+			return a.run(cmd.Context(), f, args)
 		},
 	}
 	f.Register(cmd.Flags())
@@ -56,7 +61,7 @@ func refuse(cmd *cobra.Command, name string) {
 	prev := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if flag.Changed {
-			return asRunError(mistake.Unsupported("--"+name, "see builder run --help for what is"))
+			return mistake.Unsupported("--"+name, "see builder run --help for what is")
 		}
 		if prev == nil {
 			return nil
@@ -100,17 +105,34 @@ func (a *app) run(ctx context.Context, f *flags.Run, args []string) error {
 	})
 }
 
-// imageToRun finds an image or a step in the store, or pulls the image.
+// imageToRun finds an image or a step in the store, or pulls the image: as --pull says.
 func (a *app) imageToRun(ctx context.Context, e *engine.Engine, ref string, f *flags.Run) (*registry.Image, error) {
-	if !f.Pull {
+	when, err := f.Pull()
+	if err != nil {
+		return nil, err
+	}
+	local := func() (*registry.Image, error) {
 		img, err := find(e, &f.Platform, ref)
 		if err == nil {
-			return img, e.Attach(img)
+			err = e.Attach(img)
 		}
-		if !errors.Is(err, registry.ErrNotFound) {
-			return nil, err
+		return img, err
+	}
+	if when == build.PullMissing || when == build.PullNever {
+		if img, err := local(); when == build.PullNever || !errors.Is(err, registry.ErrNotFound) {
+			return img, err
 		}
 	}
+	img, err := a.pullToRun(ctx, e, ref, f)
+	if when == build.PullNewer && errors.Is(err, registry.ErrUnreachable) {
+		if img, lerr := local(); lerr == nil {
+			return img, nil
+		}
+	}
+	return img, err
+}
+
+func (a *app) pullToRun(ctx context.Context, e *engine.Engine, ref string, f *flags.Run) (*registry.Image, error) {
 	name, err := registry.ParseReference(ref)
 	if err != nil {
 		return nil, mistake.New("%w", err)
@@ -160,27 +182,35 @@ func (a *app) start(ctx context.Context, e *engine.Engine, f *flags.Run, req con
 	return nil
 }
 
-// attach connects the process with the program's streams and runs it.
+// attach connects the process with the program's streams and signals and runs it.
 func (a *app) attach(ctx context.Context, f *flags.Run, c *containers.Container) (exit sandbox.Exit, err error) {
 	s := containers.Streams{Out: a.std.Out, Err: a.std.Err}
 	if f.Interactive {
 		s.In = a.std.In
 	}
-	switch {
-	case !f.TTY:
-		exit, err = c.Start(ctx, s)
-	case !f.Interactive:
-		s.In = strings.NewReader("")
-		exit, err = c.Start(ctx, s)
-	default:
-		exit, err = withTerminal(a.std.In, func(sizes <-chan [2]uint16) (sandbox.Exit, error) {
-			s.Resize = sizes
-			return c.Start(ctx, s)
-		})
-	}
+	err = a.signals.relayed(func(ch <-chan syscall.Signal) (err error) {
+		s.Signals = ch
+		exit, err = a.connect(ctx, f, c, s)
+		return err
+	})
 	var late *executor.TimeoutError
 	if errors.As(err, &late) {
 		return exit, &exitError{code: 128 + int(unix.SIGKILL), err: err}
 	}
 	return exit, err
+}
+
+// connect runs the process with streams, and a terminal if it is to have one.
+func (a *app) connect(ctx context.Context, f *flags.Run, c *containers.Container, s containers.Streams) (sandbox.Exit, error) {
+	switch {
+	case !f.TTY:
+		return c.Start(ctx, s)
+	case !f.Interactive:
+		s.In = strings.NewReader("")
+		return c.Start(ctx, s)
+	}
+	return withTerminal(a.std.In, func(sizes <-chan [2]uint16) (sandbox.Exit, error) {
+		s.Resize = sizes
+		return c.Start(ctx, s)
+	})
 }

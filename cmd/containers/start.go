@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"layered.build/builder/cmd/containers/runs"
@@ -123,12 +124,15 @@ type Streams struct {
 	Out, Err io.Writer
 	// Resize delivers sizes of the terminal (columns, rows); nil: it keeps its size.
 	Resize <-chan [2]uint16
+	// Signals are handed on to the process (sandbox.Spec); nil: none.
+	Signals <-chan syscall.Signal
 }
 
 // Start runs the process to its end. What takes longer than its limit is killed; the
 // error is an *executor.TimeoutError then.
 func (c *Container) Start(ctx context.Context, s Streams) (sandbox.Exit, error) {
 	c.spec.Stdin, c.spec.Stdout, c.spec.Stderr, c.spec.Resize = s.In, s.Out, s.Err, s.Resize
+	c.spec.Signals = s.Signals
 	if d := c.spec.Limits.Timeout; d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, &executor.TimeoutError{After: d, What: "the process"})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"layered.build/builder/executor/chroot/layout"
 	"layered.build/builder/executor/sandbox"
@@ -181,6 +182,11 @@ func start(ctx context.Context, spec *sandbox.Spec, cfg *config) (sandbox.Exit, 
 	}
 	stop := context.AfterFunc(ctx, func() { lifeIn.Close() })
 	defer stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	if spec.Signals != nil {
+		go relaySignals(lifeIn, spec.Signals, ended)
+	}
 	err = json.NewEncoder(configIn).Encode(cfg)
 	configIn.Close()
 	text, rerr := io.ReadAll(resultOut)
@@ -194,6 +200,21 @@ func start(ctx context.Context, spec *sandbox.Spec, cfg *config) (sandbox.Exit, 
 		return sandbox.Exit{}, fmt.Errorf("run step: %s", out.Error)
 	}
 	return sandbox.Exit{Code: out.Code, PidsHit: out.PidsHit, Usage: sandbox.Usage{CPUNanos: out.CPUNanos, PeakMemory: out.Memory, Processes: 1}}, ioErr
+}
+
+// relaySignals tells the supervisor of signals for the step, a byte each. It is not
+// waited for: a pipe that is full is closed with the end of the step.
+func relaySignals(life *os.File, signals <-chan syscall.Signal, ended <-chan struct{}) {
+	for {
+		select {
+		case <-ended:
+			return
+		case sig := <-signals:
+			if _, err := life.Write([]byte{byte(sig)}); err != nil {
+				return
+			}
+		}
+	}
 }
 
 func closeAll(files ...*os.File) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -111,7 +112,7 @@ func becomeStep() int {
 	path, err := lookPath(cfg.Args[0], cfg.Env)
 	if err == nil {
 		err = unix.Exec(path, cfg.Args, cfg.Env)
-		err = fmt.Errorf("exec: %q: %w", cfg.Args[0], err)
+		err = fmt.Errorf("exec %s: %w", path, err)
 	}
 	fmt.Fprintln(os.Stderr, err)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
@@ -135,6 +136,9 @@ func (cfg *config) confine() error {
 		if err != nil {
 			return fmt.Errorf("use processors %s: %w", cfg.CPUs, err)
 		}
+	}
+	if signal.Ignored(unix.SIGHUP) { // by nohup(1): one with a handler is set back by execve
+		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	}
 	unix.Umask(0o022)
 	return filter.Parse(cfg.Filter).Install()

@@ -20,7 +20,7 @@ import (
 )
 
 // Descriptors of the supervisor. While lifeFD is open, whoever started it wants the
-// step to run.
+// step to run; what comes there are signals for it.
 const (
 	configFD = 3
 	lifeFD   = 4
@@ -59,10 +59,7 @@ func superviseStep() (outcome, error) {
 		return outcome{}, err
 	}
 	defer control.Close()
-	go func() {
-		_, _ = os.NewFile(lifeFD, "life").Read(make([]byte, 1))
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}()
+	go serveLife(os.NewFile(lifeFD, "life"), pid)
 	k := kernel.New(kernel.Options{
 		View:     view.View{Root: cfg.Root, ReadOnly: cfg.ReadOnly, Bindings: cfg.Bindings},
 		Programs: cfg.Shadows, Hostname: cfg.Hostname,
@@ -100,6 +97,20 @@ func superviseStep() (outcome, error) {
 		out.CPUNanos, out.Memory = ru.Utime.Nano()+ru.Stime.Nano(), ru.Maxrss<<10
 	}
 	return out, nil
+}
+
+// serveLife hands on the signals for the step's first process, a byte each, and kills it
+// when nobody wants it any more. Its number is nobody else's while this process, which
+// ends with it, has not.
+func serveLife(life io.Reader, pid int) {
+	var sig [1]byte
+	for {
+		if _, err := io.ReadFull(life, sig[:]); err != nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			return
+		}
+		_ = unix.Kill(pid, unix.Signal(sig[0]))
+	}
 }
 
 // startStep starts this program once more and waits until it waits.

@@ -24,7 +24,7 @@ func (s *Sandbox) limited(spec *sandbox.Spec) (*sandbox.Spec, dag.Limits) {
 // user's process: what its preparation needs (threads above all) does not count.
 func (r *run) limit(pid int) error {
 	r.before = watch.UsedSoFar(pid)
-	if r.rest.Memory > 0 || r.rest.Pids > 0 {
+	if r.rest.Memory > 0 || r.rest.Pids > 0 || r.spec.Signals != nil {
 		r.preparing = watch.Executable(pid)
 	}
 	if err := r.cgroup.Enforce(); err != nil {

@@ -24,12 +24,13 @@ func report(spec *sandbox.Spec, msg string) error {
 	return err
 }
 
-// userMistake finds in an error of Container.Start what the user can mend and
-// returns the exit code that docker gives for it. The error comes from another
-// process, as text.
-func userMistake(err error) (string, int) {
-	text := err.Error()
-	i := strings.Index(text, "exec: ")
+// userMistake finds in an error of the container's first process what the user can mend
+// and returns the exit code that docker gives for it.
+func userMistake(text string) (string, int) {
+	i := strings.Index(text, "exec: ") // looked for
+	if i < 0 && strings.HasPrefix(text, "exec ") {
+		i = 0 // tried
+	}
 	if i < 0 {
 		if i = strings.Index(text, "chdir to cwd"); i >= 0 {
 			return text[i:], 126
@@ -40,7 +41,7 @@ func userMistake(err error) (string, int) {
 	switch {
 	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
 		return msg, 127
-	case strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
+	case i == 0, strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
 		return msg, 126
 	}
 	return "", 0

@@ -3,6 +3,7 @@ package runc
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -39,6 +40,11 @@ func prepareInit() error {
 	// its change of credentials.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent death signal: %w", err)
+	}
+	// A signal that whoever started builder ignores (nohup(1)) is none of the user's
+	// process's; one with a handler is set back when that is executed.
+	if signal.Ignored(unix.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	}
 	return confine.Receive(loaderFd)
 }

@@ -51,6 +51,21 @@ type run struct {
 
 func (r *run) path(elem ...string) string { return filepath.Join(append([]string{r.dir}, elem...)...) }
 
+// configure prepares the container's configuration and cgroups, on the private thread,
+// whose working directory is its own: that of the process may not exist any more, and
+// libcontainer asks for it.
+func (r *run) configure() error {
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("configure container: %w", err)
+	}
+	var err error
+	if r.cfg, err = r.s.newConfig(r.spec, r.path("root")); err != nil {
+		return err
+	}
+	r.cgroup, err = r.s.cgroups.Prepare(r.spec, r.cfg.Cgroups)
+	return err
+}
+
 func (r *run) do(ctx context.Context) (sandbox.Exit, error) {
 	if r.ownUsers {
 		if err := r.enterOwned(); err != nil {
@@ -144,7 +159,7 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 	p, err := r.launch(streams)
 	if err != nil {
 		streams.abort()
-		if msg, code := userMistake(err); code != 0 {
+		if msg, code := userMistake(err.Error()); code != 0 {
 			return sandbox.Exit{Code: code}, report(r.spec, msg)
 		}
 		return sandbox.Exit{}, err
@@ -167,13 +182,26 @@ func (r *run) start(ctx context.Context) (sandbox.Exit, error) {
 		return sandbox.Exit{}, errors.Join(err, r.endEmulation())
 	}
 	r.startWatch(pid)
+	signals := r.relaySignals(pid)
 	state, err := p.Wait()
+	signals.end()
 	r.endWatch()
 	ioErr := errors.Join(streams.Finish(), r.endEmulation())
 	if state == nil {
 		return sandbox.Exit{}, fmt.Errorf("wait for container: %w", err)
 	}
-	return r.exit(state), ioErr
+	exit := r.exit(state)
+	if words := r.loader.LastWords(); words != "" {
+		msg, code := userMistake(words)
+		if code == 0 {
+			return exit, errors.Join(fmt.Errorf("start container: %s", words), ioErr)
+		}
+		exit.Code, ioErr = code, errors.Join(ioErr, report(r.spec, msg))
+	}
+	if signals.ended != 0 {
+		exit.Code = 128 + int(signals.ended)
+	}
+	return exit, ioErr
 }
 
 // launch starts the container up to where it would execute the user's process.

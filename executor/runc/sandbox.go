@@ -146,18 +146,14 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	case network.Own(spec.Network):
 		namespaces = thread.AllNamespaces
 	}
-	var err error
-	if r.cfg, err = s.newConfig(spec, r.path("root")); err != nil {
-		return sandbox.Exit{}, err
-	}
-	if r.cgroup, err = s.cgroups.Prepare(spec, r.cfg.Cgroups); err != nil {
-		return sandbox.Exit{}, err
-	}
 	var compiling sync.WaitGroup // beside the start of the first container
 	compiling.Go(s.policy.Compile)
 	defer compiling.Wait()
 	var exit sandbox.Exit
-	err = thread.Run(namespaces, func() error {
+	err := thread.Run(namespaces, func() error {
+		if err := r.configure(); err != nil {
+			return err
+		}
 		var err error
 		exit, err = r.do(ctx)
 		return errors.Join(err, r.close())
@@ -165,7 +161,9 @@ func (s *Sandbox) run(ctx context.Context, spec *sandbox.Spec, ownUsers bool) (s
 	if r.net != nil {
 		r.net.Account(&exit)
 	}
-	err = errors.Join(err, r.cgroup.Remove())
+	if r.cgroup != nil {
+		err = errors.Join(err, r.cgroup.Remove())
+	}
 	if ctx.Err() != nil {
 		return exit, context.Cause(ctx)
 	}

@@ -6,6 +6,7 @@ package sandbox
 import (
 	"context"
 	"io"
+	"syscall"
 
 	"layered.build/builder/executor"
 	"layered.build/builder/planner/dag"
@@ -56,6 +57,10 @@ type Spec struct {
 	TTY bool
 	// Resize delivers terminal sizes (columns, rows) while the process runs.
 	Resize <-chan [2]uint16
+	// Signals are handed on to the process while it runs; nil: none. One that ends
+	// programs (HUP, INT, QUIT, TERM) ends a process that does nothing about it, also
+	// if it is the first of its namespace, whom the kernel would spare.
+	Signals <-chan syscall.Signal
 }
 
 // User is a resolved identity inside the container.

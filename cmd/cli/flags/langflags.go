@@ -70,8 +70,11 @@ func (l *langFlags) register(fs *pflag.FlagSet) {
 }
 
 // when is --pull.
-func (l *langFlags) when() (build.Pull, error) {
-	switch p := build.Pull(l.pull); p {
+func (l *langFlags) when() (build.Pull, error) { return parsePull(l.pull) }
+
+// parsePull reads a value of --pull.
+func parsePull(value string) (build.Pull, error) {
+	switch p := build.Pull(value); p {
 	case "true":
 		return build.PullAlways, nil
 	case "false", "":
@@ -79,7 +82,7 @@ func (l *langFlags) when() (build.Pull, error) {
 	case build.PullAlways, build.PullMissing, build.PullNever, build.PullNewer:
 		return p, nil
 	}
-	return "", mistake.New("--pull=%s is not supported", l.pull).WithHint("use always, missing, never or newer")
+	return "", mistake.New("--pull=%s is not supported", value).WithHint("use always, missing, never or newer")
 }
 
 // checkValues refuses values that mean nothing.

@@ -8,6 +8,7 @@ import (
 	image "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/cmd/build"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/parser/mistake"
 )
@@ -18,12 +19,11 @@ type Run struct {
 	Interactive, TTY bool
 	// Remove keeps nothing; Keep says that the rest is to be kept.
 	Remove, Keep bool
-	// Pull asks the registry even if the store has the image.
-	Pull     bool
-	Platform Platform
-	Registry Registry
+	Platform     Platform
+	Registry     Registry
 
 	Name          string // of the run
+	pull          string
 	readOnly      bool
 	env           []string
 	envFiles      []string
@@ -51,12 +51,13 @@ func (f *Run) Register(fs *pflag.FlagSet) {
 	ArrayVar(fs, &f.envFiles, "env-file", "", "file of environment variables")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "working directory")
 	fs.StringVarP(&f.user, "user", "u", "", "user[:group]")
-	fs.StringVar(&f.hostname, "hostname", "", "host name")
+	fs.StringVarP(&f.hostname, "hostname", "h", "", "host name")
+	fs.Bool("help", false, "help for run") // whose letter is the host name's
 	ArrayVar(fs, &f.volumes, "volume", "v", "directory or file of this machine, HOST:CONTAINER[:ro]")
 	fs.StringVar(&f.network, "network", "default", "default, none, host or ns:PATH (a network namespace)")
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
 	ArrayVar(fs, &f.addHosts, "add-host", "", "line of /etc/hosts, NAME:IP")
-	fs.BoolVar(&f.Pull, "pull", false, "ask the registry even if the store has the image")
+	fs.StringVar(&f.pull, "pull", string(build.PullMissing), "when to ask the registry for the image: always, missing, never or newer")
 	f.Platform.Register(fs, WhichPlatform)
 	RegisterIsolation(fs)
 	f.limits.register(fs)
@@ -91,6 +92,9 @@ func (f *Run) Spec() (sandbox.Spec, error) {
 	}
 	return spec, nil
 }
+
+// Pull is when the registry is asked for the image.
+func (f *Run) Pull() (build.Pull, error) { return parsePull(f.pull) }
 
 // parseVolume reads HOST:CONTAINER[:ro|rw].
 func parseVolume(v string) (sandbox.Mount, error) {

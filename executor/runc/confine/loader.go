@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +96,30 @@ func received(oob []byte) (*os.File, error) {
 		return nil, fmt.Errorf("load seccomp program: %d files, %w", len(fds), err)
 	}
 	return os.NewFile(uintptr(fds[0]), "seccomp-listener"), nil
+}
+
+// LastWords is what the container's first process said of why it could not execute the
+// user's program (see Receive), "" if it did. The process has ended.
+func (l *Loader) LastWords() string {
+	var out []byte
+	buf := make([]byte, 4096)
+	rc, err := l.parent.SyscallConn()
+	if err != nil {
+		return ""
+	}
+	_ = rc.Control(func(fd uintptr) {
+		for {
+			n, err := unix.Read(int(fd), buf)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil || n == 0 {
+				return
+			}
+			out = append(out, buf[:n]...)
+		}
+	})
+	return strings.TrimSpace(string(out))
 }
 
 // Close closes both ends.

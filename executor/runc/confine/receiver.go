@@ -106,17 +106,20 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // Receive starts the thread that waits on a socket, the other end of a loader's, for
 // seccomp programs and puts them on all threads of this process. It ends with the
-// socket.
+// socket. What is written to os.Stderr from then on goes there too (see
+// Loader.LastWords), and no more to the container's.
 func Receive(fd int) error {
 	unix.CloseOnExec(fd)
 	if errno := C.start_loader(C.int(fd)); errno != 0 {
 		return fmt.Errorf("start thread: %w", unix.Errno(errno))
 	}
+	os.Stderr = os.NewFile(uintptr(fd), "last-words")
 	return nil
 }

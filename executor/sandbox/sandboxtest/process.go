@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,6 +39,12 @@ func testExitCodes(t *testing.T, e *Env) {
 
 func testNotExecutable(t *testing.T, e *Env) {
 	write(t, filepath.Join(e.Lower, "bin/plain"), "#!/bin/sh\n")
+	for name, text := range map[string]string{"bin/lacking": "#!/nowhere/sh\n", "bin/foreign": "\x7fELF of some kind"} {
+		write(t, filepath.Join(e.Lower, name), text)
+		if err := os.Chmod(filepath.Join(e.Lower, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, test := range []struct {
 		arg  string
 		code int
@@ -47,6 +54,8 @@ func testNotExecutable(t *testing.T, e *Env) {
 		{"/bin/foo", 127, `exec: "/bin/foo": stat /bin/foo: no such file or directory`},
 		{"/bin/plain", 126, `exec: "/bin/plain": permission denied`},
 		{"/etc", 126, `exec: "/etc": is a directory`},
+		{"/bin/lacking", 127, "exec /bin/lacking: no such file or directory"},
+		{"/bin/foreign", 126, "exec /bin/foreign: exec format error"},
 	} {
 		r := e.Run(t, e.Spec(test.arg))
 		if r.Code != test.code || strings.TrimSpace(r.Err) != test.msg {
@@ -234,6 +243,36 @@ func testCancel(t *testing.T, e *Env) {
 	}
 	if _, err := e.Sandbox.Run(ctx, e.Shell("true")); !errors.Is(err, why) {
 		t.Errorf("with a context that has ended: %v", err)
+	}
+}
+
+// A signal reaches the process, which may do something about it; one that does nothing
+// is ended by those that end programs.
+func testSignals(t *testing.T, e *Env) {
+	for _, test := range []struct {
+		script string
+		sig    syscall.Signal
+		code   int
+	}{
+		{"trap 'echo got it; exit 7' TERM", syscall.SIGTERM, 7},
+		{"trap 'echo got it; exit 8' USR1", syscall.SIGUSR1, 8},
+		{"trap '' INT; trap 'echo got it; exit 9' HUP", syscall.SIGHUP, 9},
+		{"", syscall.SIGINT, 130},
+		{"", syscall.SIGTERM, 143},
+	} {
+		signals := make(chan syscall.Signal, 3)
+		spec := e.Shell(test.script + "\necho ready; while true; do sleep 0.05; done")
+		out := &prompt{want: "ready", then: func() {
+			if test.sig == syscall.SIGHUP {
+				signals <- syscall.SIGINT // is ignored
+			}
+			signals <- test.sig
+		}}
+		spec.Stdout, spec.Signals = out, signals
+		exit, err := e.Sandbox.Run(t.Context(), spec)
+		if err != nil || exit.Code != test.code || strings.Contains(out.String(), "got it") != (test.script != "") {
+			t.Errorf("%q, %v: exit code %d, want %d, %v\n%s", test.script, test.sig, exit.Code, test.code, err, out)
+		}
 	}
 }
 

@@ -38,6 +38,7 @@ func RunWith(t *testing.T, p Promises, newSandbox func(t *testing.T) sandbox.San
 		{"Terminal", testTerminal},
 		{"Daemon", testDaemon},
 		{"Cancel", testCancel},
+		{"Signals", testSignals},
 		{"Confinement", testConfinement},
 		{"Devices", testDevices},
 		{"Insecure", testInsecure},
