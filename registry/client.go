@@ -31,20 +31,7 @@ type Client struct {
 
 // New makes a client that keeps what it fetches in store and images.
 func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
-	if opts.Warn == nil {
-		opts.Warn = func(string) {}
-	}
-	if opts.Config == nil {
-		cfg, err := config.SystemFiles().Read()
-		if err != nil {
-			return nil, err
-		}
-		opts.Config = cfg
-		for _, p := range cfg.Problems {
-			opts.Warn(p)
-		}
-	}
-	routes, err := routing.New(opts.Mirrors, opts.Insecure, opts.Verify, opts.Config)
+	opts, routes, err := opts.prepared()
 	if err != nil {
 		return nil, err
 	}
@@ -54,10 +41,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 	}
 	return &Client{
 		store: store, images: images, opts: opts, routes: routes,
-		pool: transport.NewPool(transport.Options{
-			Credentials: opts.Credentials, Certs: opts.certs(), UserAgent: opts.UserAgent,
-			Retry: opts.Retry, Timeouts: opts.Timeouts, Warn: opts.Warn,
-		}),
+		pool:         opts.pool(),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
 		works:        &works{byName: map[string]*work{}},
@@ -101,6 +85,32 @@ type Options struct {
 	Parallel int
 	Retry    Retry
 	Timeouts Timeouts
+}
+
+// prepared completes the options with the files of this machine, and finds the ways to
+// registries.
+func (o Options) prepared() (Options, *routing.Table, error) {
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	if o.Config == nil {
+		cfg, err := config.SystemFiles().Read()
+		if err != nil {
+			return o, nil, err
+		}
+		o.Config = cfg
+		for _, p := range cfg.Problems {
+			o.Warn(p)
+		}
+	}
+	routes, err := routing.New(o.Mirrors, o.Insecure, o.Verify, o.Config)
+	return o, routes, err
+}
+
+func (o Options) pool() *transport.Pool {
+	return transport.NewPool(transport.Options{
+		Credentials: o.Credentials, Certs: o.certs(), UserAgent: o.UserAgent, Retry: o.Retry, Timeouts: o.Timeouts, Warn: o.Warn,
+	})
 }
 
 // certs are where docker and podman, for the machine and for the user, have certificates.

@@ -2,21 +2,21 @@ package cli
 
 import (
 	"bufio"
-	"encoding/base64"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
-	"layered.build/builder/snapshot/files"
+	"layered.build/builder/registry"
+	"layered.build/builder/registry/credentials"
 )
 
 // dockerHub is the key that docker uses for its own registry.
@@ -24,11 +24,12 @@ const dockerHub = "https://index.docker.io/v1/"
 
 func (a *app) loginCommand() *cobra.Command {
 	var user, password string
-	var fromStdin bool
+	var fromStdin, unchecked bool
+	reg := &flags.Registry{}
 	cmd := &cobra.Command{
 		Annotations: outside(),
 		Use:         "login [OPTIONS] [REGISTRY]",
-		Short:       "Store a user and password for a registry in docker's configuration",
+		Short:       "Check a user and password with a registry, and store them where docker does",
 		Args:        rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if password != "" && fromStdin {
@@ -40,32 +41,100 @@ func (a *app) loginCommand() *cobra.Command {
 					return err
 				}
 			}
-			path, err := storeAuth(authKey(args), user, password)
-			if err != nil {
-				return err
+			check := a.checkLogin
+			if unchecked {
+				check = nil
 			}
-			_, err = fmt.Fprintf(a.std.Out, "Stored in %s; the password is not encrypted and was not checked.\n", path)
-			return err
+			return a.login(cmd.Context(), login{authKey(args), user, password}, reg.Access(), check)
 		},
 	}
 	cmd.Flags().StringVarP(&user, "username", "u", "", "user")
 	cmd.Flags().StringVarP(&password, "password", "p", "", "password (other users can see it; better --password-stdin)")
 	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from stdin")
+	cmd.Flags().BoolVar(&unchecked, "no-verify", false, "ask no registry whether the password is right")
+	reg.RegisterTrust(cmd.Flags())
 	return cmd
 }
+
+// login is what is stored: a user and a password under docker's name for a registry.
+type login struct{ key, user, password string }
+
+// login checks a password, unless check is nil, and stores it.
+func (a *app) login(ctx context.Context, l login, access engine.Access, check func(context.Context, login, engine.Access) (string, error)) error {
+	said := "not checked"
+	if check != nil {
+		var err error
+		if said, err = check(ctx, l, access); err != nil {
+			return err
+		}
+	}
+	file, err := credentials.DockerFile()
+	if err != nil {
+		return mistake.New("%w", err)
+	}
+	helper, err := file.Put(ctx, l.key, l.user, l.password)
+	if err != nil {
+		return mistake.New("store the password: %w", err)
+	}
+	where := fmt.Sprintf("stored in %s, where it is not encrypted", file)
+	if helper != "" {
+		where = "stored by docker-credential-" + helper
+	}
+	_, err = fmt.Fprintf(a.std.Out, "Login succeeded: the password was %s, and is %s.\n", said, where)
+	return err
+}
+
+// checkLogin asks the registry, and says what came of that.
+func (a *app) checkLogin(ctx context.Context, l login, access engine.Access) (string, error) {
+	host, _, _ := strings.Cut(l.key, "/")
+	if l.key == dockerHub {
+		host = "docker.io"
+	}
+	asked, err := registry.CheckLogin(ctx, host, l.user, l.password, registry.Options{
+		Insecure: access.Insecure, Verify: access.Verify, CertDir: access.CertDir, UserAgent: "builder/" + a.version,
+		Warn: func(text string) { fmt.Fprintf(a.std.Err, "WARN: %s\n", text) },
+	})
+	switch {
+	case errors.Is(err, registry.ErrUnauthorized):
+		return "", fmt.Errorf("nothing is stored: %w", &wrongPasswordError{err})
+	case err != nil:
+		return "", fmt.Errorf("nothing is stored, since the password could not be checked (--no-verify stores it nevertheless): %w", err)
+	case !asked:
+		return "not checked (" + host + " asks for none at /v2/)", nil
+	}
+	return "accepted by " + host, nil
+}
+
+// wrongPasswordError is the refusal of a password that has just been typed: what to do
+// about one that is stored is no help.
+type wrongPasswordError struct{ err error }
+
+// Error implements error.
+func (e *wrongPasswordError) Error() string { return e.err.Error() }
+
+// Unwrap makes the kind of failure visible, and no hint.
+func (e *wrongPasswordError) Unwrap() error { return registry.ErrUnauthorized }
 
 func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Annotations: outside(),
 		Use:         "logout [REGISTRY]",
-		Short:       "Remove a registry's password from docker's configuration",
+		Short:       "Remove a registry's password from where docker stores it",
 		Args:        rangeArgs(0, 1, "at most one registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := storeAuth(authKey(args), "", "")
+			file, err := credentials.DockerFile()
 			if err != nil {
-				return err
+				return mistake.New("%w", err)
 			}
-			_, err = fmt.Fprintf(a.std.Out, "Removed from %s\n", path)
+			helper, err := file.Remove(cmd.Context(), authKey(args))
+			if err != nil {
+				return mistake.New("remove the password: %w", err)
+			}
+			where := string(file)
+			if helper != "" {
+				where = "docker-credential-" + helper
+			}
+			_, err = fmt.Fprintf(a.std.Out, "Removed from %s\n", where)
 			return err
 		},
 	}
@@ -114,88 +183,4 @@ func (a *app) credentials(user string, fromStdin bool) (string, string, error) {
 		err = mistake.New("user and password must not be empty")
 	}
 	return user, string(b), err
-}
-
-// storeAuth writes (or, without a user, removes) one entry of docker's
-// config.json and keeps all else that is in it.
-func storeAuth(key, user, password string) (string, error) {
-	path, err := dockerConfig()
-	if err != nil {
-		return "", err
-	}
-	config := map[string]json.RawMessage{}
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(raw, &config)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", mistake.New("read %s: %w", path, err)
-	}
-	if user != "" {
-		if err := noHelper(config, key, path); err != nil {
-			return "", err
-		}
-	}
-	auths := map[string]json.RawMessage{}
-	if len(config["auths"]) > 0 {
-		if err := json.Unmarshal(config["auths"], &auths); err != nil {
-			return "", mistake.New("read %s: auths: %w", path, err)
-		}
-	}
-	delete(auths, key)
-	if user != "" {
-		enc := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-		auths[key] = json.RawMessage(fmt.Sprintf("{\"auth\":%q}", enc))
-	}
-	if config["auths"], err = json.Marshal(auths); err != nil {
-		return "", err
-	}
-	if raw, err = json.MarshalIndent(config, "", "\t"); err != nil {
-		return "", err
-	}
-	return path, writePrivate(path, raw)
-}
-
-// noHelper refuses to write a password that a credential helper would shadow.
-func noHelper(config map[string]json.RawMessage, key, path string) error {
-	helpers := map[string]string{}
-	if raw := config["credHelpers"]; len(raw) > 0 {
-		if err := json.Unmarshal(raw, &helpers); err != nil {
-			return mistake.New("read %s: credHelpers: %w", path, err)
-		}
-	}
-	var all string
-	if raw := config["credsStore"]; len(raw) > 0 {
-		if err := json.Unmarshal(raw, &all); err != nil {
-			return mistake.New("read %s: credsStore: %w", path, err)
-		}
-	}
-	if h := helpers[key]; h != "" {
-		all = h
-	}
-	if all != "" {
-		return mistake.Unsupported("storing a password with the credential helper "+all,
-			"use docker login, or docker-credential-"+all+" store; builder reads what it stores")
-	}
-	return nil
-}
-
-func dockerConfig() (string, error) {
-	dir := os.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		dir = filepath.Join(home, ".docker")
-	}
-	return filepath.Join(dir, "config.json"), nil
-}
-
-// writePrivate replaces a file that only its owner may read.
-func writePrivate(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return files.WriteBytes(path, 0o600, data)
 }

@@ -196,6 +196,13 @@ func (a *authorizer) credential() credentials.Credential {
 	return credentials.Credential{About: "none"}
 }
 
+// asked reports whether the repository has asked for a login.
+func (a *authorizer) asked() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cred != nil
+}
+
 func (a *authorizer) lacks(scope string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

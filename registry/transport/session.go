@@ -28,16 +28,20 @@ type Session struct {
 // that the session does without where they are refused. Nothing is asked yet. Errors say
 // what is wrong with the name of a host, or with the certificates for it.
 func (p *Pool) Open(ep routing.Endpoint, actions string, extra ...string) (*Session, error) {
+	return p.open(ep, []string{"repository:" + ep.Repo + ":" + actions}, extra)
+}
+
+func (p *Pool) open(ep routing.Endpoint, scopes, extra []string) (*Session, error) {
 	h, err := p.host(ep)
 	if err != nil {
 		return nil, err
 	}
-	key := fmt.Sprint(ep, actions, extra)
+	key := fmt.Sprint(ep, scopes, extra)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.sessions[key]
 	if s == nil {
-		auth := &authorizer{pool: p, host: h, ep: ep, scopes: []string{"repository:" + ep.Repo + ":" + actions}, extra: extra}
+		auth := &authorizer{pool: p, host: h, ep: ep, scopes: scopes, extra: extra}
 		s = &Session{ep: ep, host: h, auth: auth}
 		s.client = &http.Client{Transport: auth, CheckRedirect: s.checkRedirect}
 		p.sessions[key] = s
@@ -68,12 +72,15 @@ func (s *Session) Do(req *http.Request) (*http.Response, error) {
 
 // URL returns an address below the repository, for Do; the path begins with a slash. It
 // has no scheme while that is not known.
-func (s *Session) URL(path string) string {
-	prefix := ""
-	if scheme := s.host.speaks(); scheme != "" {
-		prefix = scheme + ":"
+func (s *Session) URL(path string) string { return s.prefix() + "/v2/" + s.ep.Repo + path }
+
+// prefix is the address of the host.
+func (s *Session) prefix() string {
+	scheme := s.host.speaks()
+	if scheme != "" {
+		scheme += ":"
 	}
-	return prefix + "//" + s.ep.Host + "/v2/" + s.ep.Repo + path
+	return scheme + "//" + s.ep.Host
 }
 
 // Lacks reports whether a scope that the session was opened with is known to be refused.

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func (a *authorizer) token(ctx context.Context, next *pass, shown pass, cred cre
 			break // it is not the scopes that are refused
 		}
 	}
-	return &loginError{scope: own[0], err: err}
+	return &loginError{scopes: own, err: err}
 }
 
 // exchange returns a token, one that is held unless that was shown, and refused, already.
@@ -97,13 +96,17 @@ func (p *Pool) hold(key tokenKey, t heldToken) {
 
 // loginError says that a token server gives no token.
 type loginError struct {
-	scope string
-	err   error
+	scopes []string
+	err    error
 }
 
 // Error implements error.
 func (e *loginError) Error() string {
-	return fmt.Sprintf("log in for %s: %s", strings.TrimPrefix(e.scope, "repository:"), plainText(e.err))
+	text := plainText(e.err)
+	for _, s := range e.scopes {
+		text = "log in for " + strings.TrimPrefix(s, "repository:") + ": " + text
+	}
+	return text
 }
 
 // Unwrap returns the cause.

@@ -19,9 +19,14 @@ const verifyFlag = "tls-verify"
 
 // Register defines the flags.
 func (r *Registry) Register(fs *pflag.FlagSet) {
+	r.RegisterTrust(fs)
+	SliceVar(fs, &r.mirrors, "registry-mirror", "", "mirror, REGISTRY=URL (docker.io=http://127.0.0.1:5000)")
+}
+
+// RegisterTrust defines the flags that concern the registries themselves, and no mirrors.
+func (r *Registry) RegisterTrust(fs *pflag.FlagSet) {
 	r.fs = fs
 	SliceVar(fs, &r.insecure, "insecure-registry", "", "registry that may be reached by http or without a valid certificate")
-	SliceVar(fs, &r.mirrors, "registry-mirror", "", "mirror, REGISTRY=URL (docker.io=http://127.0.0.1:5000)")
 	fs.StringVar(&r.certDir, "cert-dir", "", "folder with certificates for registries: *.crt of authorities, *.cert and *.key of this client")
 	fs.BoolVar(&r.verify, verifyFlag, true, "false: all registries may be reached by http or without a valid certificate; true: none")
 }

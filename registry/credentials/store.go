@@ -1,0 +1,98 @@
+package credentials
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+
+	"layered.build/builder/registry/config"
+	"layered.build/builder/snapshot/files"
+)
+
+// File is docker's config.json, in which logins are stored, or the helpers are named that
+// store them. All else that is in it stays as it is.
+type File string
+
+// DockerFile is the file of this user.
+func DockerFile() (File, error) {
+	dir := config.DockerFolder()
+	if dir == "" {
+		return "", errors.New("there is no home folder: set DOCKER_CONFIG")
+	}
+	return File(filepath.Join(dir, "config.json")), nil
+}
+
+// Put stores a login under the name that docker has for a registry. It returns the
+// credential helper that has it, "" if it is in the file itself, without encryption.
+func (f File) Put(ctx context.Context, registry, user, password string) (helper string, err error) {
+	entry := map[string]string{}
+	if helper = f.helper(registry); helper != "" {
+		login := &credentials.Credentials{ServerURL: registry, Username: user, Secret: password}
+		if err := client.Store(program(ctx, helper), login); err != nil {
+			return helper, &HelperError{Helper: helper, reason: helperReason(err)}
+		}
+	} else {
+		entry["auth"] = base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	}
+	raw, err := json.Marshal(entry)
+	if err != nil {
+		return helper, err
+	}
+	return helper, f.edit(func(auths map[string]json.RawMessage) { auths[registry] = raw })
+}
+
+// Remove forgets a login, which need not be there. It returns the helper that had it.
+func (f File) Remove(ctx context.Context, registry string) (helper string, err error) {
+	if helper = f.helper(registry); helper != "" {
+		err := client.Erase(program(ctx, helper), registry)
+		if err != nil && !strings.Contains(err.Error(), credentials.NewErrCredentialsNotFound().Error()) {
+			return helper, &HelperError{Helper: helper, reason: helperReason(err)}
+		}
+	}
+	return helper, f.edit(func(auths map[string]json.RawMessage) { delete(auths, registry) })
+}
+
+// helper is the one that has a registry's login.
+func (f File) helper(registry string) string {
+	d := config.ReadDocker(string(f))
+	if own, ok := d.CredHelpers[registry]; ok {
+		return own
+	}
+	return d.CredsStore
+}
+
+// edit changes the logins of the file.
+func (f File) edit(change func(auths map[string]json.RawMessage)) error {
+	all, auths := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	raw, err := os.ReadFile(string(f))
+	if err == nil && len(raw) > 0 {
+		err = json.Unmarshal(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), &all)
+	}
+	if err == nil && len(all["auths"]) > 0 {
+		err = json.Unmarshal(all["auths"], &auths)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("change %s: %w", f, err)
+	}
+	change(auths)
+	if all["auths"], err = json.Marshal(auths); err != nil {
+		return err
+	}
+	if raw, err = json.MarshalIndent(all, "", "\t"); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(string(f)), 0o700); err != nil {
+		return err
+	}
+	return files.WriteBytes(string(f), 0o600, raw)
+}
