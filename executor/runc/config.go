@@ -2,6 +2,7 @@ package runc
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
@@ -16,19 +17,19 @@ import (
 
 const defaultHostname = "buildkitsandbox" // what Dockerfiles see under BuildKit
 
-// newConfig translates what of a Spec is libcontainer's part. The root file system
+// newConfig translates what of a Spec is libcontainer's part, for a run in dir. The root file system
 // and all namespaces but those of processes, mounts and cgroups exist already.
-func (s *Sandbox) newConfig(spec *sandbox.Spec, root string) (*configs.Config, error) {
+func (s *Sandbox) newConfig(spec *sandbox.Spec, dir string) (*configs.Config, error) {
 	insecure := spec.Security == dag.SecurityInsecure
 	rs := &specs.Spec{
 		Version: specs.Version,
-		Root:    &specs.Root{Path: root, Readonly: spec.ReadOnlyRoot},
+		Root:    &specs.Root{Path: filepath.Join(dir, "root"), Readonly: spec.ReadOnlyRoot},
 		Process: &specs.Process{
 			Cwd:          cwd(spec),
 			Args:         spec.Args,
 			Capabilities: confine.Capabilities(spec),
 		},
-		Mounts: rootfs.ContainerMounts(root, s.cgroups.Unified(), readOnly(!insecure)),
+		Mounts: rootfs.ContainerMounts(dir, spec.Mounts, s.cgroups.Unified(), readOnly(!insecure)),
 		Linux: &specs.Linux{
 			Namespaces: s.namespaces(),
 			Resources:  s.cgroups.Resources(spec), CgroupsPath: s.cgroups.Path(spec),

@@ -59,7 +59,7 @@ func (r *run) configure() error {
 		return fmt.Errorf("configure container: %w", err)
 	}
 	var err error
-	if r.cfg, err = r.s.newConfig(r.spec, r.path("root")); err != nil {
+	if r.cfg, err = r.s.newConfig(r.spec, r.dir); err != nil {
 		return err
 	}
 	r.cgroup, err = r.s.cgroups.Prepare(r.spec, r.cfg.Cgroups)
@@ -117,7 +117,7 @@ func (r *run) enterOwned() error {
 func (r *run) prepareRoot() error {
 	var err error
 	r.root, err = rootfs.Attach(r.spec.Root, rootfs.Options{
-		Dir: r.dir, Users: r.users, Mapped: r.mapped, Borrowed: r.s.userns, SingleID: r.s.emulated,
+		Dir: r.dir, Mounts: r.spec.Mounts, Users: r.users, Mapped: r.mapped, Borrowed: r.s.userns, SingleID: r.s.emulated,
 	})
 	if err != nil {
 		return err
@@ -133,12 +133,13 @@ func (r *run) prepareRoot() error {
 	if err := r.mountEtc(); err != nil {
 		return err
 	}
-	for i, m := range r.spec.Mounts {
-		if err := r.root.Mount(i, m); err != nil {
-			return err
-		}
+	if err := r.root.Own(); err != nil {
+		return err
 	}
-	return r.root.MakeCwd(cwd(r.spec), r.spec.User)
+	if err := r.root.MakeCwd(cwd(r.spec), r.spec.User); err != nil {
+		return err
+	}
+	return r.root.SetAside()
 }
 
 // mountEtc mounts what this run has of its own in /etc.

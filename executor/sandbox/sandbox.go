@@ -26,7 +26,8 @@ type Spec struct {
 	Cwd      string
 	User     User
 	Hostname string
-	// Mounts are made over Root in this order; the source is already resolved.
+	// Mounts are made over Root as Arrange has them; the source is already resolved. One
+	// that is where every container has something (/dev/shm, /etc/hosts) takes its place.
 	Mounts  []Mount
 	Hosts   []dag.HostAlias
 	Ulimits []dag.Ulimit

@@ -52,7 +52,7 @@ func New(spec *sandbox.Spec, o Options) (*Layout, error) {
 	if err := errors.Join(l.system(), l.devices(), l.etc()); err != nil {
 		return l, err
 	}
-	for _, m := range spec.Mounts {
+	for _, m := range sandbox.Arrange(spec.Mounts) {
 		if err := l.mount(m); err != nil {
 			return l, fmt.Errorf("mount %s: %w", m.Dest, err)
 		}

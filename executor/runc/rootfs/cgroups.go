@@ -18,6 +18,9 @@ func HideCgroups() error { return setAttrs(cgroupMount, unix.MOUNT_ATTR_RDONLY) 
 
 // Cgroups shows a container's v1 cgroups, by the names of their hierarchies.
 func (r *Root) Cgroups(dirs map[string]string, writable bool) error {
+	if m, err := r.instead(cgroupMount); m != nil || err != nil {
+		return err
+	}
 	if err := r.fs(cgroupMount, "tmpfs", sealed, "mode=755"); err != nil {
 		return err
 	}

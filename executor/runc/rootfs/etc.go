@@ -11,11 +11,13 @@ import (
 
 // Etc mounts a file with the given content at /etc/name, read-only as BuildKit does.
 func (r *Root) Etc(name string, data []byte) error {
-	path := filepath.Join(r.opts.Dir, name)
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return fmt.Errorf("write /etc/%s: %w", name, err)
-	}
-	return r.bind(path, "/etc/"+name, sealedRO)
+	return r.usual("/etc/"+name, func() error {
+		path := filepath.Join(r.opts.Dir, name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return fmt.Errorf("write /etc/%s: %w", name, err)
+		}
+		return r.bind(path, "/etc/"+name, sealedRO)
+	})
 }
 
 // Hosts is the /etc/hosts of a container with a name, and with others beside it.

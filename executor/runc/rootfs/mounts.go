@@ -13,9 +13,45 @@ import (
 	"layered.build/builder/executor/sandbox"
 )
 
-// Mount makes the i-th mount of the Spec.
-func (r *Root) Mount(i int, m sandbox.Mount) error {
-	dest := filepath.Clean(m.Dest)
+// Own makes the mounts that the run asks for and that have not taken the place of one
+// that every container has.
+func (r *Root) Own() error {
+	for i := range r.asked {
+		if err := r.mount(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// instead makes the mount that the run asks for at the place of one that every container
+// has, nil if it asks for none there.
+func (r *Root) instead(dest string) (*sandbox.Mount, error) {
+	for i := range r.asked {
+		if m := &r.asked[i]; m.Dest == dest {
+			return m, r.mount(i)
+		}
+	}
+	return nil, nil
+}
+
+// usual makes a mount that every container has, unless the run asks for another in its
+// place.
+func (r *Root) usual(dest string, mount func() error) error {
+	if m, err := r.instead(dest); m != nil || err != nil {
+		return err
+	}
+	return mount()
+}
+
+// mount makes the i-th mount that the run asks for, once.
+func (r *Root) mount(i int) error {
+	if r.made[i] {
+		return nil
+	}
+	r.made[i] = true
+	m := r.asked[i]
+	dest := m.Dest
 	if dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
 		return fmt.Errorf("mount %s: nothing can be mounted in /proc", dest)
 	}

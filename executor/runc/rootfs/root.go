@@ -29,6 +29,9 @@ type Root struct {
 	over  []string // mountpoints so far, resolved
 	// open are the mountpoints in other mounts.
 	open []*os.File
+	// asked are the run's own mounts, and made whether they have been.
+	asked []sandbox.Mount
+	made  []bool
 }
 
 // Options say how a root file system is attached.
@@ -36,6 +39,8 @@ type Options struct {
 	// Dir is a directory of this run alone. The root is mounted on "root" in it, and
 	// what is mounted from a snapshot below "mnt"; both exist.
 	Dir string
+	// Mounts are those that the run asks for.
+	Mounts []sandbox.Mount
 	// Users is the container's own user namespace, nil if it has none.
 	Users *userns.Namespace
 	// Mapped mounts snapshots for it, nil likewise.
@@ -57,7 +62,8 @@ func Attach(m snapshot.Mount, o Options) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach root file system: %w", err)
 	}
-	return &Root{opts: o, dir: dir, stubs: newStubs(dir, root.Upper)}, nil
+	asked := sandbox.Arrange(o.Mounts)
+	return &Root{opts: o, dir: dir, stubs: newStubs(dir, root.Upper), asked: asked, made: make([]bool, len(asked))}, nil
 }
 
 // mountpoint resolves dest in the root and makes it if it is missing. What lies

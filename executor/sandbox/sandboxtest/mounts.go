@@ -75,6 +75,44 @@ func testNestedMounts(t *testing.T, e *Env) {
 	}
 }
 
+// testMountsInPlace proves that a mount takes the place of what every container has there,
+// or of an earlier one, that what is in it comes on top, and that each is listed once.
+func testMountsInPlace(t *testing.T, e *Env) {
+	dir, inner := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "hosts"), "of my own\n")
+	write(t, filepath.Join(inner, "deep"), "deep")
+	spec := e.Shell(`cat /etc/hosts; ls /twice; cat /a/b/deep; echo x > /dev/shm/made; echo x > /dev/null; ls -d /dev/pts/ptmx
+		stat -c %a /dev/shm; cut -d" " -f2 /proc/mounts | sort | uniq -d; grep " /dev/shm " /proc/mounts`)
+	spec.Mounts = []sandbox.Mount{
+		{Dest: "/a/b", HostPath: inner},
+		{Dest: "/a", HostPath: t.TempDir()},
+		{Dest: "/twice", Tmpfs: &sandbox.Tmpfs{}},
+		{Dest: "/etc/hosts", HostPath: filepath.Join(dir, "hosts")},
+		{Dest: "/twice/", HostPath: dir},
+		{Dest: "/dev/shm", Tmpfs: &sandbox.Tmpfs{Size: 128 << 20, Mode: 0o750}},
+	}
+	got := e.Must(t, spec)
+	want := "of my own\nhosts\ndeep/dev/pts/ptmx\n750"
+	if e.plain {
+		if !strings.HasPrefix(got, want+"\n") { // /proc/mounts is the machine's
+			t.Errorf("got %q", got)
+		}
+		return
+	}
+	if !strings.HasPrefix(got, want+"\ntmpfs /dev/shm tmpfs ") || !strings.Contains(got, "size=131072k") || strings.Count(got, "/dev/shm") != 1 {
+		t.Errorf("got %q", got)
+	}
+	if c := e.Changes(t); len(c) != 0 {
+		t.Errorf("left in the upper directory: %v", c)
+	}
+	// A file system at /dev has the usual devices in it.
+	spec = e.Shell(`ls /dev/null /dev/pts/ptmx /dev/shm -d; echo x > /dev/null; grep -c " /dev " /proc/mounts; grep " /dev " /proc/mounts`)
+	spec.Mounts = []sandbox.Mount{{Dest: "/dev", Tmpfs: &sandbox.Tmpfs{Size: 1 << 20}}}
+	if got := e.Must(t, spec); !strings.HasPrefix(got, "/dev/null\n/dev/pts/ptmx\n/dev/shm\n1\n") || !strings.Contains(got, "size=1024k") {
+		t.Errorf("/dev: got %q", got)
+	}
+}
+
 func testMountpointsVanish(t *testing.T, e *Env) {
 	old := time.Unix(1e9, 5)
 	for _, d := range []string{"etc", "home", "home/app", "."} {

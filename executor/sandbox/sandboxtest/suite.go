@@ -46,6 +46,7 @@ func RunWith(t *testing.T, p Promises, newSandbox func(t *testing.T) sandbox.San
 		{"Mounts", testMounts},
 		{"SnapshotMount", testSnapshotMount},
 		{"NestedMounts", testNestedMounts},
+		{"MountsInPlace", testMountsInPlace},
 		{"MountpointsVanish", testMountpointsVanish},
 		{"MountpointThroughLink", testMountpointThroughLink},
 		{"Etc", testEtc},
