@@ -152,7 +152,7 @@ func (q *squasher) collect(n *squashed, p string, covered bool) error {
 func (q *squasher) change(n *squashed, p string) Change {
 	c := Change{Entry: *n.entry}
 	c.Entry.Path = p
-	if c.Entry.Type != TypeFile {
+	if c.Entry.Type == TypeDir {
 		return c
 	}
 	group := linkGroup{n.layer, p}
@@ -164,7 +164,9 @@ func (q *squasher) change(n *squashed, p string) Change {
 		return c
 	}
 	q.links[group] = p
-	c.Entry.Hardlink = ""
+	if c.Entry.Hardlink = ""; c.Entry.Type != TypeFile {
+		return c
+	}
 	c.Open = func() (io.ReadCloser, error) { return q.merged.Open(p) }
 	return c
 }

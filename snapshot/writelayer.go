@@ -35,7 +35,8 @@ type WriteOptions struct {
 // Changes may come in any order, each path at most once. Parent directories that
 // are no changes themselves are taken over from the parent stack. Where
 // Entry.Digest is set and the bytes that are read differ, the error names the
-// file. A hard link may name any other change that is a regular file.
+// file. A hard link may name any other change of its type that is no
+// directory.
 func (s *Store) WriteLayer(ctx context.Context, parent Stack, changes []Change, opts WriteOptions) (Layer, error) {
 	l, err := s.writeLayer(ctx, parent, changes, opts)
 	tell(opts.Tap, l, err)
@@ -242,8 +243,8 @@ func (c *changeSet) orderLinks() error {
 			target = first
 		}
 		j, ok := c.index[target]
-		if !ok || j == i || c.changes[j].Entry.Type != TypeFile || e.Type != TypeFile {
-			return fmt.Errorf("hard link %s: %q is no file of this layer", e.Path, e.Hardlink)
+		if !ok || j == i || c.changes[j].Entry.Type != e.Type || e.Type == TypeDir || e.Type == TypeWhiteout {
+			return fmt.Errorf("hard link %s: %q is no object of this layer and its type", e.Path, e.Hardlink)
 		}
 		if j > i {
 			first := c.changes[j]

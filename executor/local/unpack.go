@@ -200,14 +200,12 @@ func (u *unpacker) link(e snapshot.Entry, name string) error {
 		return err
 	}
 	switch target.Type {
-	case snapshot.TypeFile:
-		return u.draft.hardlink(first, e)
+	case snapshot.TypeDir:
+		return fmt.Errorf("hard link to /%s, which is a directory", first)
 	case snapshot.TypeSymlink:
-		e.Type, e.Mode, e.Linkname = snapshot.TypeSymlink, 0o777, target.Linkname
-		u.draft.put(e, nil)
-		return nil
+		e.Mode = target.Mode
 	}
-	return fmt.Errorf("hard link to /%s, which is no file", first)
+	return u.draft.hardlink(first, e)
 }
 
 // spool keeps the contents of archives in one temporary file.

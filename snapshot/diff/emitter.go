@@ -21,7 +21,7 @@ type Emitter struct {
 	emit  func(pack.Item) error
 	epoch *time.Time
 	below tree.Tree // the layers below; nil if none of them has real times
-	// inodes are the first paths of files with several names.
+	// inodes are the first paths of objects with several names.
 	inodes map[inode]string
 
 	// Prune are objects that are in no entry, in the order in which they can be removed.
@@ -131,7 +131,7 @@ func (m *Emitter) Changed(f *Folder, host string, st *unix.Stat_t, e manifest.En
 	if m.Clamp(&e) {
 		m.Times = append(m.Times, Stamp{host, e.ModTime})
 	}
-	if e.Type == manifest.TypeFile && st.Nlink > 1 {
+	if st.Nlink > 1 {
 		key := inode{st.Dev, st.Ino}
 		if first, ok := m.inodes[key]; ok {
 			e.Hardlink = first

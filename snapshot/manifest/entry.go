@@ -41,7 +41,7 @@ type Entry struct {
 	// Linkname is the target of a symlink.
 	Linkname string `json:",omitempty"`
 	// Hardlink is the path of the first entry of the same layer that shares this
-	// regular file's inode; "" for that first entry itself.
+	// object's inode, of the same type and no directory; "" for that first entry itself.
 	Hardlink string            `json:",omitempty"`
 	Xattrs   map[string]string `json:",omitempty"`
 	DevMajor int64             `json:",omitempty"`

@@ -37,7 +37,10 @@ func Normalize(e *manifest.Entry, epoch *time.Time) error {
 	e.Mode &= 0o7777
 	e.Digest = ""
 	if e.Type != manifest.TypeFile {
-		e.Size, e.Hardlink = 0, ""
+		e.Size = 0
+	}
+	if e.Type == manifest.TypeDir {
+		e.Hardlink = ""
 	}
 	if e.Type != manifest.TypeSymlink {
 		e.Linkname = ""

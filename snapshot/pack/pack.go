@@ -136,9 +136,9 @@ func (p *packer) run(ctx context.Context, walk Walk) (Result, error) {
 	return Result{Digest: d, Size: p.sink.pos, Whiteouts: p.hasWhiteouts, Entries: p.entries, Newest: p.newest}, err
 }
 
-// prepare makes what must exist before later items: everything but files.
+// prepare makes what must exist before later items: everything but files and links.
 func (p *packer) prepare(it *Item) error {
-	if it.Dest == "" || it.Record.Type == manifest.TypeFile {
+	if it.Dest == "" || it.Record.Type == manifest.TypeFile || it.Record.Hardlink != "" {
 		return nil
 	}
 	if err := p.Maker.Create(it.Dest, &it.Record.Entry); err != nil {
@@ -285,9 +285,9 @@ func (p *packer) entry(ctx context.Context, j *job, links map[string]manifest.Re
 			p.sink.write(j.buf)
 		}
 		p.sink.zero(archive.Padding(r.Size))
-		if j.Linked {
-			links[r.Path] = *r
-		}
+	}
+	if j.Linked {
+		links[r.Path] = *r
 	}
 	if p.Manifest == nil {
 		return nil
@@ -297,7 +297,7 @@ func (p *packer) entry(ctx context.Context, j *job, links map[string]manifest.Re
 
 func (p *packer) link(j *job, links map[string]manifest.Record) error {
 	first, ok := links[j.Record.Hardlink]
-	if !ok {
+	if !ok || first.Type != j.Record.Type {
 		return fmt.Errorf("hard link %s: %q is no earlier file of the layer", j.Record.Path, j.Record.Hardlink)
 	}
 	j.Record.Digest, j.Record.Size, j.Record.Offset = first.Digest, first.Size, first.Offset
@@ -317,12 +317,13 @@ func tarHeader(e *manifest.Entry) archive.Header {
 		Name: e.Path, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime.Unix(),
 		Linkname: e.Linkname, Xattrs: e.Xattrs, DevMajor: e.DevMajor, DevMinor: e.DevMinor,
 	}
+	if e.Hardlink != "" {
+		h.Type, h.Linkname, h.Xattrs = '1', e.Hardlink, nil
+		return h
+	}
 	switch e.Type {
 	case manifest.TypeFile:
 		h.Type, h.Size = '0', e.Size
-		if e.Hardlink != "" {
-			h.Type, h.Size, h.Linkname, h.Xattrs = '1', 0, e.Hardlink, nil
-		}
 	case manifest.TypeDir:
 		h.Type = '5'
 		h.Name += "/"

@@ -199,6 +199,12 @@ func testHardlinks(t *testing.T, open Opener) {
 	})
 	wantNames(t, s, top, "new")
 	compare(t, s, on(nil, base, top))
+	special := build(t, s, on(nil, base, top), snapshot.CommitOptions{}, func(r string) {
+		must(t, os.Mkdir(r+"/d", 0o755), os.Symlink("nowhere", r+"/d/s"), os.Link(r+"/d/s", r+"/s"), os.Link(r+"/d/s", r+"/d/t"))
+		must(t, unix.Mkfifo(r+"/p", 0o600), os.Link(r+"/p", r+"/d/p"))
+	})
+	wantNames(t, s, special, "d d/p d/s d/t=d/s p=d/p s=d/s")
+	compare(t, s, on(nil, base, top, special))
 }
 
 func testMetadata(t *testing.T, open Opener) {

@@ -41,7 +41,7 @@ type applier struct {
 // node is one object of the layer.
 type node struct {
 	entry manifest.Entry // without what the inode says
-	ino   *fileInode
+	ino   *fileInode     // nil: a directory or whiteout
 	// file is the number of the content in the tarsplit, -1 if there is none.
 	file int
 }
@@ -243,8 +243,10 @@ func (a *applier) object(e manifest.Entry, h *tar.Header, tr *tar.Reader, sr *ta
 	}
 	n := &node{entry: e, file: -1}
 	a.nodes[e.Path] = n
-	if e.Type == manifest.TypeFile {
+	if e.Type != manifest.TypeDir {
 		n.ino = &fileInode{size: e.Size}
+	}
+	if e.Type == manifest.TypeFile {
 		return a.content(n, h, tr, sr)
 	}
 	if err := a.Maker.Create(a.host(e.Path), &n.entry); err != nil || e.Type == manifest.TypeDir {

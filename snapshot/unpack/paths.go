@@ -152,6 +152,9 @@ func (a *applier) hardlink(e manifest.Entry) error {
 		link.entry.Mode, link.entry.UID, link.entry.GID, link.entry.ModTime = e.Mode, e.UID, e.GID, e.ModTime
 	}
 	a.nodes[e.Path] = link
+	if n.entry.Type == manifest.TypeSymlink {
+		e.Mode = n.entry.Mode
+	}
 	if a.Own || n.ino == nil || !n.change(&e) {
 		return nil
 	}
@@ -191,17 +194,26 @@ func isLike(file, link *manifest.Entry) bool {
 	return file.Mode == link.Mode && file.UID == link.UID && file.GID == link.GID && file.ModTime.Equal(link.ModTime)
 }
 
-// takeUp brings a regular file of the layers below into this layer, for a link to it.
+// takeUp brings an object of the layers below into this layer, for a link to it.
 func (a *applier) takeUp(p string, link *manifest.Entry) (*node, error) {
 	e, err := a.Lstat(p)
 	if err != nil {
 		return nil, err
 	}
-	if e.Type != manifest.TypeFile {
-		return nil, errors.New("it is no regular file")
+	if e.Type == manifest.TypeDir {
+		return nil, errors.New("it is a directory")
 	}
 	if _, err := a.ensureDir(path.Dir(p), 0); err != nil {
 		return nil, err
+	}
+	if e.Type != manifest.TypeFile {
+		n := &node{entry: *e, ino: &fileInode{}, file: -1}
+		n.entry.Hardlink = ""
+		a.nodes[p] = n
+		if err := a.Maker.Create(a.host(p), &n.entry); err != nil {
+			return nil, err
+		}
+		return n, a.Maker.SetMeta(a.host(p), &n.entry)
 	}
 	sum, err := a.below.Digest(p)
 	if err != nil {

@@ -174,7 +174,7 @@ type fileID struct{ dev, ino uint64 }
 
 // note remembers of files with several names whether they are in entries.
 func (d *Differ) note(st *unix.Stat_t, how int) {
-	if st.Nlink > 1 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		if d.linked == nil {
 			d.linked = map[fileID]int{}
 		}

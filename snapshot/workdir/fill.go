@@ -125,26 +125,26 @@ func (f *filler) object(ctx context.Context, p tree.Placed) error {
 	if f.done != nil {
 		f.done[p.Path] = true
 	}
-	switch p.Type {
-	case manifest.TypeFile:
-		key := p.Layer.Dir + "\x00" + p.Path
-		if p.Hardlink != "" {
-			key = p.Layer.Dir + "\x00" + p.Hardlink
-		}
-		if first, ok := f.first[key]; ok {
-			f.links = append(f.links, linkJob{first, p.Path})
-			return nil
-		}
-		f.first[key] = p.Path
+	if p.Type == manifest.TypeDir {
+		f.dirs = append(f.dirs, p.Record)
+		return f.w.m.Create(f.w.host(p.Path), &p.Entry)
+	}
+	key := p.Layer.Dir + "\x00" + p.Path
+	if p.Hardlink != "" {
+		key = p.Layer.Dir + "\x00" + p.Hardlink
+	}
+	if first, ok := f.first[key]; ok {
+		f.links = append(f.links, linkJob{first, p.Path})
+		return nil
+	}
+	f.first[key] = p.Path
+	if p.Type == manifest.TypeFile {
 		select {
 		case f.jobs <- p:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	case manifest.TypeDir:
-		f.dirs = append(f.dirs, p.Record)
-		return f.w.m.Create(f.w.host(p.Path), &p.Entry)
 	}
 	host := f.w.host(p.Path)
 	if err := f.w.m.Create(host, &p.Entry); err != nil {

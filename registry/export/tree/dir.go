@@ -148,6 +148,12 @@ func (w *dirWriter) entry(e *snapshot.Entry) error {
 			return err
 		}
 	}
+	if sameFile(w.tree, e) {
+		err := w.root.Link(path.Join(w.prefix, e.Hardlink), name)
+		if e.Type == snapshot.TypeFile || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		} // else a device that nobody can make here
+	}
 	switch e.Type {
 	case snapshot.TypeSymlink:
 		if err := w.root.Symlink(e.Linkname, name); err != nil {
@@ -155,9 +161,6 @@ func (w *dirWriter) entry(e *snapshot.Entry) error {
 		}
 		return w.at(name, func(dir int, base string) error { return setTime(dir, base, w.time(e)) })
 	case snapshot.TypeFile:
-		if sameFile(w.tree, e) {
-			return w.root.Link(path.Join(w.prefix, e.Hardlink), name)
-		}
 		return w.file(name, e)
 	}
 	return w.special(name, e)

@@ -68,6 +68,10 @@ func (w *tarWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	for k, v := range e.Xattrs {
 		h.PAXRecords["SCHILY.xattr."+k] = v
 	}
+	if sameFile(tree, e) {
+		h.Typeflag, h.Linkname = tar.TypeLink, w.prefix+path.Clean(e.Hardlink)
+		return w.WriteHeader(h)
+	}
 	switch e.Type {
 	case snapshot.TypeDir:
 		h.Typeflag, h.Name = tar.TypeDir, path.Clean(h.Name)+"/"
@@ -80,10 +84,6 @@ func (w *tarWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	case snapshot.TypeFifo:
 		h.Typeflag = tar.TypeFifo
 	case snapshot.TypeFile:
-		if sameFile(tree, e) {
-			h.Typeflag, h.Linkname = tar.TypeLink, w.prefix+path.Clean(e.Hardlink)
-			return w.WriteHeader(h)
-		}
 		return w.file(tree, e, h)
 	default:
 		return fmt.Errorf("%s: an entry of type %q cannot be written to a tar", e.Path, string(e.Type))
@@ -98,11 +98,12 @@ func sameFile(tree snapshot.Tree, e *snapshot.Entry) bool {
 		return false
 	}
 	first, err := tree.Lstat(e.Hardlink)
-	if err != nil || first.Type != snapshot.TypeFile || first.Hardlink != "" || walkOrder(first.Path) >= walkOrder(e.Path) {
+	if err != nil || first.Type != e.Type || first.Hardlink != "" || walkOrder(first.Path) >= walkOrder(e.Path) {
 		return false
 	}
 	return first.Size == e.Size && first.Mode == e.Mode && first.UID == e.UID && first.GID == e.GID &&
-		first.ModTime.Equal(e.ModTime) && first.Digest == e.Digest
+		first.ModTime.Equal(e.ModTime) && first.Digest == e.Digest && first.Linkname == e.Linkname &&
+		first.DevMajor == e.DevMajor && first.DevMinor == e.DevMinor
 }
 
 // walkOrder is a key that sorts paths in the order of snapshot.Walk.
