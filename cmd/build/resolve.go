@@ -65,7 +65,7 @@ func (r *resolver) ResolveImage(ctx context.Context, ref string, platform ocispe
 		return nil, err
 	}
 	return r.once(ctx, baseKey(name.String(), platform), func(b *resolvedBase) error {
-		return task.Run(ctx, r.obs, "[internal] load metadata for "+name.String(), func(context.Context, *task.Task) error {
+		return task.Run(ctx, r.obs, "[internal] load metadata for "+name.String(), func(ctx context.Context, _ *task.Task) error {
 			return r.resolve(ctx, b, name, platform)
 		})
 	})

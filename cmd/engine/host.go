@@ -81,7 +81,8 @@ func (h *Host) Rung() Rung { return h.opts.Rung }
 func (h *Host) Version() string { return h.opts.Version }
 
 // DefaultRoot is the folder of the store where none is named: $BUILDER_ROOT, else
-// /var/lib/builder for root, else below $XDG_DATA_HOME or the home folder.
+// /var/lib/builder for root, else below $XDG_DATA_HOME or the home folder. A variable that
+// names no folder is a mistake: a store elsewhere would look empty.
 func DefaultRoot(getenv func(string) string) (string, error) {
 	switch dir, data := getenv("BUILDER_ROOT"), getenv("XDG_DATA_HOME"); {
 	case dir != "":
@@ -89,13 +90,23 @@ func DefaultRoot(getenv func(string) string) (string, error) {
 	case rootless.HostUID() == 0:
 		return "/var/lib/builder", nil
 	case data != "":
-		return filepath.Join(data, "builder"), nil
+		return filepath.Join(data, "builder"), needFolder("XDG_DATA_HOME", data)
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("find the store: %w", err)
+		return "", mistake.New("there is no place for the store: %w", err).WithHint(nameRoot)
 	}
-	return filepath.Join(home, ".local", "share", "builder"), nil
+	return filepath.Join(home, ".local", "share", "builder"), needFolder("HOME", home)
+}
+
+const nameRoot = "name a folder with --root or $BUILDER_ROOT"
+
+// needFolder refuses what is there and no folder.
+func needFolder(variable, dir string) error {
+	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
+		return mistake.New("there is no place for the store: %s=%s is no folder", variable, dir).WithHint(nameRoot)
+	}
+	return nil
 }
 
 // Access says how registries are reached, for one request.

@@ -137,7 +137,7 @@ func (it *item) row(v *vertex, now time.Time, width int, color string) row {
 		name = fmt.Sprintf("%s %s / %s", it.name, size(it.current), size(it.total))
 	case it.total > 0:
 		name = fmt.Sprintf("%s %s%s / %s%s", it.name, it.bar(width), size(it.current), size(it.total), it.speed())
-	case it.total < 0:
+	case it.total < 0 && it.current > 0:
 		name = fmt.Sprintf("%s %s%s", it.name, size(it.current), it.speed())
 	}
 	return timed(" => => ", name, max(0, now.Sub(it.start)), width, color)

@@ -155,6 +155,8 @@ func (it *item) plainLine(now time.Time) []string {
 	switch {
 	case it.total == 0:
 		return []string{it.name + " done"}
+	case it.total < 0 && it.current == 0: // something that takes a while
+		return []string{it.name}
 	case it.total < 0:
 		return []string{fmt.Sprintf("%s %s%s", it.name, size(it.current), it.speed())}
 	case it.finished():

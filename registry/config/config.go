@@ -66,26 +66,15 @@ type Files struct {
 	// User, unless "", is a folder of which nothing is required: what cannot be reached
 	// there counts as empty, and is a problem.
 	User string
-}
-
-// UserFolder is where the user's configuration is: $XDG_CONFIG_HOME, else ~/.config; "" if
-// there is no home.
-func UserFolder() string {
-	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
-		return dir
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, ".config")
+	// Problems are what was found on the way to the files.
+	Problems []string
 }
 
 // SystemFiles are the files of this machine and this user.
 func SystemFiles() Files {
 	user := UserFolder()
 	files := Files{
-		User:       user,
+		User: user, Problems: FolderProblems(),
 		Containers: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		DropIns:    []string{"/etc/containers/registries.conf.d"},
 	}
@@ -111,7 +100,7 @@ func exists(path string) bool {
 // Read reads the files. Errors name the file; they match errdef.ErrInvalid where it is
 // malformed or has unknown settings.
 func (f Files) Read() (*Config, error) {
-	c := &Config{}
+	c := &Config{Problems: f.Problems}
 	for _, path := range f.Program {
 		data, err := f.read(path, c)
 		if err != nil {

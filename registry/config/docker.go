@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -40,19 +39,6 @@ type Auth struct {
 	IdentityToken, RegistryToken string
 }
 
-// DockerFolder is where docker keeps its configuration: $DOCKER_CONFIG, else ~/.docker; ""
-// if there is no home.
-func DockerFolder() string {
-	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
-		return dir
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, ".docker")
-}
-
 // ReadDocker reads a file. One that does not exist, or cannot be reached, counts as empty.
 func ReadDocker(path string) *Docker {
 	raw, err := os.ReadFile(path)
@@ -61,15 +47,6 @@ func ReadDocker(path string) *Docker {
 		d.Problems = append(d.Problems, unreachable(path, err))
 	}
 	return d
-}
-
-// unreachable says that a file counts as empty.
-func unreachable(path string, err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return fmt.Sprintf("%s: %v: taken as empty", path, err)
 }
 
 // ParseDocker reads what a file would say; path is for messages.

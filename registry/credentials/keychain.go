@@ -42,12 +42,15 @@ func New(dir string, warn func(string)) *Keychain {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	k := &Keychain{docker: filepath.Join(dir, "config.json"), warn: warn, answers: map[string]*answer{}}
+	k := &Keychain{warn: warn, answers: map[string]*answer{}}
 	k.files = sync.OnceValue(k.read)
+	if dir != "" {
+		k.docker = filepath.Join(dir, "config.json")
+	}
 	if f := os.Getenv("REGISTRY_AUTH_FILE"); f != "" {
 		k.podman = append(k.podman, f)
 	}
-	if run := os.Getenv("XDG_RUNTIME_DIR"); run != "" {
+	if run := config.RunFolder(); run != "" {
 		k.podman = append(k.podman, filepath.Join(run, "containers", "auth.json"))
 	}
 	if user := config.UserFolder(); user != "" {
@@ -60,7 +63,10 @@ func New(dir string, warn func(string)) *Keychain {
 const authEnv = "DOCKER_AUTH_CONFIG"
 
 func (k *Keychain) read() []*config.Docker {
-	files := []*config.Docker{config.ParseDocker(authEnv, []byte(os.Getenv(authEnv))), config.ReadDocker(k.docker)}
+	files := []*config.Docker{config.ParseDocker(authEnv, []byte(os.Getenv(authEnv))), {}}
+	if k.docker != "" {
+		files[1] = config.ReadDocker(k.docker)
+	}
 	for _, path := range k.podman {
 		files = append(files, config.ReadDocker(path))
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"layered.build/builder/registry/config"
 	"layered.build/builder/registry/progress"
 )
 
@@ -137,12 +138,23 @@ func TestKeychainFolderIsNone(t *testing.T) {
 		t.Setenv(v, "/dev/null")
 		var warnings []string
 		c, err := New("", func(text string) { warnings = append(warnings, text) }).Get(t.Context(), "x.example", "y")
-		if err != nil || c.About != "none" {
-			t.Errorf("%s: %q, %v", v, c.About, err)
+		if err != nil || c.About != "none" || len(warnings) > 0 {
+			t.Errorf("%s: %q, %v, warnings %q", v, c.About, err, warnings)
 		}
-		if len(warnings) == 0 || !strings.Contains(warnings[0], "/dev/null/") || !strings.Contains(warnings[0], "not a directory: taken as empty") {
-			t.Errorf("%s: warnings %q", v, warnings)
+		if told := config.FolderProblems(); len(told) != 1 || told[0] != v+"=/dev/null: not a directory: taken as empty" {
+			t.Errorf("%s: told %q", v, told)
 		}
+	}
+}
+
+// A file that cannot be reached is told.
+func TestKeychainFileIsNone(t *testing.T) {
+	home := isolate(t)
+	writeFileT(t, filepath.Join(home, ".docker"), "", 0o600)
+	var warnings []string
+	c, err := New("", func(text string) { warnings = append(warnings, text) }).Get(t.Context(), "x.example", "y")
+	if err != nil || c.About != "none" || len(warnings) != 1 || warnings[0] != home+"/.docker/config.json: not a directory: taken as empty" {
+		t.Errorf("%q, %v, warnings %q", c.About, err, warnings)
 	}
 }
 

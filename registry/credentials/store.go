@@ -27,7 +27,7 @@ type File string
 func DockerFile() (File, error) {
 	dir := config.DockerFolder()
 	if dir == "" {
-		return "", errors.New("there is no home folder: set DOCKER_CONFIG")
+		return "", errors.New("there is no folder for a login: HOME or DOCKER_CONFIG must name one")
 	}
 	return File(filepath.Join(dir, "config.json")), nil
 }

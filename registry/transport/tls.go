@@ -36,7 +36,7 @@ func (c Certs) tlsConfig(host string, warn func(string)) (*tls.Config, error) {
 	cs := &certificates{conf: &tls.Config{MinVersion: tls.VersionTLS12}, warn: warn}
 	for _, dir := range c.Folders {
 		if err := cs.folder(filepath.Join(dir, host)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			warn(fmt.Sprintf("certificates for %s: %v: passed over", host, err))
+			warn(fmt.Sprintf("certificates: %v: passed over", err))
 		}
 	}
 	if c.Dir == "" {

@@ -54,7 +54,7 @@ func TestCertsDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	for i, want := range []string{"/dev/null/" + host + ": not a directory", "a.crt: it holds no certificate in the PEM form", "client.key: no such file", other} {
+	for i, want := range []string{"certificates: open /dev/null/" + host + ": not a directory", "a.crt: it holds no certificate in the PEM form", "client.key: no such file", other} {
 		if len(warned) != 4 || !strings.Contains(warned[i], want) || !strings.HasSuffix(warned[i], ": passed over") {
 			t.Errorf("warned %q, want %q", warned, want)
 		}
