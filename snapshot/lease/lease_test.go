@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,10 +87,11 @@ func TestCollectWhileOthersPin(t *testing.T) {
 	collector := open(t, root)
 	ctx, stop := context.WithCancel(t.Context())
 	var users, collecting sync.WaitGroup
+	var removed atomic.Int32
 	for u := range 4 {
 		l := open(t, root)
 		users.Go(func() {
-			for i := range 200 {
+			for i := 0; i < 200 || removed.Load() == 0 && i < 100_000; i++ { // the collector may come late
 				name := fmt.Sprintf("%d-%d", u%2, i%50) // two share their things
 				path := filepath.Join(root, "things", name)
 				l.Pin(name)
@@ -113,7 +115,6 @@ func TestCollectWhileOthersPin(t *testing.T) {
 			}
 		})
 	}
-	removed := 0
 	collecting.Go(func() {
 		for ctx.Err() == nil {
 			err := collector.Collect(ctx, func(c *Collection) error {
@@ -121,7 +122,7 @@ func TestCollectWhileOthersPin(t *testing.T) {
 				for _, e := range things {
 					if !c.Pinned(e.Name()) {
 						err = errors.Join(err, c.Move(filepath.Join(root, "things", e.Name())))
-						removed++
+						removed.Add(1)
 					}
 				}
 				return err
@@ -135,7 +136,7 @@ func TestCollectWhileOthersPin(t *testing.T) {
 	users.Wait()
 	stop()
 	collecting.Wait()
-	if removed == 0 {
+	if removed.Load() == 0 {
 		t.Error("nothing was ever removed")
 	}
 	if left, err := os.ReadDir(filepath.Join(root, TmpDir)); err != nil || len(left) > 0 {
