@@ -107,8 +107,8 @@ func (l *lowering) filesEdge(name string, src *dag.Source) dag.Edge {
 	})}
 }
 
-// filesRoot makes a context's files the file system that a stage starts with, and a
-// line of its history.
+// filesRoot makes a context's files the file system that a stage starts with. Like
+// BuildKit's it has no line in the history.
 func (l *lowering) filesRoot(st *stage) {
 	name := st.context
 	step := l.intern(&dag.Step{
@@ -124,7 +124,25 @@ func (l *lowering) filesRoot(st *stage) {
 	})
 	st.rootfs = dag.Edge{Step: step}
 	st.history = []Instruction{{
-		CreatedBy: "FROM " + name, Comment: historyComment, Step: step,
+		CreatedBy: describe(st.files), Comment: historyComment, Step: step, Unlisted: true,
 		Config: cloneImage(st.img), Location: l.locations(st.def.Location)[0],
 	}}
+}
+
+// describe is what BuildKit calls the layer of a source.
+func describe(src *dag.Source) string {
+	switch {
+	case src.Local != nil:
+		_, name, _ := strings.Cut(src.Local.Name, ":")
+		return "local source for " + name
+	case src.Git != nil:
+		text := "git snapshot for " + redacted(src.Git.Remote)
+		if src.Git.Ref != "" {
+			text += "#" + src.Git.Ref
+		}
+		return text
+	case src.HTTP != nil:
+		return "http url " + redacted(src.HTTP.URL)
+	}
+	return ""
 }

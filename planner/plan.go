@@ -145,6 +145,8 @@ type Instruction struct {
 	// EmptyLayer says that the instruction adds no layer. (WORKDIR on an existing
 	// directory is only known to be empty after the step has run.)
 	EmptyLayer bool
+	// Unlisted says that it is no line of the history: the files that a stage starts from.
+	Unlisted bool
 	// Config is the configuration after this instruction, without rootfs and
 	// history.
 	Config   ImageConfig

@@ -275,7 +275,7 @@ func (l *lowering) source(from string, loc []bk.Range) (*source, error) {
 // countSteps counts what a stage's names count ("[build 2/5]").
 func countSteps(st *stage) int {
 	n := 0
-	if st.base == nil && st.from != scratchName {
+	if st.base == nil && (st.from != scratchName || st.files != nil) {
 		n++
 	}
 	for _, c := range st.cmds {

@@ -72,6 +72,7 @@ func (s *Solution) steps(img *planner.Image, insts []planner.Instruction, below 
 		}
 		steps = append(steps, registry.AssembleStep{
 			CreatedBy: inst.CreatedBy, Comment: inst.Comment, EmptyLayer: inst.EmptyLayer, Cmd: ran(inst.Step),
+			Name: layerName(inst), Unlisted: inst.Unlisted,
 			Stack: stack[:n:n], Config: inst.Config,
 		})
 	}
@@ -155,6 +156,20 @@ func (j *Job) forWindows(ctx context.Context, t *planner.Image, in *registry.Ass
 
 func sameLayers(a, b snapshot.Stack) bool {
 	return slices.EqualFunc(a, b, func(x, y snapshot.Layer) bool { return x.ID == y.ID })
+}
+
+// layerName is what the step is called that made the layer of an instruction.
+func layerName(inst *planner.Instruction) string {
+	switch {
+	case inst.Unlisted:
+		return inst.CreatedBy
+	case inst.Step == nil:
+		return ""
+	}
+	if _, ok := inst.Step.Op.(*dag.Merge); ok { // of what was laid over the others
+		return inst.Step.Inputs[len(inst.Step.Inputs)-1].Step.Meta.Name
+	}
+	return inst.Step.Meta.Name
 }
 
 // ran is the command of a step that starts a process.

@@ -40,6 +40,10 @@ type Step struct {
 	// Cmd is what ran, for the container_config of the V1 record; nil for an
 	// instruction that ran nothing.
 	Cmd []string
+	// Name is what the step is called that made the layers, if there are any.
+	Name string
+	// Unlisted says that the instruction has no line in the history and no record.
+	Unlisted bool
 	// EmptyLayer says that the instruction only changes the configuration. One
 	// that left Stack as it was is marked empty in any case.
 	EmptyLayer bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -186,5 +187,50 @@ func TestV1Records(t *testing.T) {
 		if other[i].ID == recs[i].ID {
 			t.Errorf("record %d has the same id though the first instruction differs", i)
 		}
+	}
+}
+
+// TestUnlisted proves that files that a stage starts from have no line of the history and
+// no record, and that the lines that are missing come last, for the last layers.
+func TestUnlisted(t *testing.T) {
+	cfg := testConfig()
+	s1 := snapshot.Stack{testLayer("files", day)}
+	s2 := append(s1[:1:1], testLayer("a", day.Add(time.Minute)))
+	in := Input{
+		Stack: s2, Config: cfg,
+		Steps: []Step{
+			{CreatedBy: "files", Name: "local source for files", Unlisted: true, Stack: s1, Config: cfg},
+			{CreatedBy: "ENV A=1", EmptyLayer: true, Stack: s1, Config: cfg},
+			{CreatedBy: "COPY a /a # buildkit", Name: "[1/2] COPY a /a", Stack: s2, Config: cfg},
+			{CreatedBy: "CMD a", EmptyLayer: true, Stack: s2, Config: cfg},
+		},
+	}
+	history := func() string {
+		img, err := Image(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		for _, h := range img.Config.History {
+			fmt.Fprintf(&out, "%s %v %s\n", h.CreatedBy, h.EmptyLayer, h.Created.Format(time.TimeOnly))
+		}
+		return out.String()
+	}
+	want := "ENV A=1 true 12:01:00\nCOPY a /a # buildkit false 12:01:00\nCMD a true 12:01:00\n[1/2] COPY a /a false 12:01:00\n"
+	if got := history(); got != want {
+		t.Errorf("history:\n%swant:\n%s", got, want)
+	}
+	recs, err := V1Records(in)
+	if err != nil || len(recs) != 3 {
+		t.Fatalf("%d records: %v", len(recs), err)
+	}
+	for i, r := range recs {
+		if len(r.Image.History) != i+1 || len(r.Stack) != min(2, i+1) {
+			t.Errorf("record %d: %d lines of history, %d layers", i, len(r.Image.History), len(r.Stack))
+		}
+	}
+	in.Steps, in.Stack = in.Steps[:1], s1
+	if got := history(); got != "local source for files false 12:00:00\n" {
+		t.Errorf("of the files alone: %s", got)
 	}
 }

@@ -20,21 +20,52 @@ func newHistory(in Input) ([]ocispec.History, error) {
 	hist := baseHistory(in.Base, in.BaseStack)
 	base := len(hist)
 	prev := in.BaseStack
+	names := make([]string, len(prev)) // of the layers
 	for _, st := range in.Steps {
 		if !isPrefix(prev, st.Stack) {
 			return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
 		}
-		hist = append(hist, stepHistory(st, st.Stack[len(prev):])...)
+		added := st.Stack[len(prev):]
+		if !st.Unlisted {
+			hist = append(hist, stepHistory(st, added)...)
+		}
+		for range added {
+			names = append(names, st.Name)
+		}
 		prev = st.Stack
 	}
 	if len(prev) != len(in.Stack) || !isPrefix(prev, in.Stack) {
 		return nil, fmt.Errorf("assemble image: %w: %d layers, but the instructions account for %d", errdef.ErrInvalid, len(in.Stack), len(prev))
 	}
+	hist = append(hist, unlisted(hist, in.Stack, names)...)
 	fillTimes(hist, in.Stack)
 	for i := base; i < len(hist); i++ {
 		hist[i].Created = notAfter(hist[i].Created, in.Epoch)
 	}
 	return hist, nil
+}
+
+// exporterComment marks lines that no instruction has.
+const exporterComment = "builder.exporter.image.v0"
+
+// unlisted are the lines that hist lacks to have one for each layer. As BuildKit has it
+// they come last, and are called like the layers that are there last.
+func unlisted(hist []ocispec.History, stack snapshot.Stack, names []string) []ocispec.History {
+	n := 0
+	for _, h := range hist {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	var out []ocispec.History
+	for i := n; i < len(stack); i++ {
+		h := ocispec.History{CreatedBy: names[i], Comment: exporterComment}
+		if created := stack[i].Created.UTC(); !created.IsZero() {
+			h.Created = &created
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 func isPrefix(a, b snapshot.Stack) bool {

@@ -56,6 +56,12 @@ func (c *Chain) Extend(steps []Step) (*Chain, []image.V1Record, error) {
 	recs := make([]image.V1Record, 0, len(steps))
 	first := firstCreated(steps, len(c.stack), c.epoch)
 	for _, st := range steps {
+		if st.Unlisted {
+			if err := next.skip(st); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		rec, err := next.add(st, first)
 		if err != nil {
 			return nil, nil, err
@@ -79,10 +85,10 @@ func firstCreated(steps []Step, below int, epoch *time.Time) *time.Time {
 
 // add makes the record of one instruction. First is the time of what has no other.
 func (c *Chain) add(st Step, first *time.Time) (image.V1Record, error) {
-	if !isPrefix(c.stack, st.Stack) {
-		return image.V1Record{}, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
+	added, err := c.on(st)
+	if err != nil {
+		return image.V1Record{}, err
 	}
-	added := st.Stack[len(c.stack):]
 	if at := lastCreated(c.hist[max(0, len(c.hist)-1):]); at != nil {
 		first = at
 	}
@@ -94,21 +100,41 @@ func (c *Chain) add(st Step, first *time.Time) (image.V1Record, error) {
 		first = h.Created
 		c.hist = append(c.hist, h)
 	}
-	for _, l := range added {
-		c.diffIDs = append(c.diffIDs, digest.Digest(l.DiffID))
-		c.id = c.id.With(l.DiffID)
-	}
-	c.stack = st.Stack
+	c.lay(st, added)
 
 	rec := newV1(st, added)
 	rec.Created, rec.Parent = first, c.v1
 	rec.Image.History = slices.Clip(c.hist)
 	rec.Image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: slices.Clip(c.diffIDs)}
 	rec.Image.Created = first
-	var err error
 	rec.ID, err = v1ID(rec.V1Image, c.id)
 	c.v1 = rec.ID
 	return rec, err
+}
+
+// on returns the layers that an instruction lays on those before.
+func (c *Chain) on(st Step) (snapshot.Stack, error) {
+	if !isPrefix(c.stack, st.Stack) {
+		return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
+	}
+	return st.Stack[len(c.stack):], nil
+}
+
+func (c *Chain) lay(st Step, added snapshot.Stack) {
+	for _, l := range added {
+		c.diffIDs = append(c.diffIDs, digest.Digest(l.DiffID))
+		c.id = c.id.With(l.DiffID)
+	}
+	c.stack = st.Stack
+}
+
+// skip takes in an instruction that has no record.
+func (c *Chain) skip(st Step) error {
+	added, err := c.on(st)
+	if err == nil {
+		c.lay(st, added)
+	}
+	return err
 }
 
 // V1Records makes the records of all instructions of an image, the oldest first.
