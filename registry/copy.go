@@ -210,13 +210,14 @@ func (c *Client) Destination(ref string, src Source, opts PushOptions) (Destinat
 
 // Blob implements Destination.
 func (d *remoteDestination) Blob(ctx context.Context, desc ocispec.Descriptor, src Source) error {
-	there, err := d.p.repo.Has(ctx, desc)
-	if err == nil && !there && d.from != "" {
-		there, _ = d.p.repo.Mount(ctx, desc.Digest, d.from) // what is not mounted is sent
-	}
-	if err != nil || there {
-		d.p.report(ctx, desc, there)
+	if there, err := d.p.has(ctx, desc); err != nil || there {
 		return err
+	}
+	if d.from != "" {
+		if mounted, _ := d.p.repo.Mount(ctx, desc.Digest, d.from); mounted { // what is not is sent
+			notSent(ctx, desc, "mounted from "+d.from)
+			return nil
+		}
 	}
 	return d.p.repo.Upload(ctx, desc, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		return src.Open(ctx, desc, offset)

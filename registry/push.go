@@ -99,6 +99,9 @@ func (c *Client) newPusher(name string, opts PushOptions) (*pusher, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.ByDigest {
+		ref.Tag = ""
+	}
 	if opts.Insecure {
 		ep.SkipVerify, ep.Schemes = true, []string{"https", "http"}
 	}
@@ -225,14 +228,10 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	if want != nil && mediatype.IsForeign(known) { // its manifest says where it is
 		return known, nil
 	}
-	there, err := p.repo.Has(ctx, known)
-	if err != nil || there {
-		p.report(ctx, known, there)
+	if there, err := p.has(ctx, known); err != nil || there {
 		return known, err
 	}
-	mounted, err := p.mount(ctx, l, known)
-	if err != nil || mounted {
-		p.report(ctx, known, mounted)
+	if mounted, err := p.mount(ctx, l, known); err != nil || mounted {
 		return known, err
 	}
 	if err := p.c.ensureBlob(ctx, stack, known); err != nil {
@@ -244,11 +243,18 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	return known, p.repo.Upload(ctx, known, p.c.kept(known))
 }
 
-// report tells that a blob need not be sent.
-func (p *pusher) report(ctx context.Context, desc ocispec.Descriptor, there bool) {
-	if there {
-		ProgressOf(ctx)(progress.Item(desc.Digest), desc.Size, desc.Size)
+// has asks whether the repository has a blob, and tells if it does: nothing is sent then.
+func (p *pusher) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	there, err := p.repo.Has(ctx, desc)
+	if there && err == nil {
+		notSent(ctx, desc, "already exists")
 	}
+	return there, err
+}
+
+// notSent tells why a blob need not be sent.
+func notSent(ctx context.Context, desc ocispec.Descriptor, why string) {
+	ProgressOf(ctx)(why+": "+progress.Item(desc.Digest), desc.Size, desc.Size)
 }
 
 // stream compresses a layer and sends it meanwhile. The compressed form is kept,
@@ -274,7 +280,7 @@ func (p *pusher) stream(ctx context.Context, l snapshot.Layer) (ocispec.Descript
 func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
 	name := "push " + p.ep.Host + "/" + p.ep.Repo + " " + desc.Digest.String()
 	_, err := p.c.works.once(ctx, name, func() (ocispec.Descriptor, error) {
-		if there, err := p.repo.Has(ctx, desc); err != nil || there {
+		if there, err := p.has(ctx, desc); err != nil || there {
 			return desc, err
 		}
 		return desc, p.repo.Upload(ctx, desc, func(_ context.Context, offset int64) (io.ReadCloser, error) {
@@ -289,6 +295,9 @@ func (p *pusher) config(ctx context.Context, desc ocispec.Descriptor, raw []byte
 func (p *pusher) mount(ctx context.Context, l snapshot.Layer, desc ocispec.Descriptor) (bool, error) {
 	for _, from := range p.mountable(l) {
 		mounted, err := p.repo.Mount(ctx, desc.Digest, from)
+		if mounted {
+			notSent(ctx, desc, "mounted from "+from)
+		}
 		if mounted || err != nil && ctx.Err() != nil {
 			return mounted, err
 		}

@@ -117,7 +117,7 @@ type reporter struct {
 
 // build does a build and shows it.
 func (r *reporter) build(ctx context.Context, e *engine.Engine, in build.Inputs, notes []string) error {
-	display, err := progress.New(r.mode, r.err)
+	display, err := progress.New(r.mode, r.err, "Building")
 	if err != nil {
 		return mistake.New("%w", err)
 	}

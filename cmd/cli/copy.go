@@ -145,7 +145,7 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 	}
 	return a.withEngine(ctx, f.registry.Access(), func(e *engine.Engine) error {
 		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, disk: a.disk()}
-		err := a.shown(ctx, f.quiet, "copying "+from+" to "+to, func(ctx context.Context, t *task.Task) error {
+		err := a.shown(ctx, f.quiet, "Copying", from+" to "+to, func(ctx context.Context, t *task.Task) error {
 			c.t = t
 			return c.run(ctx)
 		})

@@ -144,7 +144,7 @@ func (a *app) pullToRun(ctx context.Context, e *engine.Engine, ref string, f *fl
 		platform = *chosen
 	}
 	var img *registry.Image
-	err = a.shown(ctx, false, "pulling "+name.String(), func(ctx context.Context, _ *task.Task) (err error) {
+	err = a.shown(ctx, false, "Pulling", name.String(), func(ctx context.Context, _ *task.Task) (err error) {
 		img, err = e.Client.Pull(ctx, name.String(), platform)
 		return err
 	})

@@ -23,8 +23,9 @@ import (
 	"layered.build/builder/registry/export/layout"
 )
 
-// shown runs fn as a task on a display and closes it.
-func (a *app) shown(ctx context.Context, quiet bool, name string, fn func(context.Context, *task.Task) error) error {
+// shown runs fn as a task, which does something ("Pulling") to what, on a display and
+// closes it.
+func (a *app) shown(ctx context.Context, quiet bool, doing, what string, fn func(context.Context, *task.Task) error) error {
 	mode := "quiet"
 	if !quiet {
 		mode = flags.ProgressMode(os.Getenv)
@@ -33,11 +34,11 @@ func (a *app) shown(ctx context.Context, quiet bool, name string, fn func(contex
 	if err != nil {
 		return mistake.New("%w", err)
 	}
-	d, err := progress.New(m, a.std.Err)
+	d, err := progress.New(m, a.std.Err, doing)
 	if err != nil {
 		return mistake.New("%w", err)
 	}
-	return errors.Join(task.Run(ctx, d.Observe, name, fn), d.Close())
+	return errors.Join(task.Run(ctx, d.Observe, strings.ToLower(doing)+" "+what, fn), d.Close())
 }
 
 func (a *app) pullCommand() *cobra.Command {
@@ -78,7 +79,7 @@ func (a *app) pullCommand() *cobra.Command {
 // pull fetches an image for platforms; none means all.
 func (a *app) pull(ctx context.Context, e *engine.Engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
 	var desc *ocispec.Descriptor
-	err := a.shown(ctx, quiet, "pulling "+ref.String(), func(ctx context.Context, t *task.Task) error {
+	err := a.shown(ctx, quiet, "Pulling", ref.String(), func(ctx context.Context, t *task.Task) error {
 		if len(ps) == 1 {
 			img, err := e.Client.Pull(ctx, ref.String(), ps[0])
 			if err == nil {
@@ -130,7 +131,7 @@ func (a *app) pushCommand() *cobra.Command {
 }
 
 func (a *app) push(ctx context.Context, e *engine.Engine, x *registry.Index, ref registry.Reference, quiet bool) error {
-	return a.shown(ctx, quiet, "pushing "+ref.String(), func(ctx context.Context, t *task.Task) error {
+	return a.shown(ctx, quiet, "Pushing", ref.String(), func(ctx context.Context, t *task.Task) error {
 		var desc ocispec.Descriptor
 		var err error
 		if len(x.Images) == 1 {

@@ -53,14 +53,14 @@ func (m *model) frame(now time.Time, sz frameSize, over bool) []row {
 	return rows
 }
 
-// title is `[+] Building 1.2s (5/9)`.
+// title is `[+] Building 1.2s (5/9)`, or what else is being done.
 func (m *model) title(now time.Time, width int, over bool) row {
 	var d time.Duration
 	if !m.first.IsZero() {
 		d = max(0, now.Sub(m.first))
 	}
 	finished, total := m.counts(over)
-	t := fmt.Sprintf("[+] Building %.1fs (%d/%d)", d.Seconds(), finished, total)
+	t := fmt.Sprintf("[+] %s %.1fs (%d/%d)", m.doing, d.Seconds(), finished, total)
 	if over {
 		t += " FINISHED"
 	}

@@ -32,8 +32,9 @@ type live struct {
 	err   error
 }
 
-func newLive(out *os.File, color bool) *live {
+func newLive(out *os.File, color bool, doing string) *live {
 	l := &live{out: out, color: color, stop: make(chan struct{}), m: newModel()}
+	l.m.doing = doing
 	l.wg.Go(l.loop)
 	return l
 }

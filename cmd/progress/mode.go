@@ -46,9 +46,9 @@ type Display interface {
 	Close() error
 }
 
-// New returns a display of the given mode that writes to out. Auto decides by
-// whether out is a terminal that can move its cursor.
-func New(mode Mode, out io.Writer) (Display, error) {
+// New returns a display of the given mode that writes to out; doing is what its title says
+// ("Building"). Auto decides by whether out is a terminal that can move its cursor.
+func New(mode Mode, out io.Writer, doing string) (Display, error) {
 	f, _ := out.(*os.File)
 	isTerm := f != nil && term.IsTerminal(int(f.Fd()))
 	if mode == Auto || mode == "" {
@@ -62,7 +62,7 @@ func New(mode Mode, out io.Writer) (Display, error) {
 		if !isTerm {
 			return nil, fmt.Errorf("progress mode tty needs a terminal (use plain)")
 		}
-		return newLive(f, os.Getenv("NO_COLOR") == ""), nil
+		return newLive(f, os.Getenv("NO_COLOR") == "", doing), nil
 	case Plain:
 		return NewPlain(out), nil
 	case JSON:

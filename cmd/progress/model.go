@@ -62,6 +62,7 @@ const minRated = 200 * time.Millisecond
 // model is the state of a build as its events tell it. It is not safe for
 // concurrent use; the displays lock around it.
 type model struct {
+	doing     string // what the title says: "Building"
 	first     time.Time
 	vertices  []*vertex // in order of appearance
 	bySteps   map[dag.ID]*vertex
@@ -71,7 +72,7 @@ type model struct {
 }
 
 func newModel() *model {
-	return &model{bySteps: map[dag.ID]*vertex{}, byTask: map[string]*vertex{}, announced: map[dag.ID]bool{}}
+	return &model{doing: "Building", bySteps: map[dag.ID]*vertex{}, byTask: map[string]*vertex{}, announced: map[dag.ID]bool{}}
 }
 
 // change is what one event did to the model.

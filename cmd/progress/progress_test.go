@@ -164,6 +164,15 @@ func TestFrame(t *testing.T) {
 	golden(t, "frame.golden", out.Bytes())
 }
 
+// The title says what is being done.
+func TestTitle(t *testing.T) {
+	m := newModel()
+	m.doing = "Pushing"
+	if got := m.title(time.Now(), 79, false).text; got != "[+] Pushing 0.0s (0/0)" {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestPaint checks that a second picture moves up over all rows of the first,
 // also when the terminal has become narrower and wrapped them.
 func TestPaint(t *testing.T) {

@@ -187,7 +187,11 @@ func (e imageExporter) send(ctx context.Context, env Env, x *registry.Index, nam
 	var wg sync.WaitGroup
 	for i, n := range names {
 		wg.Go(func() { // a registry that fails does not keep the others from their image
-			errs[i] = env.Task.Run(ctx, "pushing "+n, func(ctx context.Context, t Task) (err error) {
+			shown := n
+			if ref, err := registry.ParseReference(n); e.byDigest && err == nil {
+				shown = ref.Repository()
+			}
+			errs[i] = env.Task.Run(ctx, "pushing "+shown, func(ctx context.Context, t Task) (err error) {
 				opts := registry.PushOptions{Insecure: e.insecure, ByDigest: e.byDigest}
 				if len(x.Images) > 1 {
 					descs[i], err = env.Client.PushIndex(ctx, n, x, opts)
@@ -195,7 +199,7 @@ func (e imageExporter) send(ctx context.Context, env Env, x *registry.Index, nam
 					descs[i], err = env.Client.Push(ctx, n, x.Images[0], opts)
 				}
 				if err == nil {
-					t.Item("pushed " + n + "@" + descs[i].Digest.String())
+					t.Item("pushed " + shown + "@" + descs[i].Digest.String())
 				}
 				return err
 			})
