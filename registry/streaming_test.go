@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"layered.build/builder/snapshot"
 )
@@ -254,7 +255,9 @@ func TestTapOfKnownLayer(t *testing.T) {
 	mustPush(t, first, reg.host+"/app", tappedOf(t, first, reg.host+"/app", 24<<20))
 	reg.take()
 
-	c := newTestClient(t, quick)
+	opts := quick
+	opts.Timeouts.Stall = time.Hour
+	c := newTestClient(t, opts)
 	held(t, reg) // for ever: the push would not end
 	img := tappedOf(t, c, reg.host+"/app", 24<<20)
 	if err := c.PushLayers(t.Context(), reg.host+"/app", img.Stack, PushOptions{}); err != nil {

@@ -13,7 +13,9 @@ import (
 type Stream struct {
 	// stop ends what is sent: with io.EOF, or because there will be no blob.
 	stop func(error)
-	done chan struct{}
+	// cancel ends the request that sends it.
+	cancel context.CancelCauseFunc
+	done   chan struct{}
 
 	// Valid when done is closed:
 	r        *Repository
@@ -26,9 +28,11 @@ type Stream struct {
 // goes to the repository that open returns; closed is called when nothing is read any
 // more, with the error if there is one.
 func StartStream(ctx context.Context, open func() (*Repository, error), content io.Reader, stop, closed func(error)) *Stream {
-	s := &Stream{stop: stop, done: make(chan struct{})}
+	sending, cancel := context.WithCancelCause(ctx)
+	s := &Stream{stop: stop, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
+		defer cancel(nil)
 		if s.r, s.err = open(); s.err == nil && s.r.s.OnlyWhole.Load() {
 			s.err = errOnlyWhole
 		}
@@ -37,7 +41,7 @@ func StartStream(ctx context.Context, open func() (*Repository, error), content 
 		}
 		if s.err == nil {
 			all := body{size: -1, once: true, open: func() (io.ReadCloser, error) { return io.NopCloser(content), nil }}
-			s.location, s.err = s.r.patch(ctx, s.up.location, all, 0)
+			s.location, s.err = s.r.patch(sending, s.up.location, all, 0)
 		}
 		closed(s.err)
 	}()
@@ -64,6 +68,7 @@ func (s *Stream) Finish(ctx context.Context, desc ocispec.Descriptor, again Open
 // GiveUp ends the upload of what will be no blob; err says why.
 func (s *Stream) GiveUp(ctx context.Context, err error) {
 	s.stop(err)
+	s.cancel(err) // a registry that takes nothing more would be waited for
 	<-s.done
 	if s.up.location != "" && ctx.Err() == nil {
 		s.r.abandon(ctx, s.up.location)
