@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 // no other script has, $SHORT a folder with a short path, and the folder base has a
 // Dockerfile that makes an image of busybox.
 func TestScripts(t *testing.T) {
+	fixtures.HeedSignals(t)
 	fixtures.NeedOverlay(t)
 	fixtures.NeedProgram(t, "busybox", "skopeo", "umoci")
 	busybox, err := exec.LookPath("busybox")
@@ -109,6 +110,7 @@ CMD ["sh"]
 // TestScriptsOfAnyone runs testdata/anyone/*.txtar, which need neither root nor
 // other programs.
 func TestScriptsOfAnyone(t *testing.T) {
+	fixtures.HeedSignals(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/anyone",
 		Setup: func(env *testscript.Env) error {
