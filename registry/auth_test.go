@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -127,6 +128,23 @@ func TestInsecureTLS(t *testing.T) {
 	opts.Insecure = []string{host}
 	b := newTestClient(t, opts)
 	sameImage(t, a, img, b, mustPull(t, b, "secure.example/app"))
+}
+
+// A registry on localhost that wants a client's certificate is not asked by http.
+func TestClientCertificateIsMissing(t *testing.T) {
+	isolate(t)
+	front := httptest.NewUnstartedServer(http.NotFoundHandler())
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	front.StartTLS()
+	defer front.Close()
+	opts, no := quick, false
+	opts.Verify = &no // it may be asked by http, too
+	_, err := newTestClient(t, opts).Resolve(t.Context(), strings.TrimPrefix(front.URL, "https://")+"/app", amd64)
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), "certificate required") || !strings.Contains(e.Hint, "client's certificate") {
+		t.Errorf("%v, %+v", err, e)
+	}
 }
 
 // TestCertificates: an authority may be where docker and podman of the user have it, or in

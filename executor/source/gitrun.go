@@ -36,6 +36,7 @@ type git struct {
 	protocols []string
 	hide      []string // texts that no message may show
 	remote    string
+	retry     Retry
 }
 
 // GitMissingError says that the program git is not installed.
@@ -84,7 +85,7 @@ func (r *Remote) git(ctx context.Context, src *dag.GitSource) (*git, error) {
 		return nil, &GitMissingError{Err: err}
 	}
 	g := &git{
-		program: program, dir: r.path(gitRepos), remote: src.Remote,
+		program: program, dir: r.path(gitRepos), remote: src.Remote, retry: r.o.Retry,
 		protocols: []string{"http", "https", "git", "ssh"},
 		config: []string{
 			"core.hooksPath=/dev/null", "core.fsmonitor=false", "credential.helper=", "protocol.ext.allow=never",
@@ -212,12 +213,24 @@ func (g *git) allow(protocols ...string) *git {
 // run runs a command and returns what it prints. Servers that cannot make shallow
 // clones are asked again for all of it.
 func (g *git) run(ctx context.Context, args ...string) (string, error) {
-	out, err := g.once(ctx, args...)
+	out, err := g.ask(ctx, args...)
 	var ge *GitError
 	if errors.As(err, &ge) && slices.Contains(args, depthOne) &&
 		(strings.Contains(ge.Stderr, "shallow") || strings.Contains(ge.Stderr, "depth")) {
-		return g.once(ctx, slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == depthOne })...)
+		return g.ask(ctx, slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == depthOne })...)
 	}
+	return out, err
+}
+
+// ask runs a command, again if it is a server that fails for a while.
+func (g *git) ask(ctx context.Context, args ...string) (out string, err error) {
+	if args[0] != "fetch" && args[0] != "ls-remote" {
+		return g.once(ctx, args...)
+	}
+	err = g.retry.again(ctx, func() error {
+		out, err = g.once(ctx, args...)
+		return err
+	})
 	return out, err
 }
 

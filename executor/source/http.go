@@ -116,7 +116,11 @@ func (r *Remote) resolveHTTP(ctx context.Context, url string) (*httpEntry, error
 		return nil, err
 	}
 	defer lock.Release()
-	e, err := r.revalidate(ctx, url)
+	var e *httpEntry
+	err = r.o.Retry.again(ctx, func() (err error) {
+		e, err = r.revalidate(ctx, url)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +155,7 @@ func (r *Remote) revalidate(ctx context.Context, url string) (*httpEntry, error)
 		return nil, fmt.Errorf("download %s: the server says that a version is current which was never downloaded", Redacted(url))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode >= 400 {
-		return nil, &StatusError{URL: Redacted(url), Code: resp.StatusCode}
+		return nil, &StatusError{URL: Redacted(url), Code: resp.StatusCode, retryAfter: retryAfter(resp)}
 	}
 	e := &httpEntry{
 		ETag: etagValue(resp.Header.Get("ETag")), LastModified: resp.Header.Get("Last-Modified"),
@@ -168,6 +172,9 @@ func (r *Remote) revalidate(ctx context.Context, url string) (*httpEntry, error)
 
 // maxSilence is how long a server may send nothing in the middle of a file.
 const maxSilence = 2 * time.Minute
+
+// errSilent is why a download ends that stands still.
+var errSilent = fmt.Errorf("the server sent nothing for %s", maxSilence)
 
 // patient reads a body and gives its errors their names. It ends the connection
 // when nothing comes any more.
@@ -198,7 +205,7 @@ func (p *patient) Read(b []byte) (int, error) {
 	case err == nil || err == io.EOF:
 		return n, err
 	case p.silent.Load():
-		err = fmt.Errorf("the server sent nothing for %s", maxSilence)
+		err = errSilent
 	}
 	return n, requestError(p.ctx, p.url, err)
 }
@@ -273,6 +280,8 @@ func (r *Remote) request(ctx context.Context, raw string) (*http.Request, error)
 type StatusError struct {
 	URL  string
 	Code int
+
+	retryAfter time.Duration // what the server asks to wait
 }
 
 // Error implements error.

@@ -83,6 +83,9 @@ func newRemote(t *testing.T, o RemoteOptions) *Remote {
 		o.Dir = t.TempDir()
 	}
 	o.Version = "test"
+	if o.Retry == (Retry{}) {
+		o.Retry = Retry{Wait: time.Millisecond, MaxWait: 5 * time.Millisecond}
+	}
 	r, err := NewRemote(o)
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,8 @@ type RemoteOptions struct {
 	Version string
 	// Transport makes HTTP requests; nil is one with time limits.
 	Transport http.RoundTripper
+	// Retry says how often servers are asked.
+	Retry Retry
 	// SSHAuthSock is the socket of the ssh agent for git over ssh; "" uses none.
 	SSHAuthSock string
 	// LocalGit lets git read repositories of this machine (file://). It is for

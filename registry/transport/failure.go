@@ -125,6 +125,8 @@ func tlsProblem(err error) string {
 		return "its certificate does not verify: put the authority into ~/.docker/certs.d/HOST/ca.crt (or below /etc/docker), or use --insecure-registry HOST"
 	case errors.As(err, &record), strings.Contains(fmt.Sprint(err), "server gave HTTP response to HTTPS client"):
 		return "it speaks http: use --insecure-registry HOST"
+	case isAlert(err):
+		return "it ended the connection: if it wants a client's certificate, put that (NAME.cert and NAME.key) into ~/.docker/certs.d/HOST"
 	}
 	return ""
 }

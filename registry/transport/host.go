@@ -139,8 +139,13 @@ func (h *host) do(req *http.Request, schemes []string, do func(*http.Request) (*
 func speaksTLS(err error) bool {
 	var verify *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
-	var alert tls.AlertError
-	return errors.As(err, &verify) || errors.As(err, &unknown) || errors.As(err, &alert)
+	return errors.As(err, &verify) || errors.As(err, &unknown) || isAlert(err)
+}
+
+// isAlert reports whether the other side ended a connection with an alert of TLS.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // errBodyGone is why a request cannot be made again: its body has been read. It passes:

@@ -41,6 +41,8 @@ type Spec struct {
 	// ssh agent, for git; "" is none.
 	Version     string
 	AgentSocket string
+	// Retry says how often servers are asked; zero fields take defaults.
+	Retry source.Retry
 }
 
 // Named is a context that has a name.
@@ -106,7 +108,7 @@ func (f *Found) Open(e *engine.Engine) (*Local, error) {
 	}
 	l.stop = stop
 	l.remote, err = source.NewRemote(source.RemoteOptions{
-		Dir: e.SourcesDir(), Secrets: l.ledger, Version: f.spec.Version, SSHAuthSock: sock,
+		Dir: e.SourcesDir(), Secrets: l.ledger, Version: f.spec.Version, SSHAuthSock: sock, Retry: f.spec.Retry,
 		LocalGit: f.context.remote != nil && f.context.remote.git != nil && f.context.remote.git.Local,
 	})
 	if err != nil {

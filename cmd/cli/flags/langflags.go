@@ -64,7 +64,7 @@ func (l *langFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&l.logFile, "logfile", "", "write progress and warnings to a file")
 	fs.StringVar(&l.pull, "pull", "missing", "when to ask registries for base images: always, missing, never or newer")
 	fs.Lookup("pull").NoOptDefVal = string(build.PullAlways)
-	fs.IntVar(&l.retry, "retry", 0, "how often a failed transfer is tried again (default 4)")
+	fs.IntVar(&l.retry, "retry", 0, "how often a transfer, also of ADD, that failed for a passing reason is tried again (default 4)")
 	fs.StringVar(&l.retryDelay, "retry-delay", "", "pause before the second try; it doubles (default 250ms)")
 	l.run.register(fs)
 }

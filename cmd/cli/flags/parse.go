@@ -7,6 +7,7 @@ import (
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/build/inputs"
 	"layered.build/builder/cmd/engine"
+	"layered.build/builder/executor/source"
 	"layered.build/builder/executor/sshagent"
 	"layered.build/builder/parser/mistake"
 )
@@ -74,6 +75,7 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()
+	inv.Inputs.Retry = source.Retry(inv.Access.Retry)
 	return inv, err
 }
 
