@@ -231,31 +231,41 @@ func (a *app) loadCommand() *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "load [OPTIONS]",
-		Short: "Read images from an archive (docker archive or OCI layout)",
-		Args:  exactArgs(0, "no arguments (use -i FILE)"),
+		Short: "Read images from an archive or a folder (docker archive or OCI layout)",
+		Args:  exactArgs(0, "no arguments (use -i FILE|DIR)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.load(cmd.Context(), input)
 		},
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "file to read (default stdin)")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "file or folder to read (default stdin)")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress (none is shown anyway)")
 	return cmd
 }
 
-func (a *app) load(ctx context.Context, input string) (err error) {
-	in := a.std.In
-	if input != "" && input != "-" {
+func (a *app) load(ctx context.Context, input string) error {
+	read := func(c *registry.Client) ([]*registry.Image, error) { return layout.Load(ctx, a.std.In, c) }
+	switch {
+	case input != "" && input != "-":
 		f, err := os.Open(input)
 		if err != nil {
 			return mistake.New("load: %w", err)
 		}
 		defer f.Close()
-		in = f
-	} else if isTerminal(in) {
+		fi, err := f.Stat()
+		if err != nil {
+			return mistake.New("load: %w", err)
+		}
+		read = func(c *registry.Client) ([]*registry.Image, error) {
+			if fi.IsDir() {
+				return layout.LoadFolder(ctx, input, c)
+			}
+			return layout.Load(ctx, f, c)
+		}
+	case isTerminal(a.std.In):
 		return mistake.New("load reads an archive from stdin").WithHint("use -i FILE")
 	}
 	return a.withEngine(ctx, engine.Access{}, func(e *engine.Engine) error {
-		imgs, err := layout.Load(ctx, in, e.Client)
+		imgs, err := read(e.Client)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"layered.build/builder/registry"
 	"layered.build/builder/registry/export/exporttest"
+	"layered.build/builder/registry/image"
 )
 
 func TestOCIRoundTrip(t *testing.T) {
@@ -182,6 +185,93 @@ func TestOCIDir(t *testing.T) {
 	got, err := Load(t.Context(), &buf, exporttest.NewClient(t))
 	if err != nil || len(got) != 1 || got[0].Names[0] != "docker.io/library/x:latest" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A folder is loaded as an archive of it would be; links may stand for files, and lead to
+// nothing outside.
+func TestLoadFolder(t *testing.T) {
+	a := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, a, "x", "y")
+	dir := t.TempDir() + "/layout"
+	if err := writeOCIDir(t, dir, a, Item{Image: img, Names: []string{"x"}}); err != nil {
+		t.Fatal(err)
+	}
+	index := filepath.Join(dir, "index.json")
+	if err := errors.Join(os.Rename(index, filepath.Join(dir, "real.json")), os.Symlink("real.json", index)); err != nil {
+		t.Fatal(err)
+	}
+	b := exporttest.NewClient(t)
+	got, err := LoadFolder(t.Context(), dir, b)
+	if err != nil || len(got) != 1 || got[0].ID != img.ID || got[0].Names[0] != "docker.io/library/x:latest" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if !slices.Equal(exporttest.Diffs(t, b, got[0]), exporttest.Diffs(t, a, img)) {
+		t.Error("the layers are others")
+	}
+	outside := filepath.Join(t.TempDir(), "index.json")
+	if err := errors.Join(os.Rename(filepath.Join(dir, "real.json"), outside), os.Remove(index), os.Symlink(outside, index)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadFolder(t.Context(), dir, exporttest.NewClient(t)); !errors.Is(err, registry.ErrInvalid) {
+		t.Errorf("a link that leads out: %v", err)
+	}
+	if _, err := LoadFolder(t.Context(), t.TempDir(), b); !errors.Is(err, registry.ErrInvalid) {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+// Of an index that does not tell platforms the image for this machine is loaded.
+func TestLoadUntoldPlatforms(t *testing.T) {
+	a := exporttest.NewClient(t)
+	img := exporttest.NewImage(t, a, "mine")
+	other := *img
+	other.Config.Architecture, other.Config.Author = "s390x", "another"
+	foreign, err := image.New(other.Config, img.Stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &registry.Index{Images: []*registry.Image{foreign, img}}
+	var buf bytes.Buffer
+	if err := WriteOCI(t.Context(), &buf, a, Item{Index: x, Names: []string{"x"}}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, data := range exporttest.Entries(t, buf.Bytes()) {
+		if strings.HasSuffix(name, "/") {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var top, index ocispec.Index
+	read := func(name string, v any) {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err = errors.Join(err, json.Unmarshal(raw, v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read("index.json", &top)
+	read(blobPath(top.Manifests[0].Digest), &index)
+	for i := range index.Manifests {
+		index.Manifests[i].Platform = nil
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top.Manifests = top.Manifests[:1]
+	top.Manifests[0].Digest, top.Manifests[0].Size = digest.FromBytes(raw), int64(len(raw))
+	topRaw, err := json.Marshal(top)
+	if err = errors.Join(err, os.WriteFile(filepath.Join(dir, blobPath(digest.FromBytes(raw))), raw, 0o644),
+		os.WriteFile(filepath.Join(dir, "index.json"), topRaw, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := LoadFolder(t.Context(), dir, exporttest.NewClient(t))
+	if err != nil || len(got) != 1 || got[0].ID != img.ID {
+		t.Errorf("%+v, %v; want %s", got, err, img.ID)
 	}
 }
 

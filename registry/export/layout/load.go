@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -28,18 +30,26 @@ const maxEntries = 100_000
 // from an OCI layout has the same manifest as before. Of an image for several
 // platforms the one for this machine is taken.
 func Load(ctx context.Context, r io.Reader, c *registry.Client) ([]*registry.Image, error) {
-	return load(ctx, r, c, true)
+	return load(ctx, archive(r), c, true)
+}
+
+// LoadFolder is Load of what has been unpacked, or was a folder from the beginning.
+func LoadFolder(ctx context.Context, dir string, c *registry.Client) ([]*registry.Image, error) {
+	return load(ctx, folder(dir), c, true)
 }
 
 // LoadUnnamed is Load that gives the images no names in the store; they are in what
 // is returned.
 func LoadUnnamed(ctx context.Context, r io.Reader, c *registry.Client) ([]*registry.Image, error) {
-	return load(ctx, r, c, false)
+	return load(ctx, archive(r), c, false)
 }
 
-func load(ctx context.Context, r io.Reader, c *registry.Client, named bool) ([]*registry.Image, error) {
+// spooler gives a loader files.
+type spooler func(ctx context.Context, l *loader) error
+
+func load(ctx context.Context, spool spooler, c *registry.Client, named bool) ([]*registry.Image, error) {
 	l := &loader{c: c, named: named, files: map[string]digest.Digest{}, links: map[string]string{}, keep: map[digest.Digest]bool{}}
-	images, err := l.load(ctx, r)
+	images, err := l.load(ctx, spool)
 	if cerr := l.clean(); err == nil {
 		err = cerr
 	}
@@ -61,13 +71,8 @@ type loader struct {
 	keep  map[digest.Digest]bool
 }
 
-func (l *loader) load(ctx context.Context, r io.Reader) ([]*registry.Image, error) {
-	plain, err := decompress(r)
-	if err != nil {
-		return nil, err
-	}
-	defer plain.Close()
-	if err := l.spool(ctx, tar.NewReader(plain)); err != nil {
+func (l *loader) load(ctx context.Context, spool spooler) ([]*registry.Image, error) {
+	if err := spool(ctx, l); err != nil {
 		return nil, err
 	}
 	names, err := l.dockerNames()
@@ -81,6 +86,52 @@ func (l *loader) load(ctx context.Context, r io.Reader) ([]*registry.Image, erro
 		return nil, fmt.Errorf("%w: neither an OCI layout (index.json) nor a docker archive (manifest.json)", registry.ErrInvalid)
 	}
 	return l.docker(ctx, names)
+}
+
+// archive gives the files of an archive.
+func archive(r io.Reader) spooler {
+	return func(ctx context.Context, l *loader) error {
+		plain, err := decompress(r)
+		if err != nil {
+			return err
+		}
+		defer plain.Close()
+		return l.spool(ctx, tar.NewReader(plain))
+	}
+}
+
+// folder gives the files of a folder, which links do not lead out of.
+func folder(dir string) spooler {
+	return func(ctx context.Context, l *loader) error {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		files := 0
+		return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() && d.Type() != fs.ModeSymlink {
+				return err
+			}
+			if files++; files > maxEntries {
+				return fmt.Errorf("%w: more than %d files", registry.ErrInvalid, maxEntries)
+			}
+			if d.Type() == fs.ModeSymlink {
+				to, err := root.Readlink(name)
+				l.links[name] = path.Join(path.Dir(name), to)
+				return err
+			}
+			f, err := root.Open(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if l.files[name], err = l.blob(ctx, name, f); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
 }
 
 // decompress recognises a stream by its first bytes.
