@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,8 @@ import (
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
 	"layered.build/builder/parser/mistake"
+	"layered.build/builder/registry/config"
+	"layered.build/builder/registry/credentials"
 	"layered.build/builder/registry/export"
 	"layered.build/builder/snapshot/files"
 )
@@ -46,7 +50,22 @@ func (a *app) buildCommand() *cobra.Command {
 
 // environment is what command lines are read in.
 func (a *app) environment() flags.Environment {
-	return flags.Environment{Lookup: os.LookupEnv, Stdin: a.std.In, Version: a.version}
+	return flags.Environment{Lookup: os.LookupEnv, Stdin: a.std.In, Version: a.version, Proxies: a.proxies()}
+}
+
+// proxies are the variables that docker's config.json has for builds and containers.
+func (a *app) proxies() map[string]string {
+	file, err := credentials.DockerFile()
+	if err != nil {
+		return nil
+	}
+	d := config.ReadDocker(string(file))
+	for _, p := range d.Problems {
+		if !slices.Contains(slices.Collect(maps.Values(d.Broken)), p) { // that of a login is told when it is wanted
+			a.warn(a.std.Err, p)
+		}
+	}
+	return d.Proxies(os.Getenv("DOCKER_HOST"))
 }
 
 // withJob calls fn with a build and what it reads. Warnings of the engine go to warn.

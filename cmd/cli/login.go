@@ -92,7 +92,7 @@ func (a *app) checkLogin(ctx context.Context, l login, access engine.Access) (st
 	}
 	asked, err := registry.CheckLogin(ctx, host, l.user, l.password, registry.Options{
 		Insecure: access.Insecure, Verify: access.Verify, CertDir: access.CertDir, UserAgent: "builder/" + a.version,
-		Warn: func(text string) { fmt.Fprintf(a.std.Err, "WARN: %s\n", text) },
+		Warn: func(text string) { a.warn(a.std.Err, text) },
 	})
 	switch {
 	case errors.Is(err, registry.ErrUnauthorized):

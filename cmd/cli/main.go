@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -71,6 +72,7 @@ type app struct {
 	version string
 	root    string // --root
 	rung    engine.Rung
+	told    sync.Map // the warnings that have been told
 	signals *signals
 }
 
@@ -94,8 +96,15 @@ func (a *app) host(processes int, warn io.Writer) (*engine.Host, error) {
 	}
 	return engine.NewHost(engine.Options{
 		Root: root, Rung: a.rung, Processes: processes, Version: a.version, Getenv: os.Getenv,
-		Warn: func(text string) { fmt.Fprintf(warn, "WARN: %s\n", text) },
+		Warn: func(text string) { a.warn(warn, text) },
 	})
+}
+
+// warn tells a warning, once. It may be called from several goroutines.
+func (a *app) warn(w io.Writer, text string) {
+	if _, told := a.told.LoadOrStore(text, true); !told {
+		fmt.Fprintf(w, "WARN: %s\n", text)
+	}
 }
 
 // withEngine runs fn on the store.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 
@@ -85,8 +86,12 @@ func (a *app) run(ctx context.Context, f *flags.Run, args []string) error {
 	if f.Remove && f.Keep {
 		return mistake.New("--rm and --keep cannot be combined")
 	}
+	f.Platform.Default(os.Getenv)
 	spec, err := f.Spec()
 	if err != nil {
+		return err
+	}
+	if spec.Env, err = f.Unset(a.proxies()); err != nil {
 		return err
 	}
 	return a.withEngine(ctx, f.Registry.Access(), func(e *engine.Engine) error {

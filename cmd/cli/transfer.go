@@ -62,6 +62,11 @@ func (a *app) pullCommand() *cobra.Command {
 				return mistake.New("--platform and --all-platforms cannot be combined")
 			}
 			if !all && len(ps) == 0 {
+				if ps, err = flags.PlatformsOrDefault(nil, os.Getenv); err != nil {
+					return err
+				}
+			}
+			if !all && len(ps) == 0 {
 				ps = append(ps, binfmt.Local())
 			}
 			return a.withEngine(cmd.Context(), reg.Access(), func(e *engine.Engine) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,8 @@ type Request struct {
 	// Config is the image's configuration with what the user changed.
 	Config registry.ImageConfig
 	// Spec is what the user asks of the sandbox: limits, mounts, network, host name,
-	// terminal. What the image says is filled in.
+	// terminal, variables that count more than the image's and are not recorded. What the
+	// image says is filled in.
 	Spec sandbox.Spec
 }
 
@@ -99,6 +101,10 @@ func (c *Container) fill(ctx context.Context) error {
 		spec.Hostname = rec.ShortID()
 	}
 	env := append([]string(nil), rec.Config.Config.Env...)
+	for _, e := range spec.Env {
+		name, _, _ := strings.Cut(e, "=")
+		env = append(slices.DeleteFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") }), e)
+	}
 	env = addDefault(env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	env = addDefault(env, "HOME", home)
 	env = addDefault(env, "HOSTNAME", spec.Hostname)

@@ -120,3 +120,22 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("HOME=/dev/null: %+v, %v", c, err)
 	}
 }
+
+// Proxies are those of an engine, else the default ones, in both spellings.
+func TestProxies(t *testing.T) {
+	text := `{"proxies":{"default":{"httpProxy":"http://p:1","noProxy":"x,y"},"tcp://there:2375":{"httpsProxy":"http://q:2"}}}`
+	d := ParseDocker("config.json", []byte(text))
+	for engine, want := range map[string]map[string]string{
+		"":                  {"HTTP_PROXY": "http://p:1", "http_proxy": "http://p:1", "NO_PROXY": "x,y", "no_proxy": "x,y"},
+		"tcp://elsewhere:1": {"HTTP_PROXY": "http://p:1", "http_proxy": "http://p:1", "NO_PROXY": "x,y", "no_proxy": "x,y"},
+		"tcp://there:2375":  {"HTTPS_PROXY": "http://q:2", "https_proxy": "http://q:2"},
+	} {
+		if got := d.Proxies(engine); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, want %v", engine, got, want)
+		}
+	}
+	broken := ParseDocker("config.json", []byte("{\n\"proxies\":{\"default\":{\"httpProxy\":1}}}"))
+	if got := broken.Proxies(""); len(got) > 0 || len(broken.Problems) != 1 || broken.Problems[0] != "config.json:2: proxies is not what it should be: it is not used" {
+		t.Errorf("%v, %q", got, broken.Problems)
+	}
+}

@@ -28,8 +28,36 @@ type Docker struct {
 	// CredHelpers those for some; "" there means none.
 	CredsStore  string
 	CredHelpers map[string]string
-	// Problems are what the user should know, with path and line.
+	// Problems are what the user should know, with path and line; those of Broken are
+	// among them.
 	Problems []string
+
+	proxies map[string]proxies
+}
+
+// proxies are what processes in builds and containers of one engine are told.
+type proxies struct{ HTTPProxy, HTTPSProxy, NoProxy, FTPProxy, AllProxy string }
+
+// Proxies returns the variables (HTTP_PROXY, http_proxy, …) that builds and containers get
+// where the engine is at an address ($DOCKER_HOST; "": docker's usual one): its own, or the
+// default ones.
+func (d *Docker) Proxies(engine string) map[string]string {
+	if engine == "" {
+		engine = "unix:///var/run/docker.sock"
+	}
+	p, ok := d.proxies[engine]
+	if !ok {
+		p = d.proxies["default"]
+	}
+	out := map[string]string{}
+	for name, value := range map[string]string{
+		"HTTP_PROXY": p.HTTPProxy, "HTTPS_PROXY": p.HTTPSProxy, "NO_PROXY": p.NoProxy, "FTP_PROXY": p.FTPProxy, "ALL_PROXY": p.AllProxy,
+	} {
+		if value != "" {
+			out[name], out[strings.ToLower(name)] = value, value
+		}
+	}
+	return out
 }
 
 // Auth is a login.
@@ -65,7 +93,7 @@ func (d *Docker) decode(raw []byte) {
 		d.complain(raw, 0, "begins with a byte order mark, with which docker does not read it")
 	}
 	var file struct {
-		Auths, CredsStore, CredHelpers json.RawMessage
+		Auths, CredsStore, CredHelpers, Proxies json.RawMessage
 	}
 	err := json.NewDecoder(bytes.NewReader(raw)).Decode(&file)
 	var syntax *json.SyntaxError
@@ -84,6 +112,7 @@ func (d *Docker) decode(raw []byte) {
 	}
 	d.field(raw, "credsStore", file.CredsStore, &d.CredsStore)
 	d.field(raw, "credHelpers", file.CredHelpers, &d.CredHelpers)
+	d.field(raw, "proxies", file.Proxies, &d.proxies)
 	var auths map[string]json.RawMessage
 	d.field(raw, "auths", file.Auths, &auths)
 	for _, key := range slices.Sorted(maps.Keys(auths)) {

@@ -81,7 +81,8 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 
 // planOptions turns the flags into the planner's options. It also returns the seccomp
 // profiles that these name.
-func (f *Build) planOptions(env func(string) (string, bool)) (opts planner.Options, profiles map[digest.Digest][]byte, err error) {
+func (f *Build) planOptions(in Environment) (opts planner.Options, profiles map[digest.Digest][]byte, err error) {
+	env := in.Lookup
 	opts = planner.Options{
 		Target: f.target, NoCache: f.noCache, NoCacheStages: f.noCacheFilter,
 		BuildArgs: map[string]string{}, Labels: map[string]string{},
@@ -105,6 +106,11 @@ func (f *Build) planOptions(env func(string) (string, bool)) (opts planner.Optio
 		}
 		opts.BuildArgs[name] = value
 	}
+	for name, value := range in.Proxies {
+		if _, ok := opts.BuildArgs[name]; !ok {
+			opts.BuildArgs[name] = value
+		}
+	}
 	if _, ok := opts.BuildArgs["SOURCE_DATE_EPOCH"]; !ok {
 		if v, ok := env("SOURCE_DATE_EPOCH"); ok && v != "" {
 			opts.BuildArgs["SOURCE_DATE_EPOCH"] = v
@@ -117,7 +123,7 @@ func (f *Build) planOptions(env func(string) (string, bool)) (opts planner.Optio
 		}
 		opts.Labels[name] = value
 	}
-	if opts.Platforms, err = Platforms(f.platforms); err != nil {
+	if opts.Platforms, err = PlatformsOrDefault(f.platforms, in.getenv); err != nil {
 		return opts, nil, err
 	}
 	if opts.Hosts, err = parseHosts(f.addHosts); err != nil {

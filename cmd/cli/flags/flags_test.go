@@ -43,7 +43,7 @@ func TestPlanOptions(t *testing.T) {
 	f := parseFlags(t, "--build-arg", "A=b=c", "--build-arg", "FROM_ENV", "--build-arg", "UNSET", "--build-arg", "EMPTY=",
 		"--label", "l=v", "--label", "alone", "--add-host", "a:10.0.0.1", "--add-host", "b=::1",
 		"--memory", "512m", "--cpus", "1.5", "--ulimit", "nofile=10:20", "--shm-size", "1g", "--network", "none")
-	opts, _, err := f.planOptions(env)
+	opts, _, err := f.planOptions(Environment{Lookup: env})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestRefused(t *testing.T) {
 		f := parseFlags(t, strings.Fields(c.args)...)
 		err := f.check()
 		if err == nil {
-			_, _, err = f.planOptions(noEnv)
+			_, _, err = f.planOptions(Environment{Lookup: noEnv})
 		}
 		if !isMistake(err) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %#v, want a refusal that names %s", c.args, err, c.want)
@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 	if err := f.check(); err != nil {
 		t.Errorf("harmless flags are refused: %v", err)
 	}
-	if _, _, err := f.planOptions(noEnv); err != nil {
+	if _, _, err := f.planOptions(Environment{Lookup: noEnv}); err != nil {
 		t.Errorf("allowed network: %v", err)
 	}
 	if n := f.refused.notes(); len(n) != 2 {

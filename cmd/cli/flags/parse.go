@@ -42,6 +42,9 @@ type Environment struct {
 	Stdin  io.Reader
 	// Version is the program's.
 	Version string
+	// Proxies are variables (HTTP_PROXY, http_proxy, …) that RUN gets unless build
+	// arguments say otherwise.
+	Proxies map[string]string
 }
 
 func (e Environment) getenv(name string) string {
@@ -84,7 +87,7 @@ func (f *Build) request(env Environment) (r build.Request, err error) {
 	if r.Exporters, err = f.parseOutputs(); err != nil {
 		return r, err
 	}
-	if r.Plan, r.SeccompProfiles, err = f.planOptions(env.Lookup); err != nil {
+	if r.Plan, r.SeccompProfiles, err = f.planOptions(env); err != nil {
 		return r, err
 	}
 	if r.Total, err = f.total.limits(); err != nil {

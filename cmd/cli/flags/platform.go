@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -32,6 +33,30 @@ func (f *Platform) Parse() (*ocispec.Platform, error) {
 		return nil, mistake.New("--platform %s: one platform is wanted", f.value)
 	}
 	return &ps[0], nil
+}
+
+// defaultPlatform is docker's variable with the --platform where none is given.
+const defaultPlatform = "DOCKER_DEFAULT_PLATFORM"
+
+// PlatformsOrDefault is Platforms, or what $DOCKER_DEFAULT_PLATFORM says if there are no
+// values.
+func PlatformsOrDefault(values []string, getenv func(string) string) ([]ocispec.Platform, error) {
+	env := getenv(defaultPlatform)
+	if env == "" || len(values) > 0 {
+		return Platforms(values)
+	}
+	ps, err := Platforms([]string{env})
+	if err != nil {
+		return nil, fmt.Errorf("$%s: %w", defaultPlatform, err)
+	}
+	return ps, nil
+}
+
+// Default takes $DOCKER_DEFAULT_PLATFORM if no platform was chosen.
+func (f *Platform) Default(getenv func(string) string) {
+	if f.value == "" {
+		f.value = getenv(defaultPlatform)
+	}
 }
 
 // Platforms reads --platform: names or lists of them, "local" for this

@@ -151,7 +151,7 @@ func TestOptionValues(t *testing.T) {
 		f := parseFlags(t, strings.Fields(c.args)...)
 		err := f.check()
 		if err == nil {
-			_, _, err = f.planOptions(noEnv)
+			_, _, err = f.planOptions(Environment{Lookup: noEnv})
 		}
 		switch {
 		case c.err == "" && err != nil:

@@ -1,8 +1,10 @@
 package flags
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	image "github.com/moby/docker-image-spec/specs-go/v1"
@@ -162,6 +164,25 @@ func (f *Run) Apply(c *image.DockerOCIImageConfig, args []string) error {
 		c.Env = setEnv(c.Env, e)
 	}
 	return nil
+}
+
+// Unset leaves out the variables that the flags set.
+func (f *Run) Unset(variables map[string]string) ([]string, error) {
+	given := slices.Clone(f.env)
+	for _, path := range f.envFiles {
+		lines, err := readEnvFile(path)
+		if err != nil {
+			return nil, err
+		}
+		given = append(given, lines...)
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if !slices.ContainsFunc(given, func(g string) bool { return g == name || strings.HasPrefix(g, name+"=") }) {
+			out = append(out, name+"="+variables[name])
+		}
+	}
+	return out, nil
 }
 
 func readEnvFile(path string) ([]string, error) {
