@@ -40,7 +40,6 @@ func TestScripts(t *testing.T) {
 	fixtures.HeedSignals(t)
 	fixtures.NeedOverlay(t)
 	fixtures.NeedProgram(t, "busybox", "skopeo", "umoci")
-	fixtures.HangUps()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Fatal(err)

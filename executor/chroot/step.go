@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"layered.build/builder/executor/chroot/filter"
 	"layered.build/builder/executor/chroot/view"
+	"layered.build/builder/executor/sandbox"
 )
 
 // roleEnv tells this program that it was started to be one of the two processes
@@ -137,9 +137,7 @@ func (cfg *config) confine() error {
 			return fmt.Errorf("use processors %s: %w", cfg.CPUs, err)
 		}
 	}
-	if signal.Ignored(unix.SIGHUP) { // by nohup(1): one with a handler is set back by execve
-		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
-	}
+	sandbox.HeedSignals()
 	unix.Umask(0o022)
 	return filter.Parse(cfg.Filter).Install()
 }

@@ -3,7 +3,6 @@ package runc
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor/runc/confine"
+	"layered.build/builder/executor/sandbox"
 )
 
 // loaderFd is the socket on which a container's first process gets its seccomp
@@ -41,10 +41,6 @@ func prepareInit() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent death signal: %w", err)
 	}
-	// A signal that whoever started builder ignores (nohup(1)) is none of the user's
-	// process's; one with a handler is set back when that is executed.
-	if signal.Ignored(unix.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
-	}
+	sandbox.HeedSignals()
 	return confine.Receive(loaderFd)
 }
