@@ -18,6 +18,7 @@ import (
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/pack"
+	"layered.build/builder/snapshot/tree"
 )
 
 // Prepare makes a writable snapshot on top of parent, materializing it.
@@ -233,10 +234,10 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		}
 		u.Below = below
 	}
-	walk, settle := diff.Overlay(u)
+	d := diff.Overlay(u)
 	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
-		walk:   walk,
-		settle: func() error { return errors.Join(settle(), a.s.maker.SetRoot(dir, a.root)) },
+		walk: d.Walk, aliases: d.Aliases,
+		settle: func() error { return errors.Join(d.Settle(), a.s.maker.SetRoot(dir, a.root)) },
 	})
 }
 
@@ -250,6 +251,8 @@ type layerMaking struct {
 	walk  pack.Walk
 	// settle completes the directory form.
 	settle func() error
+	// aliases tells of further paths of the entries, after walk; nil: there are none.
+	aliases func() []tree.Alias
 	// created, unless zero, is when the layer was made.
 	created time.Time
 }
@@ -289,7 +292,11 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 		sec := m.epoch.Unix()
 		times.Epoch = &sec
 	}
-	return s.publish(m.tmp, &layerRecord{Layer: l, Whiteouts: res.Whiteouts, Times: times})
+	rec := &layerRecord{Layer: l, Whiteouts: res.Whiteouts, Times: times}
+	if m.aliases != nil {
+		rec.Aliases = aliasesOf(m.aliases())
+	}
+	return s.publish(m.tmp, rec)
 }
 
 // finish marks the Active as used up and reports whether it was not before.

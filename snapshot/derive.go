@@ -93,7 +93,7 @@ func (d *derivation) remake(ctx context.Context, tmp string) (Layer, error) {
 		return Layer{}, err
 	}
 	src := &derivedItems{idx: idx, epoch: d.epoch}
-	m := layerMaking{tmp: tmp, epoch: &d.epoch, walk: src.walk, settle: func() error { return nil }, created: d.rec.Layer.Created}
+	m := layerMaking{tmp: tmp, epoch: &d.epoch, walk: src.walk, settle: func() error { return nil }, aliases: d.rec.aliases, created: d.rec.Layer.Created}
 	isDir := d.s.hasForm(d.rec.Layer.ID, dirForm)
 	linked := false
 	if isDir {

@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/tree"
 )
 
 // The files of a layer's folder.
@@ -48,6 +49,28 @@ type layerRecord struct {
 	Movable bool `json:",omitempty"`
 	// Times says what an epoch would change; nil for foreign layers.
 	Times *layerTimes `json:",omitempty"`
+	// Aliases are further paths of the layer's entries (tree.Alias).
+	Aliases []alias `json:",omitempty"`
+}
+
+// alias is a tree.Alias; paths are bytes.
+type alias struct{ Path, Entry []byte }
+
+func aliasesOf(found []tree.Alias) []alias {
+	var out []alias
+	for _, a := range found {
+		out = append(out, alias{[]byte(a.Path), []byte(a.Entry)})
+	}
+	return out
+}
+
+// aliases are those of the layer as trees take them.
+func (r *layerRecord) aliases() []tree.Alias {
+	var out []tree.Alias
+	for _, a := range r.Aliases {
+		out = append(out, tree.Alias{Path: string(a.Path), Entry: string(a.Entry)})
+	}
+	return out
 }
 
 // isForeign reports whether nobody knows that the layer was made by this program.

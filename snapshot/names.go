@@ -39,6 +39,9 @@ func IsLayerXattr(name string) bool { return object.IsLayerXattr(name) }
 // context.
 type Tree = tree.Tree
 
+// SameFiler is a Tree that knows which of its paths are one object.
+type SameFiler = tree.SameFiler
+
 // HostPather is a Tree that can say where an object really lies on this machine.
 type HostPather = tree.HostPather
 

@@ -31,7 +31,11 @@ func (s *Store) stackTree(ctx context.Context, stack Stack) (*tree.Merged, error
 			continue
 		}
 		seen[l.ID] = true
-		if err := t.Add(s.layerPath(l.ID, manifestFile), s.layerPath(l.ID, dirForm), s.layerPath(l.ID, tarForm)); err != nil {
+		rec, err := s.loadLayer(l.ID)
+		if err == nil {
+			err = t.Add(s.layerPath(l.ID, manifestFile), s.layerPath(l.ID, dirForm), s.layerPath(l.ID, tarForm), rec.aliases()...)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 		}
 	}

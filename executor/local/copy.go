@@ -304,7 +304,7 @@ func (c *copier) file(src *snapshot.Entry, dest string) error {
 // sameFile finds the copy of another hard link to the same file.
 func (c *copier) sameFile(src *snapshot.Entry, dest string) (string, bool) {
 	var group string
-	if t, ok := c.from.(interface{ SameFile(string) string }); ok {
+	if t, ok := c.from.(snapshot.SameFiler); ok {
 		if group = t.SameFile(src.Path); group == "" {
 			return "", false
 		}

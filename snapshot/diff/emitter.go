@@ -61,6 +61,12 @@ type Folder struct {
 	Pruned bool
 }
 
+// Entry is the first entry that an object has so far, by whatever name.
+func (m *Emitter) Entry(st *unix.Stat_t) (path string, ok bool) {
+	path, ok = m.inodes[inode{st.Dev, st.Ino}]
+	return path, ok
+}
+
 // Whiteout emits the removal of a path.
 func (m *Emitter) Whiteout(f *Folder, rel string) error {
 	return m.send(f, pack.Item{Record: manifest.Record{Entry: manifest.Entry{Path: rel, Type: manifest.TypeWhiteout, ModTime: time.Unix(0, 0)}}})

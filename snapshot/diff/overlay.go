@@ -37,24 +37,37 @@ type Upper struct {
 }
 
 // Overlay returns what finds the entries of the layer that an upper directory is, and
-// what makes the directory say the same afterwards: settle runs when nothing reads it
-// any more.
-func Overlay(u Upper) (walk pack.Walk, settle func() error) {
-	d := &differ{Emitter: NewEmitter(u.Epoch, u.Below), Upper: u, remade: map[string]bool{}}
-	return d.walk, d.settle
+// makes the directory say the same afterwards.
+func Overlay(u Upper) *Differ {
+	return &Differ{Emitter: NewEmitter(u.Epoch, u.Below), Upper: u, remade: map[string]bool{}}
 }
 
-// differ walks the upper directory of an overlay and finds the entries of its
+// Differ walks the upper directory of an overlay and finds the entries of its
 // layer, in manifest order. What is in a layer follows BuildKit: an object that
 // overlay copied up but nobody changed is left out; a directory is in if it
 // changed or if something below it is in; an opaque directory becomes explicit
 // whiteouts of what the lower layers have there; the root is never in.
-type differ struct {
+type Differ struct {
 	Emitter
 	Upper
 	// remade are opaque directories that hold what the lower layers have there: they
 	// are removed with all that is in them.
 	remade map[string]bool
+	// held are unchanged objects with other names, and directories that only lead to such,
+	// in the order in which they can be removed: they stay if one of the names is new.
+	held    []held
+	aliases []tree.Alias
+}
+
+// held is an unchanged object that may have to stay in the directory.
+type held struct {
+	folder *Folder
+	rel    string
+	host   string
+	st     unix.Stat_t
+	// isDir: a directory, whose time is set if it stays.
+	isDir bool
+	time  time.Time
 }
 
 // frame is a directory of the upper one on the way down.
@@ -66,15 +79,46 @@ type frame struct {
 	opaque bool
 	// within: one above it does.
 	within bool
+	// holds says that something in it is held.
+	holds bool
 }
 
-// walk finds the entries.
-func (d *differ) walk(ctx context.Context, emit func(pack.Item) error) error {
+// Walk finds the entries; it is a pack.Walk.
+func (d *Differ) Walk(ctx context.Context, emit func(pack.Item) error) error {
 	d.Begin(emit)
-	return d.dir(ctx, &frame{Folder: Folder{Rel: "."}, lowers: d.Lowers})
+	if err := d.dir(ctx, &frame{Folder: Folder{Rel: "."}, lowers: d.Lowers}); err != nil {
+		return err
+	}
+	d.letGo()
+	return nil
 }
 
-func (d *differ) dir(ctx context.Context, f *frame) error {
+// letGo decides about what is held, now that all entries are known.
+func (d *Differ) letGo() {
+	stays := map[string]bool{} // directories
+	for _, h := range d.held {
+		if h.isDir {
+			if stays[h.host] {
+				d.Times = append(d.Times, Stamp{h.host, h.time})
+			} else {
+				d.Remove(h.folder, h.host)
+				continue
+			}
+		} else if entry, ok := d.Entry(&h.st); ok {
+			d.aliases = append(d.aliases, tree.Alias{Path: h.rel, Entry: entry})
+		} else {
+			d.Remove(h.folder, h.host)
+			continue
+		}
+		stays[filepath.Dir(h.host)] = true
+	}
+}
+
+// Aliases are further names of the entries: hard links that were made to what the layers
+// below have. They stay in the directory, but are no entries, as BuildKit has it.
+func (d *Differ) Aliases() []tree.Alias { return d.aliases }
+
+func (d *Differ) dir(ctx context.Context, f *frame) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -122,7 +166,7 @@ func ReadNames(dir string) ([]string, error) {
 }
 
 // withHidden adds the names that an opaque directory hides.
-func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool, error) {
+func (d *Differ) withHidden(f *frame, names []string) ([]string, map[string]bool, error) {
 	has := make(map[string]bool, len(names))
 	for _, n := range names {
 		has[n] = true
@@ -149,7 +193,7 @@ func (d *differ) withHidden(f *frame, names []string) ([]string, map[string]bool
 }
 
 // object handles one object of the upper directory.
-func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
+func (d *Differ) object(ctx context.Context, f *frame, rel, name string) error {
 	host := filepath.Join(d.Upper.Dir, rel)
 	var st unix.Stat_t
 	if err := object.Lstat(host, &st); err != nil {
@@ -195,18 +239,25 @@ func (d *differ) object(ctx context.Context, f *frame, rel, name string) error {
 		}
 	}
 	if e.Type == manifest.TypeDir {
-		return d.directory(ctx, &frame{Folder: Folder{Rel: rel, Parent: &f.Folder}, lowers: lowers, opaque: f.opaque || opaque, within: f.opaque}, host, e, same)
+		sub := &frame{Folder: Folder{Rel: rel, Parent: &f.Folder}, lowers: lowers, opaque: f.opaque || opaque, within: f.opaque}
+		err := d.directory(ctx, sub, host, e, same)
+		f.holds = f.holds || sub.holds
+		return err
 	}
-	if same {
-		if !f.opaque {
-			d.Remove(&f.Folder, host)
-		}
-		return nil
+	switch {
+	case !same:
+		return d.Changed(&f.Folder, host, &st, e)
+	case f.opaque: // it stays
+	case st.Nlink > 1:
+		f.holds = true
+		d.held = append(d.held, held{folder: &f.Folder, rel: rel, host: host, st: st})
+	default:
+		d.Remove(&f.Folder, host)
 	}
-	return d.Changed(&f.Folder, host, &st, e)
+	return nil
 }
 
-func (d *differ) directory(ctx context.Context, f *frame, host string, e manifest.Entry, same bool) error {
+func (d *Differ) directory(ctx context.Context, f *frame, host string, e manifest.Entry, same bool) error {
 	shown := d.Clamp(&e)
 	f.Item = &pack.Item{Record: manifest.Record{Entry: e}}
 	if !same {
@@ -222,19 +273,23 @@ func (d *differ) directory(ctx context.Context, f *frame, host string, e manifes
 		if f.opaque {
 			d.Prune, d.Times = d.Prune[:prune], d.Times[:times]
 		}
+		if f.holds {
+			d.held = append(d.held, held{folder: f.Parent, host: host, isDir: true, time: e.ModTime})
+			return nil
+		}
 		d.remade[host] = f.opaque
 		d.Remove(f.Parent, host)
 		return nil
 	}
-	if f.Pruned || shown {
+	if f.Pruned || f.holds || shown {
 		d.Times = append(d.Times, Stamp{host, e.ModTime})
 	}
 	return nil
 }
 
-// settle makes the directory say what the tar says: it removes what is in no
+// Settle makes the directory say what the tar says: it removes what is in no
 // entry and sets times. It runs when nothing reads the directory any more.
-func (d *differ) settle() error {
+func (d *Differ) Settle() error {
 	for _, p := range d.Prune {
 		remove := os.Remove
 		if d.remade[p] {
@@ -293,7 +348,7 @@ func isOpaqueDir(path string) bool {
 }
 
 // sideOwner gives a symlink or fifo the owner that is known of it.
-func (d *differ) sideOwner(host string, e *manifest.Entry) error {
+func (d *Differ) sideOwner(host string, e *manifest.Entry) error {
 	if len(d.Side) == 0 || e.Type != manifest.TypeSymlink && e.Type != manifest.TypeFifo {
 		return nil
 	}

@@ -61,8 +61,8 @@ func lay(t *testing.T, dir, list string) {
 func found(t *testing.T, u Upper) string {
 	t.Helper()
 	var out []string
-	walk, settle := Overlay(u)
-	must(t, walk(t.Context(), func(it pack.Item) error {
+	d := Overlay(u)
+	must(t, d.Walk(t.Context(), func(it pack.Item) error {
 		e := &it.Record.Entry
 		s := string(e.Type) + e.Path
 		if e.Hardlink != "" {
@@ -74,7 +74,10 @@ func found(t *testing.T, u Upper) string {
 		out = append(out, s)
 		return nil
 	}))
-	must(t, settle())
+	for _, a := range d.Aliases() {
+		out = append(out, "+"+a.Path+"=>"+a.Entry)
+	}
+	must(t, d.Settle())
 	return strings.Join(out, " ")
 }
 
@@ -87,6 +90,9 @@ func TestOverlay(t *testing.T) {
 		{"removed", "d/ d/f=1 g=2", "d/ -d/f -g -never", "dd wd/f wg", "never"},
 		{"opaque", "d/ d/f=1 d/g=2", "d/! d/g=2 d/h=3", "dd wd/f fd/h", ""},
 		{"other type", "d=file e/ e/f=1", "d/ d/x=1 e=file", "dd fd/x fe", ""},
+		{"link to what is below", "d/ d/f=1 d/g=2", "d/ d/f=1 d/g=2 new=>d/f", "fnew +d/f=>new", "d/g"},
+		{"link to what is below, beside", "d/ d/f=1", "d/ d/f=1 d/a=>d/f", "dd fd/a +d/f=>d/a", ""},
+		{"names that were copied up together", "d/ d/f=1 d/g=1", "d/ d/f=1 d/g=>d/f", "", "d d/f d/g"},
 		{"links", "f=1", "a=1 b=>a c/ c/d=>a", "fa fb=>a dc fc/d=>a", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

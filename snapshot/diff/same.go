@@ -17,7 +17,7 @@ import (
 // sameDirent): type, mode, owner, device and attributes; for what is no directory
 // size and modification time too, and the content where both times are whole
 // seconds and so may have been cut off.
-func (d *differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *manifest.Entry) (bool, error) {
+func (d *Differ) sameObject(lower *unix.Stat_t, lowerPath string, upper *unix.Stat_t, upperPath string, e *manifest.Entry) (bool, error) {
 	if lower.Mode != upper.Mode || lower.Uid != upper.Uid || lower.Gid != upper.Gid || lower.Rdev != upper.Rdev {
 		return false, nil
 	}

@@ -26,10 +26,16 @@ type Layer struct {
 	// Dir and tar are where the layer's forms are, of which at least one exists.
 	Dir string
 	tar string
+	// aliases are entries of the layer by further paths that they have; see Alias.
+	aliases map[string]string
 }
 
+// Alias is a further path of a layer's entry: a hard link to an object of the layers below,
+// at which they show what the layer shows, so that the layer has no entry for it.
+type Alias struct{ Path, Entry string }
+
 // Merged is the merged view of layers: of whole ones, by their manifests. It is a Tree
-// and a HostPather, safe for concurrent use once all layers were added.
+// a SameFiler and a HostPather, safe for concurrent use once all layers were added.
 type Merged struct {
 	// Layers are the layers, the topmost first.
 	Layers []Layer
@@ -44,17 +50,26 @@ func NewMerged() *Merged { return &Merged{visible: map[string][]int{}} }
 
 // Add puts a layer below those that are there, before the tree is used. The layer has
 // its manifest and at least one of the directory and the canonical tar.
-func (t *Merged) Add(list, dir, tar string) error {
+func (t *Merged) Add(list, dir, tar string, aliases ...Alias) error {
 	idx, err := manifest.Open(list)
-	if err == nil {
-		t.Layers = append(t.Layers, Layer{Index: idx, Dir: dir, tar: tar})
+	if err != nil {
+		return err
 	}
-	return err
+	l := Layer{Index: idx, Dir: dir, tar: tar}
+	for _, a := range aliases {
+		if l.aliases == nil {
+			l.aliases = map[string]string{}
+		}
+		l.aliases[a.Path] = a.Entry
+	}
+	t.Layers = append(t.Layers, l)
+	return nil
 }
 
 var _ interface {
 	Tree
 	HostPather
+	SameFiler
 } = (*Merged)(nil)
 
 // NotExist is the error of a path that a tree has not; it matches fs.ErrNotExist.
@@ -149,6 +164,28 @@ func (t *Merged) Lstat(p string) (*manifest.Entry, error) {
 		return nil, err
 	}
 	return &r.Entry, nil
+}
+
+// SameFile implements SameFiler.
+func (t *Merged) SameFile(p string) string {
+	r, l, err := t.Lookup("lstat", p)
+	if err != nil || l == nil {
+		return ""
+	}
+	name := r.Path
+	if r.Hardlink != "" {
+		name = r.Hardlink
+	}
+	for i := range t.Layers {
+		at := &t.Layers[i]
+		if entry, ok := at.aliases[p]; ok && at != l {
+			return fmt.Sprintf("%d/%s", i, entry)
+		}
+		if at == l {
+			return fmt.Sprintf("%d/%s", i, name)
+		}
+	}
+	return ""
 }
 
 // ReadDir implements Tree.

@@ -26,6 +26,13 @@ type Tree interface {
 	Digest(path string) (digest.Digest, error)
 }
 
+// SameFiler is a Tree that knows which of its paths are one object.
+type SameFiler interface {
+	// SameFile returns a name that the hard links of an object have in common, "" if
+	// there are none or no such object.
+	SameFile(path string) string
+}
+
 // HostPather is a Tree that can say where an object really lies on this machine
 // (for bind mounts, links and reflinks). The path must not be written to.
 type HostPather interface {

@@ -33,6 +33,13 @@ type Differ struct {
 	// linked says of files with several names whether some were in no entry (1) and
 	// whether some were (2).
 	linked map[fileID]int
+	// unchanged are the names that were in no entry, of files with several.
+	unchanged []unchangedName
+}
+
+type unchangedName struct {
+	rel string
+	st  unix.Stat_t
 }
 
 // Diff compares a directory with the stack that it was equal to, which lower is; times
@@ -114,7 +121,7 @@ func (d *Differ) object(ctx context.Context, f *diff.Folder, rel string) error {
 		if known.mode&unix.S_IFMT == unix.S_IFDIR {
 			return d.directory(ctx, &diff.Folder{Rel: rel, Parent: f}, manifest.Entry{}, dirFacts{same: true, hasLower: true, intact: true})
 		}
-		d.note(raw, 1)
+		d.note(rel, raw, 1)
 		return nil
 	}
 	st, err := d.w.m.Lstat(host)
@@ -162,10 +169,10 @@ func (d *Differ) maybeChanged(ctx context.Context, f *diff.Folder, rel string, s
 	}
 	d.found[rel] = stateOf(st)
 	if same {
-		d.note(st, 1)
+		d.note(rel, st, 1)
 		return nil
 	}
-	d.note(st, 2)
+	d.note(rel, st, 2)
 	d.touched = append(d.touched, rel)
 	return d.out.Changed(f, host, st, e)
 }
@@ -173,13 +180,28 @@ func (d *Differ) maybeChanged(ctx context.Context, f *diff.Folder, rel string, s
 type fileID struct{ dev, ino uint64 }
 
 // note remembers of files with several names whether they are in entries.
-func (d *Differ) note(st *unix.Stat_t, how int) {
+func (d *Differ) note(rel string, st *unix.Stat_t, how int) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if how == 1 {
+			d.unchanged = append(d.unchanged, unchangedName{rel, *st})
+		}
 		if d.linked == nil {
 			d.linked = map[fileID]int{}
 		}
 		d.linked[fileID{st.Dev, st.Ino}] |= how
 	}
+}
+
+// Aliases are further names of the entries: hard links that were made to what the layers
+// below have.
+func (d *Differ) Aliases() []tree.Alias {
+	var out []tree.Alias
+	for _, u := range d.unchanged {
+		if entry, ok := d.out.Entry(&u.st); ok {
+			out = append(out, tree.Alias{Path: u.rel, Entry: entry})
+		}
+	}
+	return out
 }
 
 // Torn reports whether a file is in the new layer by one name and in a lower one by

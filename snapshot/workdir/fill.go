@@ -129,6 +129,8 @@ func (f *filler) object(ctx context.Context, p tree.Placed) error {
 		f.dirs = append(f.dirs, p.Record)
 		return f.w.m.Create(f.w.host(p.Path), &p.Entry)
 	}
+	// What a layer links to layers below it stays apart here: a process that writes to one
+	// of the names would change the other, which overlay does not do.
 	key := p.Layer.Dir + "\x00" + p.Path
 	if p.Hardlink != "" {
 		key = p.Layer.Dir + "\x00" + p.Hardlink

@@ -39,7 +39,7 @@ func (s Set) WriteDir(ctx context.Context, dir string, remove bool) error {
 	defer root.Close()
 	shown := &progress.Writer{W: io.Discard, To: progress.Of(ctx), Item: filepath.Base(dir), Total: -1}
 	for _, t := range s.Trees {
-		w := &dirWriter{root: root, tree: t, shown: shown, epoch: s.Epoch, prefix: ".", fresh: map[string]bool{}}
+		w := &dirWriter{root: root, tree: t, links: newLinks(t.Tree), shown: shown, epoch: s.Epoch, prefix: ".", fresh: map[string]bool{}}
 		if s.Split {
 			w.prefix = Folder(t.Platform)
 		}
@@ -88,6 +88,7 @@ func removeOthers(root *os.Root, keep func(string) bool) error {
 type dirWriter struct {
 	root   *os.Root
 	tree   snapshot.Tree
+	links  *links
 	prefix string
 	epoch  *time.Time
 	shown  *progress.Writer  // is told of all contents
@@ -148,8 +149,8 @@ func (w *dirWriter) entry(e *snapshot.Entry) error {
 			return err
 		}
 	}
-	if sameFile(w.tree, e) {
-		err := w.root.Link(path.Join(w.prefix, e.Hardlink), name)
+	if first, ok := w.links.first(e); ok {
+		err := w.root.Link(path.Join(w.prefix, first), name)
 		if e.Type == snapshot.TypeFile || !errors.Is(err, fs.ErrNotExist) {
 			return err
 		} // else a device that nobody can make here

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 	"time"
 
 	"layered.build/builder/snapshot"
@@ -19,7 +18,7 @@ func (s Set) WriteTar(ctx context.Context, w io.Writer) error {
 	}
 	tw := &tarWriter{Writer: tar.NewWriter(w), epoch: s.Epoch, seen: map[string]bool{}}
 	for _, t := range s.Trees {
-		tw.prefix = ""
+		tw.prefix, tw.links = "", newLinks(t.Tree)
 		if s.Split {
 			tw.prefix = Folder(t.Platform) + "/"
 		}
@@ -34,6 +33,7 @@ func (s Set) WriteTar(ctx context.Context, w io.Writer) error {
 type tarWriter struct {
 	*tar.Writer
 	prefix string
+	links  *links
 	epoch  *time.Time      // the time of all entries, if set
 	seen   map[string]bool // directories that several trees have
 }
@@ -68,8 +68,8 @@ func (w *tarWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	for k, v := range e.Xattrs {
 		h.PAXRecords["SCHILY.xattr."+k] = v
 	}
-	if sameFile(tree, e) {
-		h.Typeflag, h.Linkname = tar.TypeLink, w.prefix+path.Clean(e.Hardlink)
+	if first, ok := w.links.first(e); ok {
+		h.Typeflag, h.Linkname = tar.TypeLink, w.prefix+first
 		return w.WriteHeader(h)
 	}
 	switch e.Type {
@@ -90,24 +90,6 @@ func (w *tarWriter) entry(tree snapshot.Tree, e *snapshot.Entry) error {
 	}
 	return w.WriteHeader(h)
 }
-
-// sameFile reports whether the first file of e's hard link group is in the tree
-// as it was: a later layer may have replaced one name of the group only.
-func sameFile(tree snapshot.Tree, e *snapshot.Entry) bool {
-	if e.Hardlink == "" {
-		return false
-	}
-	first, err := tree.Lstat(e.Hardlink)
-	if err != nil || first.Type != e.Type || first.Hardlink != "" || walkOrder(first.Path) >= walkOrder(e.Path) {
-		return false
-	}
-	return first.Size == e.Size && first.Mode == e.Mode && first.UID == e.UID && first.GID == e.GID &&
-		first.ModTime.Equal(e.ModTime) && first.Digest == e.Digest && first.Linkname == e.Linkname &&
-		first.DevMajor == e.DevMajor && first.DevMinor == e.DevMinor
-}
-
-// walkOrder is a key that sorts paths in the order of snapshot.Walk.
-func walkOrder(p string) string { return strings.ReplaceAll(p, "/", "\x00") }
 
 func (w *tarWriter) file(tree snapshot.Tree, e *snapshot.Entry, h *tar.Header) error {
 	h.Typeflag, h.Size = tar.TypeReg, e.Size
