@@ -73,12 +73,9 @@ loop:
 			if e&isPointer != 0 {
 				bits >>= litBits
 				n -= litBits
-				at := e>>16&0xfff + uint32(bits)&(1<<(e>>8&15)-1)
-				if at >= litTable {
-					ok = false
+				if e, ok = long(lit[:], e, bits); !ok {
 					break
 				}
-				e = lit[at]
 				if e&isLiteral != 0 {
 					bits >>= e & 63
 					n -= uint(e & 63)
@@ -100,18 +97,9 @@ loop:
 
 		e = dist[bits&distMask]
 		if e&isSpecial != 0 {
-			if e&isPointer == 0 {
-				ok = false
-				break
-			}
 			bits >>= distBits
 			n -= distBits
-			at := e>>16&0xfff + uint32(bits)&(1<<(e>>8&15)-1)
-			if at >= distTable {
-				ok = false
-				break
-			}
-			if e = dist[at]; e&isSpecial != 0 {
+			if e, ok = long(dist[:], e, bits); !ok || e&isSpecial != 0 {
 				ok = false
 				break
 			}
@@ -134,21 +122,42 @@ loop:
 			}
 		case back >= 8:
 			copy(out[made:stop], out[from:from+length])
-		case back == 1:
-			word := uint64(out[from]) * 0x0101010101010101
-			for made < stop {
-				binary.LittleEndian.PutUint64(out[made:], word)
-				made += 8
-			}
 		default:
-			for made < stop {
-				out[made] = out[from]
-				made++
-				from++
-			}
+			repeat(out, from, made, stop)
 		}
 		made = stop
 	}
 	d.pos, d.made, d.bits, d.n = pos, made, bits, n
 	return end, ok
+}
+
+// long looks a code up that is longer than the first part of a table is wide: e points to
+// its second part, or else is no code. It tells whether there is such a code.
+func long(table []uint32, e uint32, bits uint64) (uint32, bool) {
+	if e&isPointer == 0 {
+		return 0, false
+	}
+	at := e>>16&0xfff + uint32(bits)&(1<<(e>>8&15)-1)
+	if at >= uint32(len(table)) {
+		return 0, false
+	}
+	return table[at], true
+}
+
+// repeat copies up to 7 bytes before made again and again, up to stop; what comes after
+// it is written as well.
+func repeat(out []byte, from, made, stop int) {
+	if made-from > 1 {
+		for made < stop {
+			out[made] = out[from]
+			made++
+			from++
+		}
+		return
+	}
+	word := uint64(out[from]) * 0x0101010101010101
+	for made < stop {
+		binary.LittleEndian.PutUint64(out[made:], word)
+		made += 8
+	}
 }
