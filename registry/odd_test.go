@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	fake "github.com/google/go-containerregistry/pkg/registry"
@@ -176,5 +177,33 @@ func TestLoginCosts(t *testing.T) {
 				t.Errorf("%v requests, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestLoginTogether: of several repositories that are asked for at once one is refused, and
+// tells how to log in for all of them.
+func TestLoginTogether(t *testing.T) {
+	reg := oddregistry.Start(t, newFake(), oddregistry.Guard{User: "alice", Password: "s3cret-word"}.Mode)
+	aliceIn(t, reg.Host)
+	c := newTestClient(t, quick)
+	img := testImage(t, c, "app", 10)
+	repos := []string{"a", "b", "c", "d"}
+	for _, repo := range repos {
+		mustPush(t, c, reg.Host+"/"+repo, img)
+	}
+	mustPull(t, c, reg.Host+"/a")
+	c = newClientOn(t, c.store, quick) // which has the blobs
+	reg.Take()
+	var group sync.WaitGroup
+	for _, repo := range repos {
+		group.Go(func() {
+			if _, err := c.Resolve(t.Context(), reg.Host+"/"+repo, amd64); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if asked := reg.Take(); len(asked) != 1+2*len(repos) || count(asked, "GET", "/token/") != len(repos) {
+		t.Errorf("asked %q", asked)
 	}
 }

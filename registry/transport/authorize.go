@@ -54,15 +54,16 @@ func (a *authorizer) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !a.host.isOwn(req.URL) {
 		return a.host.base.RoundTrip(req)
 	}
-	shown, done, err := a.begin(req.Context())
+	shown, first, err := a.begin(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer first.end()
 	resp, err := a.send(req, shown)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
+	first.leave() // others need not be refused to know as much
 	next, ok, err := a.answer(req.Context(), shown, challengeOf(resp))
 	if err == nil && !ok {
 		return resp, nil
@@ -87,8 +88,10 @@ func (a *authorizer) send(req *http.Request, shown pass) (*http.Response, error)
 	if err != nil {
 		return nil, err
 	}
-	if shown.way != nil && resp.StatusCode != http.StatusUnauthorized {
-		a.host.learn(shown.way)
+	if resp.StatusCode == http.StatusUnauthorized {
+		a.host.learn(challengeOf(resp), nil)
+	} else {
+		a.host.learn(nil, shown.way)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -96,24 +99,29 @@ func (a *authorizer) send(req *http.Request, shown pass) (*http.Response, error)
 	return resp, nil
 }
 
-// begin returns what to present. Until the repository has answered one request the others
-// wait; done lets them go on.
-func (a *authorizer) begin(ctx context.Context) (shown pass, done func(), err error) {
+// opening is what the first request of a repository, and perhaps of its host, holds up.
+type opening struct{ leave, end func() }
+
+// begin returns what to present. Until the repository has answered one request, and any
+// of its host's one, the others wait.
+func (a *authorizer) begin(ctx context.Context) (pass, opening, error) {
 	if shown, ok := a.known(); ok {
-		return shown, func() {}, nil
+		return shown, opening{func() {}, func() {}}, nil
 	}
 	a.opening.Lock()
+	guess, leave := a.host.enter()
+	o := opening{leave: leave, end: func() { leave(); a.opening.Unlock() }}
 	shown, ok := a.known()
-	if guess := a.host.guessed(); !ok && guess != nil {
+	if !ok && guess != nil {
 		// Where it is wrong, the answer to the request says so.
 		if s, ok, err := a.answer(ctx, shown, guess); err == nil && ok {
 			shown = s
 		} else if ctx.Err() != nil {
-			a.opening.Unlock()
-			return shown, nil, context.Cause(ctx)
+			o.end()
+			return shown, opening{}, context.Cause(ctx)
 		}
 	}
-	return shown, a.opening.Unlock, nil
+	return shown, o, nil
 }
 
 // known returns what is presented, false before the first answer.

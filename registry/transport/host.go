@@ -23,12 +23,15 @@ type host struct {
 	base *patient
 	reg  name.Registry
 
-	// opening is held by the request that finds out which scheme the host speaks.
-	opening sync.Mutex
+	// opening is held by the request that finds out which scheme the host speaks, first by
+	// the one whose answer tells how it wants to be talked to.
+	opening, first sync.Mutex
 
 	mu sync.Mutex
 	// scheme is "" until the first answer, where there is a choice.
 	scheme string // guarded by mu
+	// answered says that the host has answered a request.
+	answered bool // guarded by mu
 	// guess is how one of the host's repositories wants to be talked to: most hosts want
 	// the same for all of theirs. nil: none has asked for anything yet.
 	guess *gcr.Challenge // guarded by mu
@@ -64,17 +67,37 @@ func (h *host) speaks() string {
 	return h.scheme
 }
 
-// learn remembers how a repository wants to be talked to.
-func (h *host) learn(ch *gcr.Challenge) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.guess = ch
+// enter waits while a first request is under way, and returns a guess at how the host
+// wants to be talked to. Who enters first leaves with the answer.
+func (h *host) enter() (guess *gcr.Challenge, leave func()) {
+	if guess, answered := h.guessed(); answered {
+		return guess, func() {}
+	}
+	h.first.Lock()
+	guess, answered := h.guessed()
+	if answered {
+		h.first.Unlock()
+		return guess, func() {}
+	}
+	return nil, sync.OnceFunc(h.first.Unlock)
 }
 
-func (h *host) guessed() *gcr.Challenge {
+func (h *host) guessed() (*gcr.Challenge, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.guess
+	return h.guess, h.answered
+}
+
+// learn remembers an answer. What made it succeed is a better guess than what it asks for.
+func (h *host) learn(asked, worked *gcr.Challenge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answered = true
+	if worked != nil {
+		h.guess = worked
+	} else if h.guess == nil && asked != nil && asked.Scheme != "" {
+		h.guess = asked
+	}
 }
 
 // isOwn reports whether an address is one of the host itself, which may see what is meant
