@@ -56,6 +56,9 @@ func (a *authorizer) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	shown, first, err := a.begin(req.Context())
 	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
 		return nil, err
 	}
 	defer first.end()
