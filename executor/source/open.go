@@ -58,6 +58,12 @@ func openStepwise(root *os.File, p string, flags int) (*os.File, error) {
 	parts := strings.Split(p, "/")
 	at := int(root.Fd())
 	for i, part := range parts {
+		if part == ".." {
+			if at != int(root.Fd()) {
+				unix.Close(at)
+			}
+			return nil, &os.PathError{Op: "open", Path: p, Err: unix.EXDEV}
+		}
 		how := unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
 		if i == len(parts)-1 {
 			how = flags
@@ -66,8 +72,8 @@ func openStepwise(root *os.File, p string, flags int) (*os.File, error) {
 		if at != int(root.Fd()) {
 			unix.Close(at)
 		}
-		if err != nil || part == ".." {
-			return nil, &os.PathError{Op: "open", Path: p, Err: errors.Join(err)}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: p, Err: err}
 		}
 		at = fd
 	}
