@@ -36,6 +36,8 @@ type Request struct {
 	Verify bool
 	// Squash makes one layer of all that the build adds to its base.
 	Squash bool
+	// MultiPlatform writes the files of one platform as those of several are written.
+	MultiPlatform bool
 	// Total limits all processes of the build together, Timeout the time that it takes.
 	Total   dag.Limits
 	Timeout time.Duration
