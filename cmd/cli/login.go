@@ -127,6 +127,10 @@ func (a *app) logoutCommand() *cobra.Command {
 				return mistake.New("%w", err)
 			}
 			helper, err := file.Remove(cmd.Context(), authKey(args))
+			if errors.Is(err, credentials.ErrNoLogin) {
+				_, err = fmt.Fprintf(a.std.Out, "Not logged in to %s\n", authKey(args))
+				return err
+			}
 			if err != nil {
 				return mistake.New("remove the password: %w", err)
 			}

@@ -108,7 +108,7 @@ func (k *Keychain) find(ctx context.Context, f *config.Docker, host, repo string
 	}
 	keys := []string{host}
 	if host == name.DefaultRegistry {
-		keys = []string{authn.DefaultAuthKey, "docker.io", name.DefaultRegistry}
+		keys = hubKeys()
 		if podman {
 			keys = []string{"docker.io", authn.DefaultAuthKey}
 		}
@@ -145,17 +145,25 @@ func entryOf(f *config.Docker, key string, podman bool) config.Auth {
 		return auth
 	}
 	for _, have := range slices.Sorted(maps.Keys(f.Auths)) {
-		scheme, rest, isURL := strings.Cut(have, "://")
-		if !isURL {
-			rest = scheme
-		}
-		host, _, hasPath := strings.Cut(rest, "/")
-		if host == key && (isURL || !hasPath || !podman) {
+		if isAddressOf(have, key, podman) {
 			return f.Auths[have]
 		}
 	}
 	return config.Auth{}
 }
+
+// isAddressOf reports whether the key of an entry is an address of a registry.
+func isAddressOf(have, registry string, podman bool) bool {
+	scheme, rest, isURL := strings.Cut(have, "://")
+	if !isURL {
+		rest = scheme
+	}
+	host, _, hasPath := strings.Cut(rest, "/")
+	return host == registry && (isURL || !hasPath || !podman)
+}
+
+// hubKeys are the names of Docker Hub, of which docker writes the first.
+func hubKeys() []string { return []string{authn.DefaultAuthKey, "docker.io", name.DefaultRegistry} }
 
 func newCredential(a config.Auth, path string) Credential {
 	about := fmt.Sprintf("user %q (%s)", a.Username, path)

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/docker-credential-helpers/client"
@@ -51,15 +53,55 @@ func (f File) Put(ctx context.Context, registry, user, password string) (helper 
 	return helper, f.edit(func(auths map[string]json.RawMessage) { auths[registry] = raw })
 }
 
-// Remove forgets a login, which need not be there. It returns the helper that had it.
+// ErrNoLogin says that there is no login for a registry.
+var ErrNoLogin = errors.New("not logged in")
+
+// Remove forgets a login. It returns the helper that had it. If neither the file nor a
+// helper has one, nothing is written and the error is ErrNoLogin.
 func (f File) Remove(ctx context.Context, registry string) (helper string, err error) {
-	if helper = f.helper(registry); helper != "" {
-		err := client.Erase(program(ctx, helper), registry)
-		if err != nil && !strings.Contains(err.Error(), credentials.NewErrCredentialsNotFound().Error()) {
+	helper = f.helper(registry)
+	_, auths, err := f.read()
+	if err != nil {
+		return helper, err
+	}
+	names := []string{registry}
+	if slices.Contains(hubKeys(), registry) {
+		names = hubKeys()
+	}
+	isOf := func(key string, _ json.RawMessage) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return key == n || isAddressOf(key, n, false) })
+	}
+	before := len(auths)
+	maps.DeleteFunc(auths, isOf)
+	found := len(auths) < before
+	if helper != "" {
+		has, err := erase(program(ctx, helper), registry)
+		if err != nil {
 			return helper, &HelperError{Helper: helper, reason: helperReason(err)}
 		}
+		if !found && !has {
+			return helper, ErrNoLogin
+		}
 	}
-	return helper, f.edit(func(auths map[string]json.RawMessage) { delete(auths, registry) })
+	switch {
+	case found:
+		return helper, f.edit(func(auths map[string]json.RawMessage) { maps.DeleteFunc(auths, isOf) })
+	case helper == "":
+		return "", ErrNoLogin
+	}
+	return helper, nil
+}
+
+// erase makes a helper forget a login, and reports whether it had one.
+func erase(helper client.ProgramFunc, registry string) (bool, error) {
+	if _, err := client.Get(helper, registry); credentials.IsErrCredentialsNotFound(err) {
+		return false, nil
+	}
+	err := client.Erase(helper, registry)
+	if err != nil && strings.Contains(err.Error(), credentials.NewErrCredentialsNotFound().Error()) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // helper is the one that has a registry's login.
@@ -71,9 +113,10 @@ func (f File) helper(registry string) string {
 	return d.CredsStore
 }
 
-// edit changes the logins of the file.
-func (f File) edit(change func(auths map[string]json.RawMessage)) error {
-	all, auths := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+// read returns what is in the file, and the logins among it; a file that there is not is
+// empty.
+func (f File) read() (all, auths map[string]json.RawMessage, err error) {
+	all, auths = map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	raw, err := os.ReadFile(string(f))
 	if err == nil && len(raw) > 0 {
 		err = json.Unmarshal(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), &all)
@@ -82,13 +125,23 @@ func (f File) edit(change func(auths map[string]json.RawMessage)) error {
 		err = json.Unmarshal(all["auths"], &auths)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("change %s: %w", f, err)
+		return nil, nil, fmt.Errorf("read %s: %w", f, err)
+	}
+	return all, auths, nil
+}
+
+// edit changes the logins of the file.
+func (f File) edit(change func(auths map[string]json.RawMessage)) error {
+	all, auths, err := f.read()
+	if err != nil {
+		return err
 	}
 	change(auths)
 	if all["auths"], err = json.Marshal(auths); err != nil {
 		return err
 	}
-	if raw, err = json.MarshalIndent(all, "", "\t"); err != nil {
+	raw, err := json.MarshalIndent(all, "", "\t")
+	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(string(f)), 0o700); err != nil {

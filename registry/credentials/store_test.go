@@ -1,6 +1,8 @@
 package credentials
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,12 +41,32 @@ func TestStoreInFile(t *testing.T) {
 	if raw, err = os.ReadFile(path); err != nil || strings.Contains(string(raw), "127.0.0.1") || !strings.Contains(string(raw), `"old"`) {
 		t.Errorf("logout leaves %s, %v", raw, err)
 	}
+	writeFileT(t, path, `{"auths":{"https://r.example/v2/":{"auth":"eA=="},"index.docker.io":{},"r.example.org":{}}}`, 0o600)
+	for _, name := range []string{"r.example", "https://index.docker.io/v1/"} { // written as other names of them
+		if _, err := file.Remove(t.Context(), name); err != nil {
+			t.Errorf("log out of %s: %v", name, err)
+		}
+	}
+	if raw, err = os.ReadFile(path); err != nil || strings.Contains(string(raw), "v2") || strings.Contains(string(raw), "docker") || !strings.Contains(string(raw), "r.example.org") {
+		t.Errorf("logout leaves %s, %v", raw, err)
+	}
 	writeFileT(t, path, `{"auths":{},}`, 0o600)
 	if _, err := file.Put(t.Context(), "x", "me", "pw"); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a file that cannot be read: %v", err)
 	}
 	if raw, err = os.ReadFile(path); err != nil || string(raw) != `{"auths":{},}` {
 		t.Errorf("became %s, %v", raw, err)
+	}
+}
+
+// TestRemoveNothing proves that a logout where there is no login writes nothing.
+func TestRemoveNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "docker", "config.json")
+	if _, err := File(path).Remove(t.Context(), "r.example"); !errors.Is(err, ErrNoLogin) {
+		t.Errorf("logged out of nothing: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("logout made a folder: %v", err)
 	}
 }
 
@@ -72,10 +94,11 @@ esac
 	if c, err := New("", nil).Get(t.Context(), "x.example", "x"); err != nil || c.Auth.Username != "me" || c.Auth.Password != "s3cret-pw" {
 		t.Errorf("found %q, %v", c.About, err)
 	}
-	for range 2 { // the second time the helper has none
-		if helper, err := file.Remove(t.Context(), "x.example"); err != nil || helper != "keep" {
-			t.Errorf("%q, %v", helper, err)
-		}
+	if helper, err := file.Remove(t.Context(), "x.example"); err != nil || helper != "keep" {
+		t.Errorf("%q, %v", helper, err)
+	}
+	if _, err := file.Remove(t.Context(), "x.example"); !errors.Is(err, ErrNoLogin) {
+		t.Errorf("the second time: %v", err)
 	}
 	if _, err := os.Stat(kept); err == nil {
 		t.Error("logout leaves the password")
