@@ -1,6 +1,8 @@
 package containers
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +19,11 @@ import (
 // Message is the comment in its history. The image has no name yet.
 func Import(ctx context.Context, e *engine.Engine, r io.Reader, config registry.ImageConfig, message string) (*registry.Image, error) {
 	l, err := e.Store.Import(ctx, nil, "", r)
+	for _, wrong := range []error{tar.ErrHeader, gzip.ErrHeader, gzip.ErrChecksum, io.ErrUnexpectedEOF} {
+		if errors.Is(err, wrong) {
+			return nil, mistake.New("%w", err).WithHint("a tar of a file system is wanted, which may be compressed")
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

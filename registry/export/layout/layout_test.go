@@ -320,6 +320,10 @@ func TestLoadRefuses(t *testing.T) {
 		want    error
 	}{
 		"empty":          {nil, registry.ErrInvalid},
+		"no archive":     {bytes.Repeat([]byte("text\n"), 200), registry.ErrInvalid},
+		"text":           {[]byte("text"), registry.ErrInvalid},
+		"gzip of text":   {[]byte("\x1f\x8btext"), registry.ErrInvalid},
+		"cut off early":  {good.Bytes()[:good.Len()/2/512*512+50], registry.ErrInvalid},
 		"cut off":        {good.Bytes()[:good.Len()/2/512*512+50], io.ErrUnexpectedEOF},
 		"no index":       {pack(func(f map[string][]byte) { delete(f, "index.json") }), registry.ErrInvalid},
 		"index no json":  {pack(func(f map[string][]byte) { f["index.json"] = []byte("x") }), registry.ErrInvalid},
@@ -344,7 +348,7 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Load(t.Context(), iotest{}, exporttest.NewClient(t)); err == nil || !strings.Contains(fmt.Sprint(err), "broken pipe") {
+	if _, err := Load(t.Context(), iotest{}, exporttest.NewClient(t)); errors.Is(err, registry.ErrInvalid) || !strings.Contains(fmt.Sprint(err), "broken pipe") {
 		t.Errorf("failing reader: %v", err)
 	}
 }

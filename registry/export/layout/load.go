@@ -91,12 +91,13 @@ func (l *loader) load(ctx context.Context, spool spooler) ([]*registry.Image, er
 // archive gives the files of an archive.
 func archive(r io.Reader) spooler {
 	return func(ctx context.Context, l *loader) error {
-		plain, err := decompress(r)
+		raw := &source{r: r}
+		plain, err := decompress(raw)
 		if err != nil {
-			return err
+			return raw.blame(err, notArchive)
 		}
 		defer plain.Close()
-		return l.spool(ctx, tar.NewReader(plain))
+		return l.spool(ctx, tar.NewReader(plain), raw)
 	}
 }
 
@@ -154,14 +155,17 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(br), nil
 }
 
-func (l *loader) spool(ctx context.Context, tr *tar.Reader) error {
+func (l *loader) spool(ctx context.Context, tr *tar.Reader, raw *source) error {
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
 		if err == io.EOF {
 			return nil
 		}
+		if err != nil && n == 0 {
+			return raw.blame(err, notArchive)
+		}
 		if err != nil {
-			return err
+			return raw.blame(err, damagedArchive)
 		}
 		if n == maxEntries {
 			return fmt.Errorf("%w: more than %d files", registry.ErrInvalid, maxEntries)
@@ -169,7 +173,7 @@ func (l *loader) spool(ctx context.Context, tr *tar.Reader) error {
 		name := path.Clean(strings.TrimPrefix(hdr.Name, "/"))
 		switch hdr.Typeflag {
 		case tar.TypeReg:
-			if l.files[name], err = l.blob(ctx, name, tr); err != nil {
+			if l.files[name], err = l.blob(ctx, name, blaming{tr, raw}); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		case tar.TypeSymlink:
