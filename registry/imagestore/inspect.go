@@ -18,7 +18,7 @@ type HistoryEntry struct {
 	ID        string
 	Created   time.Time
 	CreatedBy string
-	// Size is the number of bytes of the instruction's layer.
+	// Size is the number of bytes of the instruction's layer, as Info.Size counts them.
 	Size    int64
 	Comment string
 	Tags    []string `json:",omitempty"`
@@ -67,7 +67,7 @@ func (s *Store) History(img *image.Image) ([]HistoryEntry, error) {
 			e.Created = *h.Created
 		}
 		if !h.EmptyLayer && layer < len(img.Stack) {
-			e.Size = img.Stack[layer].Size
+			e.Size = s.sizeOf(img.Stack[layer])
 			layer++
 		}
 		if id, ok := ids[i+1]; ok {
@@ -118,7 +118,7 @@ func (s *Store) Inspect(img *image.Image) (*Inspect, error) {
 		out.RootFS.Layers = append(out.RootFS.Layers, d.String())
 	}
 	for _, l := range img.Stack {
-		out.Size += l.Size
+		out.Size += s.sizeOf(l)
 	}
 	if img.V1 != "" {
 		rec, err := s.V1(img.V1)

@@ -45,8 +45,8 @@ type Info struct {
 	Manifest *ocispec.Descriptor `json:",omitempty"`
 	Platform ocispec.Platform
 	Created  time.Time
-	// Size is the sum of the uncompressed layers, in bytes; layers that were
-	// never fetched count nothing.
+	// Size is the sum of the uncompressed layers, in bytes; of those that were never
+	// fetched only the compressed size is known, which counts instead.
 	Size int64
 }
 
@@ -115,7 +115,7 @@ func (s *Store) List() ([]Info, error) {
 	for _, rec := range recs {
 		info := Info{ID: rec.ID, Names: namesOf(names, rec.ID), Manifest: rec.Manifest, Platform: rec.Platform, Created: rec.Created}
 		for _, l := range s.Refresh(rec.Stack) {
-			info.Size += l.Size
+			info.Size += s.sizeOf(l)
 		}
 		infos = append(infos, info)
 	}
@@ -123,6 +123,17 @@ func (s *Store) List() ([]Info, error) {
 		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	return infos, nil
+}
+
+// sizeOf is how large a layer is, as Info.Size counts it.
+func (s *Store) sizeOf(l snapshot.Layer) int64 {
+	if l.Size > 0 {
+		return l.Size
+	}
+	if o, err := s.Origin(l.DiffID); err == nil && o != nil {
+		return o.Blob.Size
+	}
+	return 0
 }
 
 // Tag points another name at an image (or at the result of a step).

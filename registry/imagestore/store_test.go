@@ -14,7 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"layered.build/builder/registry/assemble"
 	"layered.build/builder/registry/errdef"
+	"layered.build/builder/snapshot"
 )
 
 func TestImagesNames(t *testing.T) {
@@ -54,6 +56,40 @@ func TestImagesNames(t *testing.T) {
 	}
 	if steps, err := s.steps(); err != nil || len(steps) == 0 {
 		t.Errorf("%+v, %v", steps, err)
+	}
+}
+
+// TestUnfetchedSize proves that what a manifest says of a layer that was never fetched
+// counts.
+func TestUnfetchedSize(t *testing.T) {
+	s := open(t)
+	blob := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("blob"), Size: 12345}
+	diff := snapshot.DiffID(digest.FromString("tar"))
+	if err := s.AddOrigin(diff, blob, "docker.io/library/x"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.layers.AddLazy(nil, snapshot.LazyLayer{DiffID: diff, Blob: blob})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := assemble.Input{Stack: snapshot.Stack{l}, Steps: []assemble.Step{{CreatedBy: "FROM", Stack: snapshot.Stack{l}}}}
+	in.Config.Platform = amd64
+	img, err := assemble.Image(in)
+	if err == nil {
+		err = s.Put(t.Context(), img, "x")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	infos, err := s.List()
+	if err != nil || len(infos) != 1 || infos[0].Size != blob.Size {
+		t.Errorf("listed as %+v, %v", infos, err)
+	}
+	if got, err := s.Inspect(img); err != nil || got.Size != blob.Size {
+		t.Errorf("inspected as %+v, %v", got, err)
+	}
+	if got, err := s.History(img); err != nil || len(got) != 1 || got[0].Size != blob.Size {
+		t.Errorf("history is %+v, %v", got, err)
 	}
 }
 
