@@ -138,7 +138,7 @@ type Streams struct {
 // error is an *executor.TimeoutError then.
 func (c *Container) Start(ctx context.Context, s Streams) (sandbox.Exit, error) {
 	c.spec.Stdin, c.spec.Stdout, c.spec.Stderr, c.spec.Resize = s.In, s.Out, s.Err, s.Resize
-	c.spec.Signals = s.Signals
+	c.spec.Signals, c.spec.Complaint = s.Signals, "ERROR: "
 	if d := c.spec.Limits.Timeout; d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, &executor.TimeoutError{After: d, What: "the process"})

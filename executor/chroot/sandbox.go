@@ -119,7 +119,7 @@ func (s *Sandbox) config(spec *sandbox.Spec, l *layout.Layout) (*config, error) 
 		Args: spec.Args, Env: l.Env(), Cwd: l.Cwd(),
 		UID: u.UID, GID: u.GID, Groups: u.Groups, Hostname: l.Hostname(), Limits: limits,
 		Memory: spec.Limits.Memory, Tasks: spec.Limits.Pids, CPUs: spec.Limits.CpusetCPUs,
-		Offline: spec.Network == dag.NetNone, Shadows: s.programs(), TTY: spec.TTY,
+		Offline: spec.Network == dag.NetNone, Shadows: s.programs(), TTY: spec.TTY, Complaint: spec.Complaint,
 	}, nil
 }
 

@@ -46,7 +46,9 @@ type config struct {
 	Offline  bool
 	Shadows  string // directory of copied programs
 	TTY      bool
-	Filter   []byte `json:",omitempty"`
+	// Complaint begins what is said of a command that cannot be executed.
+	Complaint string
+	Filter    []byte `json:",omitempty"`
 }
 
 type limit struct {
@@ -106,7 +108,7 @@ func becomeStep() int {
 		return exitInternal
 	}
 	if err := unix.Chdir(cfg.Cwd); err != nil {
-		fmt.Fprintf(os.Stderr, "chdir to cwd (%q): %v\n", cfg.Cwd, err)
+		fmt.Fprintf(os.Stderr, "%schdir to cwd (%q): %v\n", cfg.Complaint, cfg.Cwd, err)
 		return 126
 	}
 	path, err := lookPath(cfg.Args[0], cfg.Env)
@@ -114,7 +116,7 @@ func becomeStep() int {
 		err = unix.Exec(path, cfg.Args, cfg.Env)
 		err = fmt.Errorf("exec %s: %w", path, err)
 	}
-	fmt.Fprintln(os.Stderr, err)
+	fmt.Fprintf(os.Stderr, "%s%v\n", cfg.Complaint, err)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return 127
 	}

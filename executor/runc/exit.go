@@ -20,7 +20,7 @@ func report(spec *sandbox.Spec, msg string) error {
 	if w == nil {
 		return nil
 	}
-	_, err := fmt.Fprintln(w, msg)
+	_, err := fmt.Fprintln(w, spec.Complaint+msg)
 	return err
 }
 

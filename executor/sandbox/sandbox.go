@@ -54,6 +54,8 @@ type Spec struct {
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Complaint begins the line of Stderr that says why the process was not started.
+	Complaint string
 	// TTY gives the process a terminal, connected to Stdin and Stdout.
 	TTY bool
 	// Resize delivers terminal sizes (columns, rows) while the process runs.

@@ -57,9 +57,12 @@ func testNotExecutable(t *testing.T, e *Env) {
 		{"/bin/lacking", 127, "exec /bin/lacking: no such file or directory"},
 		{"/bin/foreign", 126, "exec /bin/foreign: exec format error"},
 	} {
-		r := e.Run(t, e.Spec(test.arg))
-		if r.Code != test.code || strings.TrimSpace(r.Err) != test.msg {
-			t.Errorf("%s: code %d, message %q", test.arg, r.Code, r.Err)
+		spec := e.Spec(test.arg)
+		for _, spec.Complaint = range []string{"", "sorry: "} {
+			r := e.Run(t, spec)
+			if r.Code != test.code || strings.TrimSpace(r.Err) != spec.Complaint+test.msg {
+				t.Errorf("%s: code %d, message %q", test.arg, r.Code, r.Err)
+			}
 		}
 	}
 }
