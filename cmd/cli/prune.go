@@ -94,7 +94,13 @@ func (a *app) prune(ctx context.Context, opts collect.PruneOptions, force bool, 
 		if err != nil {
 			return err
 		}
-		return printPruned(a.std.Out, pruned)
+		if err := printPruned(a.std.Out, pruned); err != nil {
+			return err
+		}
+		if opts.All && opts.Budget.Exceeds(pruned.Left) {
+			a.warn(a.std.Err, engine.OverBudget(pruned.Left, opts.Budget.MaxUsed))
+		}
+		return nil
 	})
 }
 

@@ -10,7 +10,8 @@ import (
 const (
 	// recheck is how long an estimate of the store's size is believed.
 	recheck = time.Hour
-	// pause lies between collections that a full disk asks for.
+	// pause lies between collections that a full disk asks for, or a budget that the
+	// last one could not keep, or that was another then.
 	pause = 5 * time.Minute
 )
 
@@ -66,7 +67,7 @@ func isDue(a snapshot.Account, b Budget, low bool, now time.Time) bool {
 	if used <= b.Reserved {
 		return false
 	}
-	if b.MaxUsed > 0 && used > b.MaxUsed && (a.Used <= b.MaxUsed || a.Let > b.MaxUsed/50) {
+	if b.MaxUsed > 0 && used > b.MaxUsed && (a.Used <= b.MaxUsed || a.Let > b.MaxUsed/50 || age > pause) {
 		return true
 	}
 	return low && age > pause

@@ -45,6 +45,7 @@ func TestIsDue(t *testing.T) {
 		{"outgrown", snapshot.Account{Checked: now, Used: 50, Let: 60}, false, true},
 		{"could not be made smaller, little new", snapshot.Account{Checked: now, Used: 150, Let: 1}, false, false},
 		{"could not be made smaller, more new", snapshot.Account{Checked: now, Used: 150, Let: 10}, false, true},
+		{"could not be made smaller a while ago, or was not asked to", snapshot.Account{Checked: now.Add(-2 * pause), Used: 150, Let: 1}, false, true},
 		{"full disk, just collected", snapshot.Account{Checked: now, Used: 50}, true, false},
 		{"full disk", snapshot.Account{Checked: now.Add(-2 * pause), Used: 50}, true, true},
 		{"full disk, not by this store", snapshot.Account{Checked: now.Add(-2 * pause), Used: 5}, true, false},

@@ -28,6 +28,10 @@ func (b Budget) unused(now time.Time) time.Time {
 	return now.Add(-b.UnusedImages)
 }
 
+// Exceeds reports whether a store of so many bytes, of which nothing can go any more, is
+// larger than the budget allows.
+func (b Budget) Exceeds(left int64) bool { return b.MaxUsed > 0 && left > max(b.MaxUsed, b.Reserved) }
+
 // keep returns how many bytes may stay.
 func (b Budget) keep(total, free int64) int64 {
 	if !b.isBounded() {

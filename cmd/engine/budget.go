@@ -58,6 +58,7 @@ func (h *Host) readBudget() (Budget, error) {
 	} else if conf.GC.Enabled != nil {
 		b.On = *conf.GC.Enabled
 	}
+	reserved := false
 	for _, s := range []struct {
 		env, name, value string
 		to               *int64
@@ -77,6 +78,10 @@ func (h *Host) readBudget() (Budget, error) {
 			return Budget{}, mistake.New("%s: %w", name, err)
 		}
 		b.Hard = b.Hard || s.to == &b.MaxUsed
+		reserved = reserved || s.to == &b.Reserved
+	}
+	if b.MaxUsed > 0 && !reserved { // the default does not allow what somebody forbids
+		b.Reserved = min(b.Reserved, b.MaxUsed)
 	}
 	b.On = b.On && (b.Reserved != 0 || b.MaxUsed != 0 || b.MinFree != 0)
 	unused, name := conf.GC.UnusedImages, "config.toml: gc.unused-images"

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	units "github.com/docker/go-units"
+
 	"layered.build/builder/cmd/collect"
 	"layered.build/builder/executor/local"
 	"layered.build/builder/executor/source"
@@ -30,10 +32,27 @@ func (e *Engine) Collect(ctx context.Context) {
 		return
 	}
 	b, err := e.host.budget()
+	var p *collect.Pruned
 	if err == nil && b.On {
-		_, err = e.Collector().Auto(ctx, b.Budget)
+		p, err = e.Collector().Auto(ctx, b.Budget)
+	}
+	left := int64(0)
+	switch {
+	case p != nil:
+		left = p.Left
+	case b.On && e.Store.Written() > 0:
+		left = e.Store.Account().Used
+	}
+	if b.Exceeds(left) {
+		e.host.opts.Warn(OverBudget(left, b.MaxUsed))
 	}
 	if err != nil && ctx.Err() == nil {
 		e.host.opts.Warn(fmt.Sprintf("keep the store within its budget: %v", err))
 	}
+}
+
+// OverBudget tells that a store is larger than it may be, and why.
+func OverBudget(left, allowed int64) string {
+	return fmt.Sprintf("the store has %s, more than max-used-space (%s) allows: what images with names, kept runs and running builds need stays (see builder du; builder rmi and builder rm remove some)",
+		units.HumanSizeWithPrecision(float64(left), 4), units.HumanSizeWithPrecision(float64(allowed), 4))
 }
