@@ -70,14 +70,11 @@ func nearestInstruction(name string) string {
 		all = append(all, strings.ToUpper(known))
 	}
 	slices.Sort(all)
-	if near, ok := Nearest(name, all); ok {
+	if near, ok := suggest.Search(name, all, false); ok {
 		return "did you mean " + near + "?"
 	}
 	return ""
 }
-
-// Nearest is the name that may have been meant, whatever the case.
-func Nearest(name string, known []string) (string, bool) { return suggest.Search(name, known, false) }
 
 // valueHint names the values that a flag takes, where BuildKit names the wrong one
 // only.

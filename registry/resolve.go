@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -237,8 +238,12 @@ func (f *fetcher) each(ctx context.Context, do transport.Call) error {
 	return errors.Join(mirrors...)
 }
 
-// withMirrors adds the failures of mirrors to that of the origin.
+// withMirrors adds the failures of mirrors to that of the origin, and what to do.
 func withMirrors(err error, mirrors []error) error {
+	var origin *Error
+	if errors.As(err, &origin) && origin.Kind == ErrUnreachable && origin.Hint == "" {
+		origin.Hint = unreachableHint(mirrors)
+	}
 	if len(mirrors) == 0 {
 		return err
 	}
@@ -247,4 +252,16 @@ func withMirrors(err error, mirrors []error) error {
 		text = append(text, m.Error())
 	}
 	return fmt.Errorf("%w (mirrors failed too: %s)", err, strings.Join(text, "; "))
+}
+
+// unreachableHint says what to do about an origin that cannot be reached after mirrors
+// have failed; "" is nothing particular.
+func unreachableHint(mirrors []error) string {
+	switch {
+	case len(mirrors) == 0:
+		return "is the network up? A mirror is named with --registry-mirror REGISTRY=URL or $BUILDER_REGISTRY_MIRROR"
+	case slices.ContainsFunc(mirrors, func(m error) bool { return errors.Is(m, ErrNotFound) }):
+		return "is the name right? A mirror answered that it has no such image, and the registry itself cannot be asked"
+	}
+	return ""
 }

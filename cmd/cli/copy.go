@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -147,7 +148,7 @@ func (a *app) copyImage(ctx context.Context, f *copyFlags, from, to string) erro
 		c := &copyJob{e: e, src: src, dst: dst, platforms: ps, disk: a.disk()}
 		err := a.shown(ctx, f.quiet, "Copying", from+" to "+to, func(ctx context.Context, t *task.Task) error {
 			c.t = t
-			return c.run(ctx)
+			return c.advise(c.run(ctx))
 		})
 		if err == nil && c.desc.Digest != "" {
 			prefix := "Digest: "
@@ -188,6 +189,17 @@ func (c *copyJob) run(ctx context.Context) error {
 	return errors.Join(c.copy(ctx, src), closeSrc())
 }
 
+// advise tells of an image in the store that has the name which no registry knows.
+func (c *copyJob) advise(err error) error {
+	if err == nil || c.src.via != viaRegistry || !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrUnreachable) && !errors.Is(err, registry.ErrUnauthorized) {
+		return err
+	}
+	if _, lerr := c.e.Images.ResolveIndex(c.src.ref); lerr != nil {
+		return err
+	}
+	return &mistake.Advised{Err: err, Hint: "this store has an image of that name: write store:" + c.src.ref}
+}
+
 // source opens a source of manifests and blobs.
 func (c *copyJob) source(ctx context.Context) (registry.Source, func() error, error) {
 	none := func() error { return nil }
@@ -204,6 +216,9 @@ func (c *copyJob) source(ctx context.Context) (registry.Source, func() error, er
 		return src, none, err
 	}
 	l, err := layout.OpenLayout(c.src.path, c.src.ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, none, mistake.New("%w", err)
+	}
 	if err != nil {
 		return nil, none, err
 	}

@@ -24,7 +24,7 @@ import (
 const (
 	ExitOK    = 0
 	ExitBuild = 1   // a build step failed
-	ExitUser  = 2   // flags, Dockerfile or context are wrong
+	ExitUser  = 2   // flags, Dockerfile, context, or a file or store that was named are wrong
 	ExitInfra = 3   // registry, network, disk, permissions
 	ExitBug   = 70  // a bug in builder
 	ExitRun   = 125 // builder run could not start the process
@@ -73,7 +73,7 @@ func exitCode(err error) int {
 		return ExitUser
 	case errors.As(err, &step):
 		return stepCode(step)
-	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous), errors.Is(err, snapshot.ErrNotStore):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous), errors.Is(err, snapshot.ErrNotStore), errors.Is(err, snapshot.ErrOwners):
 		return ExitUser
 	}
 	return ExitInfra

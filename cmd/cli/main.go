@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/cmd/engine"
-	"layered.build/builder/parser"
 	"layered.build/builder/parser/mistake"
 )
 
@@ -139,7 +138,6 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		},
 	}
 	root.PersistentPreRunE = a.enter
-	root.SuggestionsMinimumDistance = 2
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)
@@ -200,8 +198,14 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := mistake.New("unknown command %q", args[0])
-	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-		return err.WithHint("did you mean %s?", strings.Join(s, " or "))
+	var known []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			known = append(known, c.Name())
+		}
+	}
+	if near, ok := mistake.Nearest(args[0], known); ok {
+		return err.WithHint("did you mean %s?", near)
 	}
 	return err.WithHint("%s --help lists the commands", cmd.CommandPath())
 }
@@ -241,7 +245,14 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !cmd.HasParent() && cmd.Flags().NArg() > 0 { // flags of a command that there is not
 		return unknownCommand(cmd, cmd.Flags().Args())
 	}
-	e := mistake.New("%v", err).WithHint("see %q", cmd.CommandPath()+" --help")
+	see := fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		if f := value.GetFlag(); wantedValue(f) != "" {
+			return mistake.New("--%s %q: want %s", f.Name, value.GetValue(), wantedValue(f)).WithHint("%s", see)
+		}
+	}
+	e := mistake.New("%v", err).WithHint("%s", see)
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return e
@@ -252,8 +263,25 @@ func flagError(cmd *cobra.Command, err error) error {
 			known = append(known, f.Name)
 		}
 	})
-	if near, ok := parser.Nearest(name, known); ok {
+	if near, ok := mistake.Nearest(name, known); ok {
 		e.WithHint("did you mean --%s? See %q", near, cmd.CommandPath()+" --help")
 	}
 	return e
+}
+
+// wantedValue is what a flag's value is to be, "" if its own error tells.
+func wantedValue(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "float64":
+		return "a number, as 1.5"
+	case "int", "int64":
+		return "a whole number"
+	case "uint", "uint64":
+		return "a whole number that is not negative"
+	case "bool":
+		return "true or false"
+	case "duration":
+		return "a time, as 90s or 15m"
+	}
+	return ""
 }

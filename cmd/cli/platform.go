@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/cmd/cli/flags"
 	"layered.build/builder/cmd/containers"
@@ -47,4 +50,20 @@ func runnable(img *registry.Image) error {
 		return mistake.New("the image is for %s: %w", platforms.FormatAll(p), err).WithHint("install qemu-user-static and binfmt-support")
 	}
 	return nil
+}
+
+// warnPlatform tells, as docker does, of an image that is not made for the platform that
+// was chosen, or if none was (nil), for this machine: an image that is in no index is
+// taken whatever it is for.
+func (a *app) warnPlatform(img *registry.Image, chosen *ocispec.Platform) {
+	want, of, more := binfmt.Local(), "detected host", " and no specific platform was requested"
+	if chosen != nil {
+		want, of, more = *chosen, "specified", ""
+	}
+	have := platforms.Normalize(img.Config.Platform)
+	if have.OS == "" || have.Architecture == "" || platforms.Only(platforms.Normalize(want)).Match(have) {
+		return
+	}
+	a.warn(a.std.Err, fmt.Sprintf("The requested image's platform (%s) does not match the %s platform (%s)%s",
+		platforms.FormatAll(have), of, platforms.FormatAll(want), more))
 }

@@ -174,17 +174,17 @@ func hints(err error, step *executor.StepError) []string {
 		out = append(out, usage.Hint)
 	}
 	var advised *mistake.Advised
-	if errors.As(err, &advised) {
-		out = append(out, advised.Hint)
-	}
 	var rerr *registry.Error
-	if errors.As(err, &rerr) && rerr.Hint != "" {
+	switch isRegistry := errors.As(err, &rerr); {
+	case errors.As(err, &advised):
+		out = append(out, advised.Hint)
+	case isRegistry && rerr.Hint != "":
 		out = append(out, rerr.Hint)
 	}
 	out = append(out, isolationHints(err)...)
 	out = append(out, remoteHints(err)...)
-	if errors.Is(err, registry.ErrUnreachable) && (rerr == nil || rerr.Hint == "") {
-		out = append(out, "is the network up? A mirror is named with --registry-mirror REGISTRY=URL or $BUILDER_REGISTRY_MIRROR")
+	if errors.Is(err, registry.ErrUnreachable) && (rerr == nil || rerr.Hint == "") && advised == nil {
+		out = append(out, "is the network up, and the registry's name right?")
 	}
 	if errors.Is(err, registry.ErrNotFound) && rerr == nil && step == nil {
 		out = append(out, "`builder images` lists what the store has; `builder pull` fetches an image")

@@ -87,6 +87,10 @@ func (a *app) run(ctx context.Context, f *flags.Run, args []string) error {
 		return mistake.New("--rm and --keep cannot be combined")
 	}
 	f.Platform.Default(os.Getenv)
+	chosen, err := f.Platform.Parse()
+	if err != nil {
+		return err
+	}
 	spec, err := f.Spec()
 	if err != nil {
 		return err
@@ -102,6 +106,7 @@ func (a *app) run(ctx context.Context, f *flags.Run, args []string) error {
 		if err != nil {
 			return err
 		}
+		a.warnPlatform(img, chosen)
 		req := containers.Request{Name: f.Name, Ref: args[0], Image: img, Config: img.Config, Spec: spec}
 		if err := f.Apply(&req.Config.Config, args[1:]); err != nil {
 			return err

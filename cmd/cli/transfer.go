@@ -84,11 +84,12 @@ func (a *app) pullCommand() *cobra.Command {
 // pull fetches an image for platforms; none means all.
 func (a *app) pull(ctx context.Context, e *engine.Engine, ref registry.Reference, ps []ocispec.Platform, quiet bool) error {
 	var desc *ocispec.Descriptor
+	var only *registry.Image
 	err := a.shown(ctx, quiet, "Pulling", ref.String(), func(ctx context.Context, t *task.Task) error {
 		if len(ps) == 1 {
 			img, err := e.Client.Pull(ctx, ref.String(), ps[0])
 			if err == nil {
-				desc = img.Manifest
+				desc, only = img.Manifest, img
 			}
 			return err
 		}
@@ -100,6 +101,9 @@ func (a *app) pull(ctx context.Context, e *engine.Engine, ref registry.Reference
 	})
 	if err != nil {
 		return err
+	}
+	if only != nil {
+		a.warnPlatform(only, &ps[0])
 	}
 	if !quiet && desc != nil {
 		fmt.Fprintf(a.std.Out, "Digest: %s\n", desc.Digest)

@@ -47,7 +47,7 @@ func exitCodesTopic() *cobra.Command {
 
   0    success
   1    a build step failed, or --check or store check found something
-  2    a mistake in flags, Dockerfile or context
+  2    a mistake in flags, Dockerfile or context, or in a file or store that was named
   3    infrastructure: registry, network, disk, permissions
   70   a bug in builder
   130  interrupted (SIGINT)

@@ -11,6 +11,7 @@ import (
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/executor"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 )
 
@@ -28,7 +29,7 @@ func (r *reporter) warn(p *build.Plan, err error) {
 	}
 	for _, name := range plan.UnusedArgs {
 		meant := ""
-		if near, ok := parser.Nearest(name, file.ArgNames()); ok {
+		if near, ok := mistake.Nearest(name, file.ArgNames()); ok {
 			meant = fmt.Sprintf(" (did you mean %s?)", near)
 		}
 		fmt.Fprintf(r.err, "WARN: the build argument %s is not used: no ARG declares it%s\n", name, meant)

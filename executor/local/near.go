@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -22,13 +23,13 @@ func nearest(t snapshot.Tree, name string) string {
 		}
 		dir, rest = path.Join(dir, rest[0]), rest[1:]
 	}
-	best, bestDistance := "", 1+max(1, len(rest[0])/3)
+	best, bestDistance := "", 1+mistake.Farthest(rest[0])
 	entries, err := t.ReadDir(dir)
 	if err != nil {
 		return ""
 	}
 	for _, e := range entries {
-		d := distance(strings.ToLower(path.Base(e.Path)), strings.ToLower(rest[0]))
+		d := mistake.Distance(strings.ToLower(path.Base(e.Path)), strings.ToLower(rest[0]))
 		if d >= bestDistance {
 			continue
 		}
@@ -67,29 +68,4 @@ func elsewhere(t snapshot.Tree, dir, name string, depth int, visits *int) string
 		}
 	}
 	return ""
-}
-
-// distance is how many letters have to be changed, added, left out or swapped with
-// their neighbour to make b of a.
-func distance(a, b string) int {
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		now := make([]int, len(b)+1)
-		now[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				now[j] = min(now[j], before[j-2]+1)
-			}
-		}
-		before, last = last, now
-	}
-	return last[len(b)]
 }

@@ -72,7 +72,7 @@ func Enter(opts Options) error {
 	if want == "" {
 		want = Auto
 	}
-	way, err := Choose(want, nil)
+	way, err := Choose(want)
 	if err != nil {
 		return err
 	}

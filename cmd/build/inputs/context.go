@@ -153,6 +153,9 @@ func (c *buildContext) locate(file string) error {
 		if file != "" && !filepath.IsAbs(file) && exists(filepath.Join(c.dir, file)) {
 			return e.WithHint("-f is relative to the current directory: use -f %s", filepath.Join(c.dir, file))
 		}
+		if hint := otherDockerfiles(filepath.Dir(path), c.dir); hint != "" {
+			return e.WithHint("%s", hint)
+		}
 		return e.WithHint("name it with -f, or use -f - for stdin")
 	}
 	if err != nil {

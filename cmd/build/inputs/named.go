@@ -12,6 +12,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/registry"
 )
 
 var contextScheme = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z-]+:`) })
@@ -83,7 +84,11 @@ func (n *namedContexts) context(key, value string) (*planner.NamedContext, error
 	if err == nil {
 		return nil, mistake.New("--build-context %s: not a directory", value)
 	}
-	return nil, mistake.New("--build-context %s: %w", value, err)
+	e := mistake.New("--build-context %s: %w", value, err)
+	if ref, rerr := registry.ParseReference(value); rerr == nil && !strings.HasPrefix(value, ".") {
+		e.WithHint("if %s is meant to be an image, write %s=docker-image://%s", ref.Familiar(), key, value)
+	}
+	return nil, e
 }
 
 // dir is a directory of this machine, without what its own ignore file says.

@@ -227,6 +227,9 @@ func (c *buildContext) readInside(name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		e := mistake.New("no Dockerfile at %s in the context", name)
 		e.WithCause(err)
+		if hint := nameCandidates(dockerfilesOf(root.FS())); hint != "" {
+			return e.WithHint("%s", hint)
+		}
 		return e.WithHint("name it with -f, relative to the context")
 	}
 	if err != nil {
