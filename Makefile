@@ -21,7 +21,7 @@ export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 TEST    := $(GO) test -timeout 60m
 
 .DEFAULT_GOAL := build
-.PHONY: deps deps-test build run test test-rootless race cover lint fmt golden fuzz bench bench-peers oracle clean
+.PHONY: deps deps-test build run test test-rootless test-debian race cover lint fmt golden fuzz bench bench-peers oracle clean
 
 deps: ## install what building needs and is missing
 	@fixtures/deps build
@@ -40,6 +40,9 @@ test: deps-test build ## all tests
 
 test-rootless: deps-test build ## all tests, or W=packages, as an ordinary user
 	@fixtures/rootless $(W)
+
+test-debian: deps-test build ## the tests that install Debian's packages, from its servers
+	BUILDER_TEST_APT=1 BUILDER_TEST_DEBIAN=$$($(GO) run ./fixtures/stock/print bookworm) $(TEST) $(TESTFLAGS) -run Debian ./fixtures ./executor/runc
 
 race: deps-test ## the tests with the race detector, but those of whole programs
 	$(TEST) -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -v /fixtures)

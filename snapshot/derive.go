@@ -52,6 +52,11 @@ func (d *derivation) run(ctx context.Context) (_ Layer, err error) {
 			err = errors.Join(err, files.RemoveAll(tmp))
 		}
 	}()
+	if d.s.hasForm(d.rec.Layer.ID, lackingFile) { // what is linked lacks it too
+		if err := os.WriteFile(filepath.Join(tmp, lackingFile), nil, 0o600); err != nil {
+			return Layer{}, err
+		}
+	}
 	if d.keep {
 		return d.move(ctx, tmp)
 	}

@@ -46,7 +46,7 @@ func (s *Store) isReady(l Layer, needDir bool) bool {
 	if !s.onDisk(l.ID) {
 		return false
 	}
-	return !needDir || l.Empty || s.hasForm(l.ID, dirForm)
+	return !needDir || l.Empty || s.hasForm(l.ID, dirForm) && !s.isLacking(l.ID)
 }
 
 // layerTask brings one layer on disk.
@@ -81,7 +81,11 @@ func (t *layerTask) run(ctx context.Context) error {
 	}
 	defer t.releaseSlot()
 	if t.s.onDisk(id) {
-		if err := t.s.makeDir(ctx, id); err != nil {
+		err := t.s.makeDir(ctx, id)
+		if err == nil && t.s.isLacking(id) {
+			err = t.s.complete(id)
+		}
+		if err != nil {
 			return fmt.Errorf("unpack layer %s: %w", id, err)
 		}
 		return nil

@@ -167,6 +167,11 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("write layer record: %w", err)
 	}
+	if _, err := os.Lstat(filepath.Join(tmp, dirForm)); err == nil {
+		if err := s.noteLacking(tmp); err != nil {
+			return Layer{}, err
+		}
+	}
 	s.pinLayer(rec.Layer.ID)
 	s.lease.Made(rec.Layer.Size)
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))

@@ -42,6 +42,9 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 	if err := s.maker.SetRoot(tmp, object.Root{Mode: 0o755}); err != nil {
 		return err
 	}
+	if err := s.noteLacking(s.layerPath(id)); err != nil {
+		return err
+	}
 	if err := os.Rename(tmp, s.layerPath(id, dirForm)); err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package snapshot
 
 import (
+	"errors"
+
 	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
@@ -52,6 +54,10 @@ func ResolvePath(t Tree, p string, followLast bool) (string, error) {
 
 // Walk calls fn for root and everything below it, parents first.
 func Walk(t Tree, root string, fn func(*Entry) error) error { return tree.Walk(t, root, fn) }
+
+// ErrChanged says that a file of a Tree is not what it was when it was looked at. Who looks
+// anew may find it as it is now.
+var ErrChanged = errors.New("changed while it was read")
 
 // Inspector sees the entries of a layer while it is made, and may refuse it.
 type Inspector = pack.Inspector

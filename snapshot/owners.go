@@ -22,9 +22,9 @@ func (s *Store) checkOwners() error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("open store: %w", err)
 	case err == nil && !s.maker.Recording():
-		return fmt.Errorf("%w: %s records them, since it was made with a single id; name another folder with --root, use --isolation=single, or remove this one", ErrOwners, s.root)
+		return fmt.Errorf("%w: %s records them, since it was made with a single id or without the right to set them; name another folder with --root, use --isolation=single, or remove this one", ErrOwners, s.root)
 	case err != nil && s.maker.Recording():
-		return fmt.Errorf("%w: %s really has them, and this user has a single id; name another folder with --root, or remove this one", ErrOwners, s.root)
+		return fmt.Errorf("%w: %s really has them, and this user has a single id or no right to set them; name another folder with --root, or remove this one", ErrOwners, s.root)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/snapshottest"
@@ -36,7 +36,7 @@ func inSingleID(t *testing.T, run string) bool {
 		return true
 	}
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run="+run)
+	cmd := fixtures.Again("-test.v", "-test.run="+run)
 	cmd.Env = append(os.Environ(), singleIDEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: one, GidMappings: one}
 	out, err := cmd.CombinedOutput()

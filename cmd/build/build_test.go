@@ -52,11 +52,15 @@ type client struct {
 	sinks  *memory
 	events []string
 	mu     sync.Mutex // guards events
+	hook   func(executor.Event)
 }
 
 func (c *client) observe(ev executor.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.hook != nil {
+		c.hook(ev)
+	}
 	if ev.Step != nil {
 		c.events = append(c.events, string(ev.Type)+" "+ev.Step.Meta.Name+" "+string(ev.Data))
 	}
@@ -166,6 +170,7 @@ func (c *client) build(ctx context.Context, h *engine.Host, host, dockerfile str
 			return &build.Definition{Name: "Dockerfile", Source: []byte(dockerfile)}, nil
 		},
 		Contexts: contexts,
+		Renew:    contexts.Renew,
 		Secrets:  c,
 		Sinks:    c.sinks,
 	}, c.observe).Run(ctx, nil)

@@ -89,7 +89,7 @@ func (j *Job) write(ctx context.Context, t *task.Task, under *epochs) ([]export.
 		if err != nil {
 			return nil, err
 		}
-		made := export.Made{Names: j.req.Names, Epoch: epoch}
+		made := export.Made{Names: j.req.Names, Split: j.req.MultiPlatform, Epoch: epoch}
 		for _, b := range images {
 			made.Images = append(made.Images, export.Member{Platform: b.target.Platform, Image: b.image, Files: b.files})
 		}

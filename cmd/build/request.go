@@ -36,6 +36,8 @@ type Request struct {
 	Verify bool
 	// Squash makes one layer of all that the build adds to its base.
 	Squash bool
+	// MultiPlatform writes the files of one platform as those of several are written.
+	MultiPlatform bool
 	// Total limits all processes of the build together, Timeout the time that it takes.
 	Total   dag.Limits
 	Timeout time.Duration
@@ -77,8 +79,12 @@ type Inputs struct {
 	// once, before anything else is used.
 	Definition func(ctx context.Context, obs executor.Observer) (*Definition, error)
 	Contexts   executor.ContextSource
-	Remote     executor.RemoteSource
-	Secrets    executor.Secrets
+	// Renew makes Contexts look at their files again, after snapshot.ErrChanged, and keep
+	// what they read, so that it cannot change again. Nobody reads them meanwhile. nil:
+	// their files do not change.
+	Renew   func()
+	Remote  executor.RemoteSource
+	Secrets executor.Secrets
 	// Sent returns the secrets that Remote has used; nil: none.
 	Sent   func() map[string][]byte
 	Agents executor.SSHAgents

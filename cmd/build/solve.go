@@ -22,7 +22,26 @@ type Solution struct {
 // are asked for, so that each can be recorded as an image even if the cache
 // knows the last one. Without a sandbox no process can run. What was done before an error
 // is recorded; the error holds an *Error.
+//
+// If a file of a context is not what it was hashed as when it is copied, all begins anew
+// with the files as they are then.
 func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution, error) {
+	at := newAttempts(j.explained(p), p.Graph)
+	for {
+		s, err := j.solve(ctx, p, sb, at)
+		if err == nil {
+			return s, nil
+		}
+		if j.in.Renew == nil || ctx.Err() != nil || !at.again(err) {
+			at.over()
+			return nil, j.keepFinished(ctx, s, err)
+		}
+		j.in.Renew()
+	}
+}
+
+// solve is one attempt. It returns a Solution in any case.
+func (j *Job) solve(ctx context.Context, p *Plan, sb sandbox.Sandbox, at *attempts) (*Solution, error) {
 	roots := targets(p)
 	for _, t := range p.Targets {
 		for _, in := range t.Instructions {
@@ -40,7 +59,7 @@ func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution
 	aheadCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := j.newAhead(aheadCtx, p)
-	s := &Solution{plan: p, solver: j.newSolver(p, sb, a)}
+	s := &Solution{plan: p, solver: j.newSolver(p, sb, func(ev executor.Event) { at.observe(ev); a.observe(ev) }, a.tap)}
 	a.start(s.solver)
 	results, err := s.solver.Solve(fetch.With(ctx), roots)
 	if err != nil {
@@ -49,7 +68,7 @@ func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution
 	a.stop()
 	fetch.End(err)
 	if err != nil {
-		return nil, j.keepFinished(ctx, s, err)
+		return s, err
 	}
 	s.results = results[:len(p.Targets)]
 	return s, nil
@@ -57,7 +76,7 @@ func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution
 
 // Verdicts say of every step of a plan whether it would run, and why.
 func (j *Job) Verdicts(ctx context.Context, p *Plan) ([]executor.StepPlan, error) {
-	steps, err := j.newSolver(p, nil, nil).Plan(ctx, targets(p))
+	steps, err := j.newSolver(p, nil, j.explained(p), nil).Plan(ctx, targets(p))
 	return steps, p.explain(err)
 }
 
@@ -70,18 +89,17 @@ func targets(p *Plan) []dag.Edge {
 }
 
 // newSolver wires the executor.
-func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, a *ahead) *executor.Solver {
+func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap func(*dag.Step, snapshot.Stack) snapshot.Tap) *executor.Solver {
 	w := local.New(local.Machine{Store: j.e.Store, Sandbox: sb, Devices: p.devices}, local.Build{
 		Contexts: j.in.Contexts, Images: p.images, Layouts: p.images, Remote: j.in.Remote,
 		Secrets: j.in.Secrets, Sent: j.in.Sent, Agents: j.in.Agents,
 		SeccompProfiles: j.req.SeccompProfiles,
 		Epoch:           p.Epoch,
-		Tap:             func(step *dag.Step, below snapshot.Stack) snapshot.Tap { return a.tap(step, below) },
+		Tap:             tap,
 	}, j.req.Grants)
-	tell := j.explained(p)
 	return executor.New(executor.Options{
 		Cache: j.e.Cache, Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),
-		Observer:    func(ev executor.Event) { tell(ev); a.observe(ev) },
+		Observer:    obs,
 		Parallelism: j.req.Jobs, Verify: j.req.Verify,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"layered.build/builder/executor/doctor"
+	"layered.build/builder/executor/runc"
 	"layered.build/builder/parser/mistake"
 )
 
@@ -27,6 +28,9 @@ It changes nothing. The exit code is 0 if builds work.`,
 				return mistake.New("--format %q: want text or json", format)
 			}
 			root, err := a.storeRoot()
+			if err == nil {
+				err = runc.OwnFile() // what is tried is what a build does
+			}
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,9 @@ import (
 
 	"layered.build/builder/cmd/cli/flags"
 	"layered.build/builder/cmd/progress"
+	"layered.build/builder/executor/doctor"
 	"layered.build/builder/executor/rootless"
+	"layered.build/builder/executor/runc"
 )
 
 // outside is the annotation of commands that do not open the store.
@@ -26,6 +28,11 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 	if cmd.Annotations["store"] == "none" || !cmd.HasParent() || cmd.Parent().Name() == "completion" || cmd.Name() == "help" {
 		return nil
 	}
+	if !rootless.Entered() {
+		if err := runc.OwnFile(); err != nil {
+			return err
+		}
+	}
 	want, err := flags.Isolation(cmd.Flags(), os.Getenv)
 	if err != nil {
 		return err
@@ -35,9 +42,13 @@ func (a *app) enter(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
-	way, err := rootless.Choose(want)
+	var try rootless.Trial
+	if rootless.Doubtful() {
+		try = doctor.Trial(cmd.Context())
+	}
+	way, err := rootless.Choose(want, try)
 	if err != nil && failed != nil && want != rootless.Chroot { // no rung but the last is left
-		way, err = rootless.Choose(rootless.Chroot)
+		way, err = rootless.Choose(rootless.Chroot, nil)
 	}
 	if err != nil {
 		if err = a.withoutSteps(err, failed); err != nil {

@@ -29,7 +29,7 @@ func rungs(ctx context.Context, store string) []Rung {
 
 func try(ctx context.Context, isolation rootless.Isolation, store string) Rung {
 	r := Rung{Isolation: isolation}
-	way, err := rootless.Choose(isolation)
+	way, err := rootless.Choose(isolation, nil)
 	var lack *rootless.Lack
 	if errors.As(err, &lack) {
 		r.Reason, r.Remedy = lack.Reason, lack.Remedy
@@ -44,12 +44,10 @@ func try(ctx context.Context, isolation rootless.Isolation, store string) Rung {
 		r.Reason = "no namespaces: weaker than the others, for containers that forbid them"
 		return r
 	}
-	p, err := probe(ctx, way)
+	p, err := probe(ctx, way, probeAll)
 	if err != nil {
-		r.Reason = err.Error()
-		if r.Remedy = rootless.NamespaceHint(); r.Remedy == "" {
-			r.Remedy = "in a container: allow it user namespaces and mounts (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
-		}
+		lack = way.Fails(err)
+		r.Reason, r.Remedy = lack.Reason, lack.Remedy
 		return r
 	}
 	r.Works = true
@@ -80,10 +78,19 @@ func judge(r *Rung, p probed, store string) {
 	}
 }
 
+// Trial is what builds ask before they rely on a rung that may not work: whether a
+// container can be started on it.
+func Trial(ctx context.Context) rootless.Trial {
+	return func(w rootless.Way) error {
+		_, err := probe(ctx, w, probeContainer)
+		return err
+	}
+}
+
 // probe starts the program anew on a rung and asks it what works there.
-func probe(ctx context.Context, way rootless.Way) (probed, error) {
+func probe(ctx context.Context, way rootless.Way, what string) (probed, error) {
 	cmd := way.Command(ctx)
-	cmd.Env = append(cmd.Env, probeEnv+"=1")
+	cmd.Env = append(cmd.Env, probeEnv+"="+what)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

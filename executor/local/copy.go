@@ -288,9 +288,15 @@ func (c *copier) file(src *snapshot.Entry, dest string) error {
 		return nil
 	}
 	if e.Digest == "" {
-		if e.Digest, err = c.from.Digest(src.Path); err != nil {
+		d, err := c.from.Digest(src.Path)
+		if err == nil { // a file that grows has another size now
+			src, err = c.from.Lstat(src.Path)
+		}
+		if err != nil {
 			return err
 		}
+		e = c.entry(src, dest)
+		e.Digest = d
 	}
 	from, p := c.from, src.Path
 	open := func() (io.ReadCloser, error) { return from.Open(p) }

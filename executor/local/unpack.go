@@ -41,16 +41,23 @@ func (e *editor) unpack(ctx context.Context, c *copier, m match, dest string) (b
 	if err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
 	}
-	defer plain.Close()
 	at := *c
 	at.mode = nil // --chmod is for what is copied
 	root, err := at.makeDirs(dest)
 	if err != nil {
+		plain.Close()
 		return false, err
 	}
 	u := newUnpacker(&at, root)
 	u.spool = e.spool
-	if err := u.run(ctx, tar.NewReader(plain)); err != nil {
+	err = u.run(ctx, tar.NewReader(plain))
+	plain.Close()
+	// A tar may end before its file does, which is where it is found out that the file is
+	// not what it was.
+	if _, rest := io.Copy(io.Discard, f); rest != nil {
+		err = errors.Join(err, rest)
+	}
+	if err != nil {
 		return false, fmt.Errorf("unpack /%s: %w", m.name, err)
 	}
 	return true, nil

@@ -94,6 +94,9 @@ func writeMeta(e *snapshot.Entry, dest string) error {
 			return fmt.Errorf("set %s: %w", k, err)
 		}
 	}
+	if e.ModTime.IsZero() { // a context's own directory
+		return nil
+	}
 	ts := unix.NsecToTimespec(e.ModTime.UnixNano())
 	return unix.UtimesNanoAt(unix.AT_FDCWD, dest, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 }

@@ -1,6 +1,7 @@
 package rootless
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,25 +36,29 @@ func (l *Lack) Error() string {
 func (l *Lack) NoStronger(why string) { l.Reason += "; nor does a stronger one: " + why }
 
 // Choose returns how this process gets onto the rung that is wanted; the error
-// for one that does not work here is a *Lack.
-func Choose(want Isolation) (Way, error) {
+// for one that does not work here is a *Lack. Rungs that seem to work are tried, unless
+// try is nil or the process is in a user namespace that it entered.
+func Choose(want Isolation, try Trial) (Way, error) {
+	if Entered() {
+		try = nil
+	}
 	here := Current()
 	if want == Chroot {
 		return chrootWay()
 	}
 	if here != "" && (want == Auto || want == here) {
-		return chosenHere(here, want)
+		return chosenHere(here, want, try)
 	}
 	if lack := rootLack(here); want == Root {
 		return Way{}, lack
 	}
 	switch want {
 	case Subuid:
-		return subuidWay()
+		return try.of(subuidWay())
 	case Single:
-		return singleWay()
+		return try.of(singleWay())
 	}
-	way, err := subuidWay()
+	way, err := try.of(subuidWay())
 	if err == nil {
 		return way, nil
 	}
@@ -61,11 +66,31 @@ func Choose(want Isolation) (Way, error) {
 	if !ok {
 		return Way{}, err
 	}
-	if way, err = singleWay(); err != nil {
+	if way, err = try.of(singleWay()); err != nil {
 		return lastWay(lack)
 	}
 	way.Lacks = lack
 	return way, nil
+}
+
+// of tries a rung that was found.
+func (t Trial) of(w Way, err error) (Way, error) {
+	if err != nil || t == nil {
+		return w, err
+	}
+	if err := t(w); err != nil {
+		return Way{}, w.Fails(err)
+	}
+	return w, nil
+}
+
+// Fails says that the rung does not work, since a process could not be started on it.
+func (w Way) Fails(err error) *Lack {
+	lack := &Lack{Rung: w.Isolation, Reason: err.Error(), Remedy: NamespaceHint()}
+	if lack.Remedy == "" {
+		lack.Remedy = "in a container: allow it user namespaces and mounts (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
+	}
+	return lack
 }
 
 // lastWay is Chroot where no stronger rung works.
@@ -79,14 +104,24 @@ func lastWay(why *Lack) (Way, error) {
 }
 
 // chosenHere is for a process that is on a rung already.
-func chosenHere(here, want Isolation) (Way, error) {
-	if lack := rootLack(here); here == Root && lack != nil {
-		if want == Root {
-			return Way{}, lack
-		}
-		return lastWay(lack)
+func chosenHere(here, want Isolation, try Trial) (Way, error) {
+	way := Way{Isolation: here}
+	lack := rootLack(here)
+	if here != Root {
+		lack = nil // in the user namespace it is
 	}
-	return Way{Isolation: here}, nil
+	if lack == nil {
+		var err error
+		if way, err = try.of(way, nil); err == nil {
+			return way, nil
+		} else if !errors.As(err, &lack) {
+			return Way{}, err
+		}
+	}
+	if want == here {
+		return Way{}, lack
+	}
+	return lastWay(lack)
 }
 
 // rootLack says why a process is not root of the machine.

@@ -72,7 +72,7 @@ func Enter(opts Options) error {
 	if want == "" {
 		want = Auto
 	}
-	way, err := Choose(want)
+	way, err := Choose(want, nil)
 	if err != nil {
 		return err
 	}

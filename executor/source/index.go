@@ -199,7 +199,7 @@ func encodeDir(d *dirNode, now time.Time) []byte {
 	count := uint64(0)
 	for _, n := range d.nodes {
 		e := n.entry
-		if e.Type == snapshot.TypeFile && e.Digest == "" || n.stat.racy(now) {
+		if e.Type == snapshot.TypeFile && e.Digest == "" || n.changing || n.stat.racy(now) {
 			continue
 		}
 		count++

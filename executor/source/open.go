@@ -5,13 +5,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"layered.build/builder/snapshot"
 )
 
 const emptyDigest = digest.Digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
@@ -58,6 +62,12 @@ func openStepwise(root *os.File, p string, flags int) (*os.File, error) {
 	parts := strings.Split(p, "/")
 	at := int(root.Fd())
 	for i, part := range parts {
+		if part == ".." {
+			if at != int(root.Fd()) {
+				unix.Close(at)
+			}
+			return nil, &os.PathError{Op: "open", Path: p, Err: unix.EXDEV}
+		}
 		how := unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
 		if i == len(parts)-1 {
 			how = flags
@@ -66,8 +76,8 @@ func openStepwise(root *os.File, p string, flags int) (*os.File, error) {
 		if at != int(root.Fd()) {
 			unix.Close(at)
 		}
-		if err != nil || part == ".." {
-			return nil, &os.PathError{Op: "open", Path: p, Err: errors.Join(err)}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: p, Err: err}
 		}
 		at = fd
 	}
@@ -79,66 +89,107 @@ func (t *Tree) openFile(p string) (*os.File, error) {
 	return openBeneath(t.root, p, unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
-// hashTries is how often a file is read that changes meanwhile.
-const hashTries = 3
-
-// hashFile reads a file and returns its digest, and what it looked like before and
-// after that.
-func (t *Tree) hashFile(p string) (d digest.Digest, stat fileStat, err error) {
-	for range hashTries {
-		d, stat, err = t.hashOnce(p)
-		if !errors.Is(err, errChanged) {
-			break
-		}
-	}
-	if err != nil && !errors.Is(err, errChanged) {
-		err = fmt.Errorf("read /%s: %w", p, err)
-	}
-	return d, stat, err
+// hashed is what a file was when it was read once.
+type hashed struct {
+	digest digest.Digest
+	// stat is what it looked like before, but for its size, which is what was read.
+	stat fileStat
+	// changed says that it did not stay so meanwhile; then kept, unless nil, has what
+	// was read.
+	changed bool
+	kept    *kept
 }
 
-func (t *Tree) hashOnce(p string) (digest.Digest, fileStat, error) {
+// hashFile reads a file to its end as it was when it was opened: what is appended
+// meanwhile is left out. What changes meanwhile, or may change any time, is kept.
+func (t *Tree) hashFile(p string) (hashed, error) {
+	h, err := t.hashOnce(p, t.careful)
+	if err == nil && h.changed && h.kept == nil {
+		h, err = t.hashOnce(p, true)
+		h.changed = true
+	}
+	if err != nil {
+		return h, fmt.Errorf("read /%s: %w", p, err)
+	}
+	return h, nil
+}
+
+func (t *Tree) hashOnce(p string, keep bool) (h hashed, err error) {
 	f, err := t.openFile(p)
 	if err != nil {
-		return "", fileStat{}, err
+		return h, gone(err)
 	}
-	var st unix.Stat_t
-	err = unix.Fstat(int(f.Fd()), &st)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = fmt.Errorf("/%s %w", p, errChanged)
+	defer f.Close()
+	if h.stat, err = regular(f); err != nil {
+		return h, err
 	}
+	sum := sha256.New()
+	var to io.Writer = sum
+	if keep {
+		if h.kept, err = t.newKept(); err != nil {
+			return h, err
+		}
+		to = io.MultiWriter(sum, h.kept)
+	}
+	size := h.stat.size
+	n, err := io.CopyBuffer(to, onlyReader{io.LimitReader(f, size)}, make([]byte, min(64<<10, max(512, size))))
 	if err != nil {
-		return "", fileStat{}, errors.Join(err, f.Close())
+		return h, err
 	}
-	r := &checkedFile{f: f, path: p, want: statOf(&st)}
-	defer r.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, onlyReader{r}, make([]byte, min(64<<10, max(512, st.Size+1)))); err != nil {
-		return "", fileStat{}, err
-	}
-	return digest.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), r.want, nil
+	after, err := regular(f)
+	h.changed = err != nil || n != size || after.key() != h.stat.key()
+	h.stat.size, h.digest = n, sumDigest(sum)
+	return h, nil
 }
 
-// errChanged says that a file is not what it was.
-var errChanged = errors.New("changed while the context was read")
+// regular describes an open file, which must be a regular one.
+func regular(f *os.File) (fileStat, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileStat{}, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fileStat{}, snapshot.ErrChanged
+	}
+	return statOf(&st), nil
+}
+
+// gone makes a change of the error for a file that was there.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) || errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%w: %w", snapshot.ErrChanged, err)
+	}
+	return err
+}
+
+func sumDigest(h hash.Hash) digest.Digest {
+	return digest.Digest("sha256:" + hex.EncodeToString(h.Sum(nil)))
+}
 
 // onlyReader hides all other methods, so that io.CopyBuffer uses its buffer.
 type onlyReader struct{ io.Reader }
 
-// checkedFile is a file that must stay as it looked when it was first seen.
+// checkedFile is a file that must have the content that it was hashed with, whatever is
+// appended meanwhile.
 type checkedFile struct {
 	f    *os.File
 	path string
 	want fileStat
+	// digest is that of the content; "" if it was not hashed.
+	digest digest.Digest
+	read   int64
 }
 
-// Read implements io.Reader; at the end of the file it checks it.
+// Read implements io.Reader; at the end it checks the file.
 func (c *checkedFile) Read(b []byte) (int, error) {
-	n, err := c.f.Read(b)
+	left := c.want.size - c.read
+	if left <= 0 {
+		return 0, c.end()
+	}
+	n, err := c.f.Read(b[:min(int64(len(b)), left)])
+	c.read += int64(n)
 	if err == io.EOF {
-		if changed := c.check(); changed != nil {
-			return n, changed
-		}
+		return n, c.end()
 	}
 	return n, err
 }
@@ -146,13 +197,18 @@ func (c *checkedFile) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (c *checkedFile) Close() error { return c.f.Close() }
 
-func (c *checkedFile) check() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(c.f.Fd()), &st); err != nil {
-		return fmt.Errorf("read /%s: %w", c.path, err)
+// end is io.EOF, unless the file changed.
+func (c *checkedFile) end() error {
+	now, err := regular(c.f)
+	switch {
+	case err == nil && now.key() == c.want.key() && c.read == c.want.size:
+		return io.EOF
+	case c.digest == "" || c.read != c.want.size:
+	default:
+		sum := sha256.New()
+		if n, err := io.Copy(sum, io.NewSectionReader(c.f, 0, c.want.size)); err == nil && n == c.want.size && sumDigest(sum) == c.digest {
+			return io.EOF
+		}
 	}
-	if statOf(&st).key() != c.want.key() {
-		return fmt.Errorf("/%s %w", c.path, errChanged)
-	}
-	return nil
+	return fmt.Errorf("/%s %w", c.path, snapshot.ErrChanged)
 }

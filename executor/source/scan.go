@@ -17,12 +17,12 @@ import (
 func (t *Tree) scan(dir string, matched []bool) (*dirNode, error) {
 	f, err := openBeneath(t.root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, fmt.Errorf("read directory /%s: %w", dir, err)
+		return nil, fmt.Errorf("read directory /%s: %w", dir, gone(err))
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil, fmt.Errorf("read directory /%s: %w", dir, err)
+		return nil, fmt.Errorf("read directory /%s: %w", dir, gone(err))
 	}
 	slices.Sort(names)
 	d := &dirNode{nodes: make([]*node, 0, len(names)), matched: matched}
@@ -68,8 +68,11 @@ func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex
 		return nil, false, nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, false, fmt.Errorf("/%s changed while the context was read: %w", p, err)
+	switch err := unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == unix.ENOENT: // it has gone since it was listed
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("look at /%s: %w", p, err)
 	}
 	n.name, n.stat = name, statOf(&st)
 	fillEntry(n.entry, p, &st)
@@ -91,12 +94,12 @@ func (t *Tree) look(f *os.File, dir, name string, matched []bool, known dirIndex
 		n.entry.Digest, n.entry.Xattrs = rec.digest, rec.xattrs
 		hit = true
 	} else if n.entry.Xattrs, err = xattrs(fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), name)); err != nil {
-		return nil, false, fmt.Errorf("read attributes of /%s: %w", p, err)
+		return nil, false, fmt.Errorf("read attributes of /%s: %w", p, gone(err))
 	}
 	switch {
 	case n.entry.Type == snapshot.TypeSymlink:
 		if n.entry.Linkname, err = readlinkAt(f, name); err != nil {
-			return nil, false, fmt.Errorf("read link /%s: %w", p, err)
+			return nil, false, fmt.Errorf("read link /%s: %w", p, gone(err))
 		}
 	case n.stat.isSocket():
 		n.entry.Digest = emptyDigest
@@ -173,7 +176,7 @@ func (t *Tree) xattrs(p string) (map[string]string, error) {
 			return attrs, nil
 		}
 	}
-	return nil, fmt.Errorf("read attributes of /%s: %w", p, err)
+	return nil, fmt.Errorf("read attributes of /%s: %w", p, gone(err))
 }
 
 // xattrs reads the extended attributes that images keep: those of users and file

@@ -26,6 +26,10 @@ type Contexts struct {
 	// it: of a context that came as an archive.
 	Given map[string]map[string]*Given
 
+	// Changed, unless nil, is told of files that did not stay the same while they were
+	// read, and are taken as they were; by many goroutines.
+	Changed func(dir, p string)
+
 	mu    sync.Mutex // guards trees
 	trees map[string]*Tree
 }
@@ -47,11 +51,24 @@ func (c *Contexts) Tree(ctx context.Context, src *dag.LocalSource) (snapshot.Tre
 		return nil, err
 	}
 	t.given = c.Given[src.Name]
+	if c.Changed != nil {
+		t.changed = func(p string) { c.Changed(dir, p) }
+	}
 	if c.trees == nil {
 		c.trees = map[string]*Tree{}
 	}
 	c.trees[id] = t
 	return t, nil
+}
+
+// Renew makes all trees look at their files again, after snapshot.ErrChanged; see
+// Tree.Renew.
+func (c *Contexts) Renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.trees {
+		t.Renew()
+	}
 }
 
 // Close closes all trees.

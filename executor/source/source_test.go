@@ -330,36 +330,6 @@ func TestDamagedIndex(t *testing.T) {
 	}
 }
 
-func TestChangedWhileRead(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, map[string]string{"a": "aaaa", "b": "bbbb"})
-	tree := open(t, dir, "")
-	if _, err := tree.ReadDir("."); err != nil {
-		t.Fatal(err)
-	}
-	// A file that was only listed is taken as it is when it is hashed.
-	write(t, dir, map[string]string{"a": "longer than before"})
-	if d, err := tree.Digest("a"); err != nil || d != digest.FromString("longer than before") {
-		t.Errorf("digest of a changed file: %s, %v", d, err)
-	}
-	if e, err := tree.Lstat("a"); err != nil || e.Size != 18 {
-		t.Errorf("changed file: %+v, %v", e, err)
-	}
-	write(t, dir, map[string]string{"a": "and once more"})
-	if _, err := tree.Open("a"); err == nil || !strings.Contains(err.Error(), "/a changed") {
-		t.Errorf("file that changed after it was hashed: %v", err)
-	}
-	r, err := tree.Open("b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	write(t, dir, map[string]string{"b": "also longer than before"})
-	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "/b changed") {
-		t.Errorf("read of a changed file: %v", err)
-	}
-}
-
 func TestContextsShareTrees(t *testing.T) {
 	c := &Contexts{Dirs: map[string]string{"context": t.TempDir()}}
 	defer c.Close()

@@ -34,9 +34,16 @@ type Tree struct {
 	given  map[string]*Given
 	opened time.Time // before anything was looked at
 
+	// careful: whatever is hashed is kept, see Renew.
+	careful bool
+	spool   spool
+	// changed, unless nil, is told of files that are taken as they were read.
+	changed func(p string)
+
 	mu     sync.Mutex // guards all below, and the fields of nodes
 	dirs   map[string]*dirNode
 	hashed int // files that were read
+	told   map[string]bool
 }
 
 // dirNode is a directory whose children are known.
@@ -52,6 +59,10 @@ type node struct {
 	name  string
 	entry *snapshot.Entry
 	stat  fileStat
+	// kept is the content of a file that does not stay the same; nil: it is in the file.
+	kept *kept
+	// changing: the file was not the same before and after it was read.
+	changing bool
 }
 
 // Open returns the tree of a directory. StateDir keeps the stat index; "" keeps
@@ -72,15 +83,17 @@ func Open(dir string, excludes []string, stateDir string) (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open context %s: %w", dir, err)
 	}
-	t := &Tree{dir: abs, root: root, ignore: ig, opened: time.Now(), dirs: map[string]*dirNode{}}
+	t := &Tree{dir: abs, root: root, ignore: ig, opened: time.Now(), dirs: map[string]*dirNode{}, told: map[string]bool{}}
 	if stateDir != "" {
+		t.spool.dir = stateDir
 		t.index = openIndex(stateDir, abs, excludes)
 	}
 	return t, nil
 }
 
-// Close closes the directory. Files that were opened stay readable.
-func (t *Tree) Close() error { return t.root.Close() }
+// Close closes the directory. Files that were opened stay readable, but for contents that
+// were kept.
+func (t *Tree) Close() error { return errors.Join(t.root.Close(), t.spool.close()) }
 
 // Lstat implements snapshot.Tree.
 func (t *Tree) Lstat(p string) (*snapshot.Entry, error) {
@@ -113,8 +126,8 @@ func (t *Tree) ReadDir(p string) ([]*snapshot.Entry, error) {
 	return out, nil
 }
 
-// Open implements snapshot.Tree. Reading fails at the end if the file is not what
-// was looked at.
+// Open implements snapshot.Tree. What is read is what was hashed, also if the file has
+// grown; if that is lost, it fails with snapshot.ErrChanged, perhaps at the end only.
 func (t *Tree) Open(p string) (io.ReadCloser, error) {
 	n, err := t.find("open", p)
 	if err != nil {
@@ -127,15 +140,28 @@ func (t *Tree) Open(p string) (io.ReadCloser, error) {
 	if stat.isSocket() {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
+	if k := t.keptOf(n); k != nil {
+		return k.open(), nil
+	}
 	f, err := t.openFile(e.Path)
 	if err != nil {
-		return nil, fmt.Errorf("read /%s: %w", p, err)
+		return nil, fmt.Errorf("read /%s: %w", p, gone(err))
 	}
-	r := &checkedFile{f: f, path: e.Path, want: stat}
-	if err := r.check(); err != nil {
-		return nil, errors.Join(err, f.Close())
+	now, err := regular(f)
+	switch {
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("read /%s: %w", p, err), f.Close())
+	case now.key() == stat.key() && !stat.racy(t.opened):
+		return &checkedFile{f: f, path: e.Path, want: stat, digest: e.Digest}, nil
 	}
-	return r, nil
+	defer f.Close()
+	if e.Digest == "" { // it was only listed, and is another now, or may be
+		if err := t.hash(n); err != nil {
+			return nil, err
+		}
+		return t.Open(p)
+	}
+	return t.restore(n, f)
 }
 
 // Digest implements snapshot.Tree.
@@ -179,6 +205,12 @@ func (t *Tree) ExcludedBy(p string) (pattern string, ok bool) {
 func (t *Tree) entryOf(n *node) *snapshot.Entry {
 	e, _ := t.view(n)
 	return e
+}
+
+func (t *Tree) keptOf(n *node) *kept {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return n.kept
 }
 
 func (t *Tree) view(n *node) (*snapshot.Entry, fileStat) {
@@ -337,29 +369,36 @@ func (t *Tree) hashAll(ctx context.Context, nodes []*node) error {
 	return nil
 }
 
-// hash reads a file and puts its digest into its entry. A file that changed since
+// hash reads a file and puts its digest into its entry, once. A file that changed since
 // it was listed is taken as it is now.
 func (t *Tree) hash(n *node) error {
 	e, stat := t.view(n)
 	known := *e
 	known.Digest = emptyDigest
+	var h hashed
 	if !stat.isSocket() {
-		d, now, err := t.hashFile(e.Path)
-		if err != nil {
+		var err error
+		if h, err = t.hashFile(e.Path); err != nil {
 			return err
 		}
-		known.Digest = d
-		if stat.key() != now.key() {
-			known.Size, known.Mode, known.ModTime = now.size, now.mode&0o7777, time.Unix(0, now.mtime)
-			stat = now
+		known.Digest = h.digest
+		if stat.key() != h.stat.key() {
+			known.Size, known.Mode, known.ModTime = h.stat.size, h.stat.mode&0o7777, time.Unix(0, h.stat.mtime)
+			stat = h.stat
 			if known.Xattrs, err = t.xattrs(e.Path); err != nil {
 				return err
 			}
 		}
 	}
+	if h.changed {
+		t.tell(e.Path)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n.entry, n.stat = &known, stat
+	if n.entry.Digest != "" { // who was told of a digest must find that content
+		return nil
+	}
+	n.entry, n.stat, n.kept, n.changing = &known, stat, h.kept, h.changed
 	t.hashed++
 	if parent := t.dirs[path.Dir(e.Path)]; parent != nil {
 		parent.changed = true

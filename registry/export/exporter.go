@@ -94,6 +94,8 @@ type Made struct {
 	Images []Member
 	// Names are what all exporters call the image.
 	Names []string
+	// Split gives the files of each platform a folder of its own even if there is one.
+	Split bool
 	// Epoch is the time of files that are written without an image around them, nil for
 	// their own.
 	Epoch *time.Time

@@ -36,7 +36,7 @@ func (f fileSystems) needs() Needs { return Needs{Dest: f.dest, Epoch: f.epoch} 
 // set is what is written.
 func (f fileSystems) set(ctx context.Context, env Env, made Made) (tree.Set, error) {
 	trees, err := made.trees(ctx, env.Client.Store())
-	s := tree.Set{Trees: trees, Split: len(trees) > 1, Epoch: made.Epoch}
+	s := tree.Set{Trees: trees, Split: made.Split || len(trees) > 1, Epoch: made.Epoch}
 	if f.split != nil {
 		s.Split = *f.split
 	}

@@ -51,7 +51,10 @@ func Paths(ctx context.Context, t snapshot.Tree, paths []string, opts Options) (
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		g.Go(func() error {
 			for it := range work {
-				it.digest, it.err = t.Digest(it.entry.Path)
+				if it.digest, it.err = t.Digest(it.entry.Path); it.err == nil {
+					// A file that changed since it was listed has other attributes now.
+					it.entry, it.err = t.Lstat(it.entry.Path)
+				}
 				close(it.ready)
 			}
 			return nil

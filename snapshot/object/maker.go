@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,19 +28,24 @@ type Maker struct {
 	// confined: modes let the owner in, and attributes that need privileges are
 	// kept under other names, since this process is not root (owner.Confined).
 	confined bool
+	// lacking: something was made in another form than it is to have.
+	lacking *atomic.Bool
 }
 
 // NewMaker returns the maker of this process.
 func NewMaker() *Maker {
-	m := &Maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns()}
+	m := &Maker{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), opaqueXattr: "trusted.overlay.opaque", inUserns: inUserns(), lacking: new(atomic.Bool)}
 	if owner.Emulated() {
 		m.recorded, m.confined, m.uid, m.gid = true, owner.Confined(), 0, 0
 	}
 	if m.inUserns || m.uid != 0 {
-		m.opaqueXattr = "user.overlay.opaque"
+		m.opaqueXattr = userOpaque
 	}
 	return m
 }
+
+// userOpaque is what overlay looks for where it is mounted in a user namespace.
+const userOpaque = "user.overlay.opaque"
 
 // inUserns reports whether this process is in a user namespace that is not the
 // machine's first.
@@ -55,7 +61,7 @@ func inUserns() bool {
 // Lstat says what an object is, with the owner and mode that a layer has for it.
 func (m *Maker) Lstat(path string) (*unix.Stat_t, error) {
 	st := new(unix.Stat_t)
-	if err := Lstat(path, st); err != nil || !m.recorded || IsWhiteout(st) {
+	if err := Lstat(path, st); err != nil {
 		return st, err
 	}
 	return st, m.applyRecord(path, st)
@@ -73,27 +79,14 @@ func (m *Maker) Create(path string, e *manifest.Entry) error {
 	case manifest.TypeFifo:
 		err = unix.Mkfifo(path, 0o600)
 	case manifest.TypeWhiteout:
-		if err = unix.Mknod(path, unix.S_IFCHR, 0); err != nil && m.recorded {
-			err = makeWhiteoutFile(path)
+		if err = unix.Mknod(path, unix.S_IFCHR, 0); errors.Is(err, unix.EPERM) || err != nil && m.recorded {
+			err = m.instead(makeWhiteoutFile(path))
 		}
 	case manifest.TypeChar, manifest.TypeBlock:
 		if e.Type == manifest.TypeChar && e.DevMajor == 0 && e.DevMinor == 0 {
 			return fmt.Errorf("make %s: a character device 0/0 is overlay's whiteout", path)
 		}
-		kind := uint32(unix.S_IFCHR)
-		if e.Type == manifest.TypeBlock {
-			kind = unix.S_IFBLK
-		}
-		dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
-		if m.recorded {
-			err = makeRecordedDevice(path, owner.Stat{Mode: kind | 0o600, Dev: dev})
-			break
-		}
-		err = unix.Mknod(path, kind|0o600, int(dev))
-		if m.inUserns && errors.Is(err, unix.EPERM) {
-			// No one can make device nodes here; an empty file keeps the name.
-			err = unix.Mknod(path, unix.S_IFREG|0o600, 0)
-		}
+		err = m.makeDevice(path, e)
 	default:
 		err = fmt.Errorf("unknown type %q", e.Type)
 	}
@@ -101,6 +94,31 @@ func (m *Maker) Create(path string, e *manifest.Entry) error {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
 	return nil
+}
+
+// makeDevice makes a device node, or what stands for one.
+func (m *Maker) makeDevice(path string, e *manifest.Entry) error {
+	s := owner.Stat{Mode: unix.S_IFCHR | 0o600, Dev: unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))}
+	if e.Type == manifest.TypeBlock {
+		s.Mode = unix.S_IFBLK | 0o600
+	}
+	if m.recorded {
+		return makeRecordedDevice(path, s)
+	}
+	err := unix.Mknod(path, s.Mode, int(s.Dev))
+	switch {
+	case !errors.Is(err, unix.EPERM):
+		return err
+	case m.inUserns: // no one can make device nodes here
+		return makeRecordedDevice(path, s)
+	}
+	return m.instead(makeRecordedDevice(path, s))
+}
+
+// instead notes that something was made in place of what could not be made.
+func (m *Maker) instead(err error) error {
+	m.lacking.Store(true)
+	return err
 }
 
 // SetMeta sets owner, mode, attributes and time of an object, in the order in
@@ -143,9 +161,12 @@ func (m *Maker) setXattrs(path string, e *manifest.Entry) error {
 			k = owner.HiddenXattr(k)
 		}
 		err := unix.Lsetxattr(path, k, []byte(v), 0)
+		if errors.Is(err, unix.EPERM) && k == "security.capability" && !m.inUserns { // without CAP_SETFCAP
+			err = m.instead(unix.Lsetxattr(path, owner.HiddenXattr(k), []byte(v), 0))
+		}
 		// File systems without user attributes, attributes on symlinks, and
 		// trusted ones without privilege: nothing that ran could tell.
-		if errors.Is(err, unix.ENOTSUP) || (errors.Is(err, unix.EPERM) && (m.inUserns || k != "security.capability")) {
+		if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
 			continue
 		}
 		if err != nil {
@@ -160,7 +181,11 @@ func (m *Maker) setXattrs(path string, e *manifest.Entry) error {
 
 // MarkOpaque makes a directory hide what lower layers have there.
 func (m *Maker) MarkOpaque(path string) error {
-	if err := unix.Lsetxattr(path, m.opaqueXattr, []byte("y"), 0); err != nil {
+	err := unix.Lsetxattr(path, m.opaqueXattr, []byte("y"), 0)
+	if errors.Is(err, unix.EPERM) && m.opaqueXattr != userOpaque {
+		err = m.instead(unix.Lsetxattr(path, userOpaque, []byte("y"), 0))
+	}
+	if err != nil {
 		return fmt.Errorf("mark %s opaque: %w", path, err)
 	}
 	return nil

@@ -43,10 +43,8 @@ func makeRecordedDevice(path string, s owner.Stat) error {
 // the caller's.
 func (m *Maker) Describe(path string, st *unix.Stat_t) (manifest.Entry, bool, error) {
 	s := *st
-	if m.recorded && !IsWhiteout(st) {
-		if err := m.applyRecord(path, &s); err != nil {
-			return manifest.Entry{}, false, err
-		}
+	if err := m.applyRecord(path, &s); err != nil {
+		return manifest.Entry{}, false, err
 	}
 	e := StatEntry(&s)
 	if e.Type == manifest.TypeWhiteout || e.Type == manifest.TypeSocket {
@@ -61,17 +59,30 @@ func (m *Maker) Describe(path string, st *unix.Stat_t) (manifest.Entry, bool, er
 // Recording reports whether owners and devices are recorded instead of set.
 func (m *Maker) Recording() bool { return m.recorded }
 
-// applyRecord makes st say what is recorded at path. What has no record is root's.
+// applyRecord makes st say what is recorded at path. What has no record is root's, where
+// owners are recorded; in a user namespace devices are.
 func (m *Maker) applyRecord(path string, st *unix.Stat_t) error {
-	st.Uid, st.Gid = 0, 0
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+	if !m.recorded && !m.inUserns || IsWhiteout(st) {
+		return nil
+	}
+	uid, gid := st.Uid, st.Gid
+	if m.recorded {
+		uid, gid = 0, 0
+	}
+	st.Uid, st.Gid = uid, gid
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFREG && (kind != unix.S_IFDIR || !m.recorded) {
 		return nil
 	}
 	if m.confined {
 		owner.ApplyMode(path, st)
 	}
 	rec, ok, err := owner.Read(path)
-	if ok {
+	switch {
+	case ok && m.recorded:
+		rec.Apply(st)
+	case ok && rec.IsDevice():
+		rec.UID, rec.GID = uid, gid
 		rec.Apply(st)
 	}
 	return err

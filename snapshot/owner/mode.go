@@ -20,16 +20,7 @@ const ModeXattr = "user.builder.mode"
 // CAP_DAC_OVERRIDE. The answer is found once.
 func Confined() bool { return confined() }
 
-var confined = sync.OnceValue(func() bool { return !hasCapability(unix.CAP_DAC_OVERRIDE) })
-
-func hasCapability(number uint) bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil {
-		return false
-	}
-	return data[0].Effective&(1<<number) != 0
-}
+var confined = sync.OnceValue(func() bool { return !MayAll(unix.CAP_DAC_OVERRIDE) })
 
 // Widen adds what the owner of an object needs: to read and write, and to search
 // directories. The type is in mode.

@@ -38,16 +38,23 @@ type Stat struct {
 func Emulated() bool { return emulated() }
 
 var emulated = sync.OnceValue(func() bool {
-	return !hasChown() || singleID("/proc/self/uid_map") || singleID("/proc/self/gid_map")
+	return !MayAll(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_FSETID) || singleID("/proc/self/uid_map") || singleID("/proc/self/gid_map")
 })
 
-func hasChown() bool {
+// MayAll reports whether this process has capabilities, of those below 32, in its user
+// namespace.
+func MayAll(capabilities ...uint) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if unix.Capget(&hdr, &data[0]) != nil {
 		return os.Geteuid() == 0
 	}
-	return data[0].Effective&(1<<unix.CAP_CHOWN) != 0
+	for _, c := range capabilities {
+		if data[0].Effective&(1<<c) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // singleID reports whether a user namespace's map (user_namespaces(7)) has only one

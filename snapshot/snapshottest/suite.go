@@ -41,6 +41,7 @@ func Run(t *testing.T, open Opener) {
 		{"Stubs", testStubs},
 		{"Rename", testRename},
 		{"Remade", testRemade},
+		{"WholeSeconds", testWholeSeconds},
 		{"Empty", testEmpty},
 		{"RootMetadata", testRootMetadata},
 		{"Tap", testTap},
@@ -166,27 +167,6 @@ func testOpaque(t *testing.T, open Opener) {
 	compare(t, s, on(nil, base, middle, top))
 }
 
-func testUnchanged(t *testing.T, open Opener) {
-	s := open(t)
-	base := build(t, s, nil, snapshot.CommitOptions{}, func(r string) {
-		write(t, r+"/d/a", "a")
-		write(t, r+"/e/sub/b", "b")
-	})
-	top := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
-		must(t, os.Chmod(r+"/d/a", 0o644)) // copied up, but nothing is new
-		write(t, r+"/e/sub/tmp", "")
-		must(t, os.Remove(r+"/e/sub/tmp"))
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-		must(t, err)
-		must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: r + "/d/sock"}), unix.Close(fd))
-	})
-	wantNames(t, s, top, "")
-	if !top.Empty {
-		t.Error("the layer is not empty")
-	}
-	compare(t, s, on(nil, base, top))
-}
-
 func testMetadata(t *testing.T, open Opener) {
 	s := open(t)
 	capability := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
@@ -307,32 +287,6 @@ func testRename(t *testing.T, open Opener) {
 	})
 	wantNames(t, s, top, want)
 	compare(t, s, on(nil, base, top))
-}
-
-// A directory that is removed and made again as it was is in no layer, nor are those
-// above it.
-func testRemade(t *testing.T, open Opener) {
-	s := open(t)
-	when := time.Unix(1e9, 7)
-	base := build(t, s, nil, snapshot.CommitOptions{}, func(r string) {
-		must(t, os.MkdirAll(r+"/c/empty", 0o755))
-		write(t, r+"/d/e/full/f", "f")
-		must(t, os.Chtimes(r+"/d/e/full/f", when, when))
-	})
-	same := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
-		must(t, os.Remove(r+"/c/empty"), os.Mkdir(r+"/c/empty", 0o755))
-		must(t, os.RemoveAll(r+"/d/e/full"))
-		write(t, r+"/d/e/full/f", "f")
-		must(t, os.Chtimes(r+"/d/e/full/f", when, when))
-	})
-	wantNames(t, s, same, "")
-	compare(t, s, on(nil, base, same))
-	other := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
-		must(t, os.RemoveAll(r+"/c"), os.MkdirAll(r+"/c/empty", 0o755))
-		must(t, os.RemoveAll(r+"/d/e/full"), os.Mkdir(r+"/d/e/full", 0o755))
-	})
-	wantNames(t, s, other, "d d/e d/e/full -d/e/full/f")
-	compare(t, s, on(nil, base, other))
 }
 
 func testEmpty(t *testing.T, open Opener) {

@@ -3,9 +3,11 @@ package inputs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -122,6 +124,7 @@ func (l *Local) Inputs(sinks export.Sinks, s engines.Settings) build.Inputs {
 	return build.Inputs{
 		Definition: l.definition,
 		Contexts:   l,
+		Renew:      l.renew,
 		Remote:     l.remote,
 		Secrets:    l.ledger,
 		Sent:       l.ledger.Used,
@@ -129,6 +132,13 @@ func (l *Local) Inputs(sinks export.Sinks, s engines.Settings) build.Inputs {
 		Times:      l,
 		Sinks:      sinks,
 		Engines:    s,
+	}
+}
+
+// renew makes the contexts look at their files again.
+func (l *Local) renew() {
+	if l.content != nil {
+		l.content.contexts.Renew()
 	}
 }
 
@@ -169,9 +179,18 @@ func (l *Local) load(ctx context.Context, obs executor.Observer) (*content, erro
 		},
 		age: c.age,
 		contexts: &source.Contexts{
-			Dirs: named.dirs, StateDir: l.state, Given: map[string]map[string]*source.Given{mainContext: c.given},
+			Changed: changes(obs),
+			Dirs:    named.dirs, StateDir: l.state, Given: map[string]map[string]*source.Given{mainContext: c.given},
 		},
 	}, nil
+}
+
+// changes tells an observer of files that changed while they were read.
+func changes(obs executor.Observer) func(dir, p string) {
+	return func(dir, p string) {
+		obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: fmt.Appendf(nil,
+			"%s changed while it was read: it is taken as it was then", filepath.Join(dir, p))})
+	}
 }
 
 // mainContext is the name of the build context as a local source.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,11 @@ func TestRefused(t *testing.T) {
 		{"--cache-to x", "--cache-to"},
 		{"--sbom", "--sbom"},
 		{"--provenance=mode=max", "--provenance"},
+		{"--provenance", "--provenance"},
+		{"--sbom=true", "--sbom"},
+		{"--provenance=false --provenance=true", "--provenance"},
+		{"--attest type=sbom", "--attest"},
+		{"--attest type=provenance,disabled=true --attest type=sbom,disabled=false", "--attest"},
 		{"--platform bogus/x/y/z", "--platform"},
 		{"--network host", "--network=host"},
 		{"--network bridge", "--network=bridge"},
@@ -119,15 +125,18 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: got %#v, want a refusal that names %s", c.args, err, c.want)
 		}
 	}
-	f := parseFlags(t, "--provenance=false", "--rm", "--compress", "--load", "--network", "host", "--allow", "network.host")
+	f := parseFlags(t, "--provenance=false", "--sbom=0",
+		"--attest", "type=provenance,disabled=true", "--attest", "type=sbom,disabled=1", "--rm", "--compress", "--load", "--network", "host", "--allow", "network.host")
 	if err := f.check(); err != nil {
 		t.Errorf("harmless flags are refused: %v", err)
 	}
 	if _, _, err := f.planOptions(Environment{Lookup: noEnv}); err != nil {
 		t.Errorf("allowed network: %v", err)
 	}
-	if n := f.refused.notes(); len(n) != 2 {
-		t.Errorf("notes %q, want one for --compress and one for --rm", n)
+	want := []string{"--attest=type=provenance,disabled=true", "--compress", "--provenance=false", "--rm", "--sbom=0"}
+	notes := f.refused.notes()
+	if !slices.EqualFunc(notes, want, func(n, flag string) bool { return strings.HasPrefix(n, flag+" changes nothing: ") }) {
+		t.Errorf("notes %q, want one for each of %v", notes, want)
 	}
 }
 

@@ -74,7 +74,11 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 	if inv.Call.What == CallCheck && inv.Request.Plan.Target == "" { // as BuildKit
 		inv.Request.Plan.AllStages = true
 	}
-	if inv.Inputs, err = f.inputs(context, env, inv.Request.Plan.BuildArgs); err != nil {
+	args := inv.Request.Plan.BuildArgs
+	if on, err := strconv.ParseBool(args["BUILDKIT_INLINE_CACHE"]); err == nil && on {
+		inv.Notes = append(inv.Notes, "--build-arg BUILDKIT_INLINE_CACHE changes nothing: images hold no cache")
+	}
+	if inv.Inputs, err = f.inputs(context, env, args); err != nil {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()
@@ -95,6 +99,14 @@ func (f *Build) request(env Environment) (r build.Request, err error) {
 	}
 	if r.Pull, err = f.lang.when(); err != nil {
 		return r, err
+	}
+	if v := r.Plan.BuildArgs["BUILDKIT_MULTI_PLATFORM"]; v != "" {
+		if r.MultiPlatform, err = strconv.ParseBool(v); err != nil {
+			return r, mistake.New("--build-arg BUILDKIT_MULTI_PLATFORM=%s: want true or false", v)
+		}
+		if n := len(r.Plan.Platforms); n > 1 && !r.MultiPlatform {
+			return r, mistake.New("--build-arg BUILDKIT_MULTI_PLATFORM=%s: the build is for %d platforms", v, n)
+		}
 	}
 	r.Total.Parent = f.limits.cgroupParent
 	r.Timeout = f.total.timeout

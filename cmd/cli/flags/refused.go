@@ -3,6 +3,8 @@ package flags
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -13,7 +15,7 @@ import (
 // to be refused by name, or because they change nothing here.
 type refusedFlags struct {
 	fs     *pflag.FlagSet
-	values map[string]*string
+	values map[string]*[]string
 }
 
 // refusal says why a flag is refused, or why it changes nothing.
@@ -22,7 +24,9 @@ type refusal struct {
 	isBool   bool     // no value means true
 	hint     string   // why it is refused, or what to use instead
 	harmless []string // values that ask for what is done anyway
-	noop     string   // the flag is accepted; this says why it changes nothing
+	// off, unless nil, says of a value that it asks for nothing; it is accepted with a note.
+	off  func(value string) bool
+	noop string // the flag is accepted; this says why it changes nothing
 }
 
 // yes and no are the harmless values of flags with true and false.
@@ -36,7 +40,7 @@ func refusals() []refusal {
 func dockerRefusals() []refusal {
 	const attest = "no attestations are made"
 	return []refusal{
-		{name: "attest", hint: attest},
+		{name: "attest", hint: attest, off: noAttestation},
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
 		{name: "cache-from", hint: "the store's own cache is used"},
 		{name: "cache-to", hint: "the store's own cache is used"},
@@ -48,11 +52,11 @@ func dockerRefusals() []refusal {
 		{name: "no-load", isBool: true, hint: "-o type=cacheonly keeps no image", harmless: no},
 		{name: "policy", hint: "no source policies are read"},
 		{name: "print", hint: "use --call=outline or --call=targets"},
-		{name: "provenance", isBool: true, hint: attest, harmless: no},
+		{name: "provenance", isBool: true, hint: attest, off: noAttestation},
 		{name: "ref", hint: "there is no history of builds to write to"},
 		{name: "resource", hint: "use --memory, --memory-swap, --cpus, --cpu-shares, --cpuset-cpus or --pids-limit"},
 		{name: "rm", isBool: true, noop: "no intermediate containers are kept"},
-		{name: "sbom", isBool: true, hint: attest, harmless: no},
+		{name: "sbom", isBool: true, hint: attest, off: noAttestation},
 		{name: "server-config", hint: "there is no daemon"},
 		{name: "stream", isBool: true, hint: "the context is read in place", harmless: no},
 	}
@@ -154,10 +158,24 @@ func buildahRegistryRefusals() []refusal {
 	}
 }
 
+// noAttestation reports whether a value of --attest, --provenance or --sbom asks that no
+// attestation is made. What cannot be read asks for one.
+func noAttestation(value string) bool {
+	if b, err := strconv.ParseBool(value); err == nil {
+		return !b
+	}
+	fields, err := splitCSV(value)
+	return err == nil && slices.ContainsFunc(fields, func(f string) bool {
+		v, ok := strings.CutPrefix(f, "disabled=")
+		b, err := strconv.ParseBool(v)
+		return ok && err == nil && b
+	})
+}
+
 func (r *refusedFlags) register(fs *pflag.FlagSet) {
-	r.fs, r.values = fs, map[string]*string{}
+	r.fs, r.values = fs, map[string]*[]string{}
 	for _, f := range refusals() {
-		r.values[f.name] = fs.String(f.name, "", "")
+		r.values[f.name] = fs.StringArray(f.name, nil, "")
 		if f.isBool {
 			fs.Lookup(f.name).NoOptDefVal = "true"
 		}
@@ -167,24 +185,34 @@ func (r *refusedFlags) register(fs *pflag.FlagSet) {
 
 func (r *refusedFlags) check() error {
 	for _, f := range refusals() {
-		if !r.fs.Changed(f.name) || f.noop != "" || slices.Contains(f.harmless, *r.values[f.name]) {
+		if f.noop != "" {
 			continue
 		}
-		what := "--" + f.name
-		if v := *r.values[f.name]; f.isBool && v != "true" {
-			what += "=" + v
+		for _, v := range *r.values[f.name] {
+			if slices.Contains(f.harmless, v) || f.off != nil && f.off(v) {
+				continue
+			}
+			what := "--" + f.name
+			if f.isBool && v != "true" {
+				what += "=" + v
+			}
+			return mistake.Unsupported(what, f.hint)
 		}
-		return mistake.Unsupported(what, f.hint)
 	}
 	return nil
 }
 
-// notes says which of the given flags change nothing.
+// notes says which of the given flags change nothing. What check refuses is not given.
 func (r *refusedFlags) notes() []string {
 	var out []string
 	for _, f := range refusals() {
-		if f.noop != "" && r.fs.Changed(f.name) {
+		given := *r.values[f.name]
+		switch {
+		case len(given) == 0:
+		case f.noop != "":
 			out = append(out, fmt.Sprintf("--%s changes nothing: %s", f.name, f.noop))
+		case f.off != nil:
+			out = append(out, fmt.Sprintf("--%s=%s changes nothing: %s", f.name, given[0], f.hint))
 		}
 	}
 	return out

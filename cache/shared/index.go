@@ -1,0 +1,185 @@
+package shared
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+const (
+	// indexVersion is the version of the format.
+	indexVersion = 1
+	// maxIndex is how many bytes an index may have, uncompressed.
+	maxIndex = 256 << 20
+	// maxRecords is how many records an index keeps, those that were used last.
+	maxRecords = 50_000
+	// maxDepth is how many layers a stack may have.
+	maxDepth = 10_000
+)
+
+// MediaType is that of an index where a place asks for one.
+const MediaType = "application/vnd.builder.cache.index.v1+json+zstd"
+
+// index is what a scope holds. Records share layers and stacks.
+type index struct {
+	Version int
+	Layers  []layer
+	Stacks  []stack
+	Records []*record
+	// Mounts are the contents of cache mounts.
+	Mounts []json.RawMessage `json:",omitempty"`
+}
+
+// layer is a layer that records name.
+type layer struct {
+	DiffID  snapshot.DiffID
+	Content digest.Digest
+	Size    int64
+	Created int64 // seconds since 1970; 0: unknown
+	Empty   bool  `json:",omitempty"`
+	// Blob is the compressed form that the place has; nil: it has none, since the layer
+	// is one of a base image.
+	Blob *ocispec.Descriptor `json:",omitempty"`
+}
+
+// stack is a layer on top of another stack.
+type stack struct {
+	Below int // of an earlier stack; -1: scratch
+	Layer int
+}
+
+// record is a cache.Record in an index.
+type record struct {
+	Key        cache.Key
+	Definition cache.Key
+	Created    int64 // seconds since 1970
+	Used       int64 // the day of the last use, counted from 1970
+	Duration   int64 `json:",omitempty"` // ms
+	// Outputs are stacks; -1 is scratch.
+	Outputs  []int
+	Findings []cache.Finding `json:",omitempty"`
+	// Salt names the salt with which Parts are hashed.
+	Salt  string `json:",omitempty"`
+	Parts []part `json:",omitempty"`
+	// Signature is described in sign.go.
+	Signature *Signature `json:",omitempty"`
+}
+
+// part is a component of the key, whose value is a hash.
+type part struct{ Name, Hash string }
+
+var errIndex = errors.New("no index of a cache, or damaged")
+
+// encode makes the bytes of an index.
+func (x *index) encode() ([]byte, error) {
+	x.Version = indexVersion
+	b, err := json.Marshal(x)
+	if err != nil {
+		return nil, fmt.Errorf("write index: %w", err)
+	}
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, fmt.Errorf("write index: %w", err)
+	}
+	return w.EncodeAll(b, nil), nil
+}
+
+// decodeIndex reads an index that anybody may have written.
+func decodeIndex(b []byte) (*index, error) {
+	r, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errIndex, err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(io.LimitReader(r, maxIndex+1))
+	if err != nil || len(text) > maxIndex {
+		return nil, fmt.Errorf("%w: %w", errIndex, errors.Join(err))
+	}
+	x := &index{}
+	if err := json.Unmarshal(text, x); err != nil {
+		return nil, fmt.Errorf("%w: %w", errIndex, err)
+	}
+	if x.Version != indexVersion {
+		return nil, fmt.Errorf("an index of version %d; this program knows %d", x.Version, indexVersion)
+	}
+	return x, x.check()
+}
+
+// check makes sure that all numbers lead to what is there, and that no stack is too high.
+func (x *index) check() error {
+	depth := make([]int, len(x.Stacks))
+	for i, s := range x.Stacks {
+		if s.Below < -1 || s.Below >= i || s.Layer < 0 || s.Layer >= len(x.Layers) {
+			return fmt.Errorf("%w: stack %d", errIndex, i)
+		}
+		depth[i] = 1
+		if s.Below >= 0 {
+			depth[i] += depth[s.Below]
+		}
+		if depth[i] > maxDepth {
+			return fmt.Errorf("%w: a stack of more than %d layers", errIndex, maxDepth)
+		}
+	}
+	for i, l := range x.Layers {
+		if digest.Digest(l.DiffID).Validate() != nil || l.Content.Validate() != nil || l.Size < 0 {
+			return fmt.Errorf("%w: layer %d", errIndex, i)
+		}
+		if b := l.Blob; b != nil && (b.Digest.Validate() != nil || b.Size < 0) {
+			return fmt.Errorf("%w: blob of layer %d", errIndex, i)
+		}
+	}
+	for i, r := range x.Records {
+		if r == nil || digest.Digest(r.Key).Validate() != nil {
+			return fmt.Errorf("%w: record %d", errIndex, i)
+		}
+		for _, o := range r.Outputs {
+			if o < -1 || o >= len(x.Stacks) {
+				return fmt.Errorf("%w: record %s", errIndex, r.Key)
+			}
+		}
+	}
+	return nil
+}
+
+// layers lists the layers of a stack, lowest first.
+func (x *index) layers(at int) []layer {
+	var out []layer
+	for ; at >= 0; at = x.Stacks[at].Below {
+		out = append(out, x.Layers[x.Stacks[at].Layer])
+	}
+	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
+		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}
+
+// byKey finds records.
+func (x *index) byKey() map[cache.Key]*record {
+	m := make(map[cache.Key]*record, len(x.Records))
+	for _, r := range x.Records {
+		m[r.Key] = r
+	}
+	return m
+}
+
+// blobs lists the compressed forms that the index names, each once.
+func (x *index) blobs() []Blob {
+	seen := map[digest.Digest]bool{}
+	var out []Blob
+	for _, l := range x.Layers {
+		if l.Blob != nil && !seen[l.Blob.Digest] {
+			seen[l.Blob.Digest] = true
+			out = append(out, Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
+		}
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package shared
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+// writer makes an index of records of other indexes and of new ones.
+type writer struct {
+	out    index
+	layers map[layerKey]int
+	stacks map[stack]int
+	keys   map[cache.Key]int // positions in out.Records
+}
+
+// layerKey tells layers apart: one may have several forms.
+type layerKey struct {
+	diff    snapshot.DiffID
+	content digest.Digest
+	blob    digest.Digest
+	created int64
+}
+
+func newWriter() *writer {
+	return &writer{layers: map[layerKey]int{}, stacks: map[stack]int{}, keys: map[cache.Key]int{}}
+}
+
+// add adds a record whose outputs are the given layers; it takes the place of one with
+// the same key.
+func (w *writer) add(r record, outputs [][]layer) {
+	r.Outputs = make([]int, len(outputs))
+	for i, ls := range outputs {
+		r.Outputs[i] = w.stack(ls)
+	}
+	if at, ok := w.keys[r.Key]; ok {
+		w.out.Records[at] = &r
+		return
+	}
+	w.keys[r.Key] = len(w.out.Records)
+	w.out.Records = append(w.out.Records, &r)
+}
+
+func (w *writer) stack(ls []layer) int {
+	at := -1
+	for _, l := range ls {
+		s := stack{Below: at, Layer: w.layer(l)}
+		n, ok := w.stacks[s]
+		if !ok {
+			n = len(w.out.Stacks)
+			w.out.Stacks, w.stacks[s] = append(w.out.Stacks, s), n
+		}
+		at = n
+	}
+	return at
+}
+
+func (w *writer) layer(l layer) int {
+	k := layerKey{diff: l.DiffID, content: l.Content, created: l.Created}
+	if l.Blob != nil {
+		k.blob = l.Blob.Digest
+	}
+	n, ok := w.layers[k]
+	if !ok {
+		n = len(w.out.Layers)
+		w.out.Layers, w.layers[k] = append(w.out.Layers, l), n
+	}
+	return n
+}
+
+// addAll adds the records of another index.
+func (w *writer) addAll(x *index) {
+	for _, r := range x.Records {
+		outputs := make([][]layer, len(r.Outputs))
+		for i, o := range r.Outputs {
+			outputs[i] = x.layers(o)
+		}
+		w.add(*r, outputs)
+	}
+	w.out.Mounts = append(w.out.Mounts, x.Mounts...)
+}
+
+// within returns the index with the records that were used last: as many as an index may
+// have, and whose blobs together have no more than max bytes, if that is not 0.
+func (w *writer) within(max int64) *index {
+	order := slices.Clone(w.out.Records)
+	slices.SortStableFunc(order, func(a, b *record) int {
+		return cmp.Or(cmp.Compare(b.Used, a.Used), cmp.Compare(b.Created, a.Created))
+	})
+	if len(order) <= maxRecords && max == 0 {
+		return &w.out
+	}
+	kept := newWriter()
+	kept.out.Mounts = w.out.Mounts
+	have := map[digest.Digest]bool{}
+	var size int64
+	for _, r := range order {
+		if len(kept.out.Records) == maxRecords {
+			break
+		}
+		outputs := make([][]layer, len(r.Outputs))
+		var more int64
+		var fresh []digest.Digest
+		for i, o := range r.Outputs {
+			outputs[i] = w.out.layers(o)
+			for _, l := range outputs[i] {
+				if l.Blob != nil && !have[l.Blob.Digest] && !slices.Contains(fresh, l.Blob.Digest) {
+					fresh, more = append(fresh, l.Blob.Digest), more+l.Blob.Size
+				}
+			}
+		}
+		if max > 0 && size+more > max {
+			continue
+		}
+		size += more
+		for _, d := range fresh {
+			have[d] = true
+		}
+		kept.add(*r, outputs)
+	}
+	return &kept.out
+}
