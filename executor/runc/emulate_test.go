@@ -53,7 +53,7 @@ func TestSingleID(t *testing.T) {
 	if err := errors.Join(os.Mkdir(tmp, 0o700), os.Chown(tmp, nobody, nobody)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.timeout=60m", "-test.run=^(TestConformance|TestEmulat.*|TestKilledBuilder)$")
+	cmd := fixtures.Again("-test.v", "-test.timeout=60m", "-test.run=^(TestConformance|TestEmulat.*|TestKilledBuilder)$")
 	cmd.Env = append(os.Environ(), isolationEnv+"=single", "TMPDIR="+tmp, "HOME="+tmp, stressEnv+"="+filepath.Join(dir, "stress"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()

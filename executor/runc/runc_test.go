@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 
@@ -77,7 +76,7 @@ func TestUnifiedCgroups(t *testing.T) {
 	if cgroups.IsCgroup2UnifiedMode() {
 		t.Skip("cgroup v2 is what all tests run on here")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^(TestConformance|TestCgroupParent)$/^(ExitCodes|Confinement|Devices|Insecure|Daemon|Cancel|Concurrent)$")
+	cmd := fixtures.Again("-test.v", "-test.run=^(TestConformance|TestCgroupParent)$/^(ExitCodes|Confinement|Devices|Insecure|Daemon|Cancel|Concurrent)$")
 	cmd.Env = append(os.Environ(), cgroup2Env+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +55,7 @@ func TestOutward(t *testing.T) {
 			} else if tun {
 				t.Skip("needs TAP devices: " + err.Error())
 			}
-			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestInside")
+			cmd := fixtures.Again("-test.v", "-test.run=^TestInside")
 			cmd.Env = append(os.Environ(), outwardEnv+"=1")
 			if !tun {
 				cmd.Env = append(cmd.Env, noTUNEnv+"=1")

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"layered.build/builder/executor/runc/netstack"
 	"layered.build/builder/executor/runc/thread"
 	"layered.build/builder/executor/sandbox/sandboxtest"
+	"layered.build/builder/fixtures"
 )
 
 // The bytes that a connection of a benchmark moves.
@@ -182,7 +182,7 @@ func testThroughput(t *testing.T, noTUN bool) {
 	} else if !noTUN {
 		t.Skip("needs TAP devices: " + err.Error())
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-test.bench=^BenchmarkThroughput$", "-test.benchtime=1x")
+	cmd := fixtures.Again("-test.run=^$", "-test.bench=^BenchmarkThroughput$", "-test.benchtime=1x")
 	if noTUN {
 		cmd.Env = append(os.Environ(), noTUNEnv+"=1")
 	}
