@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -14,9 +13,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"layered.build/builder/fixtures"
+	"layered.build/builder/registry/grpc"
 )
 
 // fake is what of containerd a load needs, in memory; answers can be chosen.
@@ -29,7 +28,7 @@ type fake struct {
 	begun   map[string][]byte
 	images  map[string]digest.Digest
 	leases  map[string]bool
-	refuse  map[string]*statusError // by method, for one call
+	refuse  map[string]*grpc.Status // by method, for one call
 	special func(w http.ResponseWriter, method string) bool
 }
 
@@ -37,7 +36,7 @@ func startFake(t *testing.T) (*fake, Endpoint) {
 	t.Helper()
 	f := &fake{
 		socket: filepath.Join(fixtures.ShortDir(t), "s"), blobs: map[digest.Digest]map[string]string{}, begun: map[string][]byte{},
-		images: map[string]digest.Digest{}, leases: map[string]bool{}, refuse: map[string]*statusError{},
+		images: map[string]digest.Digest{}, leases: map[string]bool{}, refuse: map[string]*grpc.Status{},
 	}
 	l, err := net.Listen("unix", f.socket)
 	if err != nil {
@@ -73,24 +72,24 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := refused
 	switch {
 	case refused != nil: // a trailer alone: the header
-		w.Header().Set("Grpc-Status", strconv.Itoa(err.code))
-		w.Header().Set("Grpc-Message", url.PathEscape(err.text))
+		w.Header().Set("Grpc-Status", strconv.Itoa(int(err.Code)))
+		w.Header().Set("Grpc-Message", url.PathEscape(err.Text))
 		return
 	case r.Header.Get("Containerd-Namespace") == "":
-		err = &statusError{codeFailedPrecondition, "no namespace"}
+		err = &grpc.Status{Code: grpc.FailedPrecondition, Text: "no namespace"}
 	case method == "content.v1.Content/Write":
 		err = f.write(w, r.Body)
 	default:
 		err = f.answer(w, method, fields(readFrame(r.Body)))
 	}
 	if err == nil {
-		err = &statusError{}
+		err = &grpc.Status{}
 	}
-	w.Header().Set("Grpc-Status", strconv.Itoa(err.code))
-	w.Header().Set("Grpc-Message", url.PathEscape(err.text))
+	w.Header().Set("Grpc-Status", strconv.Itoa(int(err.Code)))
+	w.Header().Set("Grpc-Message", url.PathEscape(err.Text))
 }
 
-func (f *fake) answer(w http.ResponseWriter, method string, msg map[protowire.Number][]byte) *statusError {
+func (f *fake) answer(w http.ResponseWriter, method string, msg map[int][]byte) *grpc.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch method {
@@ -100,7 +99,7 @@ func (f *fake) answer(w http.ResponseWriter, method string, msg map[protowire.Nu
 		delete(f.leases, string(msg[1]))
 	case "content.v1.Content/Info":
 		if f.blobs[digest.Digest(msg[1])] == nil {
-			return &statusError{codeNotFound, "content: not found"}
+			return &grpc.Status{Code: grpc.NotFound, Text: "content: not found"}
 		}
 	case "content.v1.Content/Abort":
 		delete(f.begun, string(msg[1]))
@@ -108,21 +107,21 @@ func (f *fake) answer(w http.ResponseWriter, method string, msg map[protowire.Nu
 		image := fields(msg[1])
 		name := string(image[1])
 		if _, ok := f.images[name]; ok && strings.HasSuffix(method, "Create") {
-			return &statusError{codeAlreadyExists, "image: already exists"}
+			return &grpc.Status{Code: grpc.AlreadyExists, Text: "image: already exists"}
 		}
 		f.images[name] = digest.Digest(fields(image[3])[2])
 	}
-	w.Write(frame(nil)) //nolint:errcheck // the test fails otherwise
+	w.Write(grpc.Frame(nil)) //nolint:errcheck // the test fails otherwise
 	return nil
 }
 
 // write serves Content/Write.
-func (f *fake) write(w http.ResponseWriter, r io.Reader) *statusError {
+func (f *fake) write(w http.ResponseWriter, r io.Reader) *grpc.Status {
 	ref := ""
 	for {
 		raw := readFrame(r)
 		if raw == nil {
-			return &statusError{codeUnknown, "canceled"}
+			return &grpc.Status{Code: grpc.Unknown, Text: "canceled"}
 		}
 		msg, nums := fields(raw), must(numbers(raw))
 		f.mu.Lock()
@@ -132,7 +131,7 @@ func (f *fake) write(w http.ResponseWriter, r io.Reader) *statusError {
 		if nums[1] == actionWrite {
 			if int(nums[5]) != len(f.begun[ref]) {
 				f.mu.Unlock()
-				return &statusError{codeUnknown, "wrong offset"}
+				return &grpc.Status{Code: grpc.Unknown, Text: "wrong offset"}
 			}
 			f.begun[ref] = append(f.begun[ref], msg[6]...)
 		}
@@ -145,9 +144,9 @@ func (f *fake) write(w http.ResponseWriter, r io.Reader) *statusError {
 		}
 		f.mu.Unlock()
 		if bad {
-			return &statusError{codeFailedPrecondition, "unexpected commit digest " + sum.String()}
+			return &grpc.Status{Code: grpc.FailedPrecondition, Text: "unexpected commit digest " + sum.String()}
 		}
-		w.Write(frame(message(nil).number(1, nums[1]).number(4, int64(len(data))))) //nolint:errcheck // as above
+		w.Write(grpc.Frame(grpc.Message(nil).Number(1, nums[1]).Number(4, int64(len(data))))) //nolint:errcheck // as above
 		w.(http.Flusher).Flush()
 		if nums[1] == actionCommit {
 			return nil
@@ -164,28 +163,24 @@ func must[T any](v T, err error) T {
 
 // readFrame reads a message, nil at the end.
 func readFrame(r io.Reader) []byte {
-	var head [5]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil
-	}
-	msg := make([]byte, binary.BigEndian.Uint32(head[1:]))
-	if _, err := io.ReadFull(r, msg); err != nil {
+	msg, err := grpc.ReadFrame(r)
+	if err != nil {
 		return nil
 	}
 	return msg
 }
 
 // fields returns the fields of bytes, the last of each number.
-func fields(raw []byte) map[protowire.Number][]byte {
-	out := map[protowire.Number][]byte{}
-	each(raw, func(field protowire.Number, v []byte) { out[field] = v })
+func fields(raw []byte) map[int][]byte {
+	out := map[int][]byte{}
+	each(raw, func(field int, v []byte) { out[field] = v })
 	return out
 }
 
 // table reads a map of strings.
-func table(raw []byte, want protowire.Number) map[string]string {
+func table(raw []byte, want int) map[string]string {
 	out := map[string]string{}
-	each(raw, func(field protowire.Number, v []byte) {
+	each(raw, func(field int, v []byte) {
 		if field == want {
 			entry := fields(v)
 			out[string(entry[1])] = string(entry[2])
@@ -194,15 +189,15 @@ func table(raw []byte, want protowire.Number) map[string]string {
 	return out
 }
 
-func each(raw []byte, f func(protowire.Number, []byte)) {
-	for len(raw) > 0 {
-		field, kind, n := protowire.ConsumeTag(raw)
-		raw = raw[n:]
-		if kind == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(raw)
-			f(field, v)
+func each(raw []byte, f func(int, []byte)) {
+	err := grpc.Read(raw, func(field grpc.Field) error {
+		if field.Bytes != nil {
+			f(field.Number, field.Bytes)
 		}
-		raw = raw[protowire.ConsumeFieldValue(field, kind, raw):]
+		return nil
+	})
+	if err != nil {
+		panic(err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/grpc"
 	"layered.build/builder/registry/progress"
 )
 
@@ -124,14 +125,14 @@ func (l *loader) load(ctx context.Context, c *registry.Client, x *registry.Index
 
 // lease makes the lease; it is the first call.
 func (l *loader) lease(ctx context.Context, id string) error {
-	first, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer in %s: %w", patience, errNotGRPC))
+	first, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer in %s: %w", patience, grpc.ErrNotGRPC))
 	defer cancel()
 	err := l.c.createLease(first, id, time.Now().Add(leaseTime))
-	var said *statusError
+	var said *grpc.Status
 	switch {
 	case err == nil:
-		l.c.lease = id
-	case isCode(err, codeInvalidArgument): // the namespace is all that was said
+		l.c.under(id)
+	case grpc.CodeOf(err) == grpc.InvalidArgument: // the namespace is all that was said
 		return fmt.Errorf("%w: %w", registry.ErrInvalid, err)
 	case !errors.As(err, &said) && ctx.Err() == nil:
 		return &ConnectError{err}

@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/fixtures"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/grpc"
 	"layered.build/builder/snapshot"
 )
 
@@ -77,7 +78,7 @@ func TestLoad(t *testing.T) {
 // TestLoadFails looks at what a load says and leaves when containerd does not do
 // what it should.
 func TestLoadFails(t *testing.T) {
-	grpc := func(f func(w http.ResponseWriter)) func(http.ResponseWriter, string) bool {
+	answer := func(f func(w http.ResponseWriter)) func(http.ResponseWriter, string) bool {
 		return func(w http.ResponseWriter, method string) bool {
 			if method != "images.v1.Images/Create" {
 				return false
@@ -89,21 +90,21 @@ func TestLoadFails(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		method  string
-		refuse  *statusError
+		refuse  *grpc.Status
 		special func(w http.ResponseWriter, method string) bool
 		text    string
 		is      error
 		connect bool
 	}{
-		"namespace":  {method: "leases.v1.Leases/Create", refuse: &statusError{codeInvalidArgument, "identifier \"a b\""}, text: "identifier \"a b\"", is: registry.ErrInvalid},
-		"forbidden":  {method: "images.v1.Images/Create", refuse: &statusError{7, "100% forbidden ä"}, text: "100% forbidden ä"},
-		"no reason":  {method: "images.v1.Images/Create", refuse: &statusError{code: 13}, text: "gRPC status 13"},
-		"web server": {special: func(w http.ResponseWriter, _ string) bool { w.WriteHeader(404); return true }, text: "404", is: errNotGRPC, connect: true},
-		"no status":  {special: grpc(func(w http.ResponseWriter) { w.Write(frame(nil)) }), text: "no status", is: errNotGRPC},
-		"no message": {special: grpc(func(w http.ResponseWriter) { w.Header().Set("Grpc-Status", "0") }), text: "without an answer", is: errNotGRPC},
-		"cut":        {special: grpc(func(w http.ResponseWriter) { w.Write([]byte{0, 0, 0, 0, 9, 1}) }), text: "broke", is: io.ErrUnexpectedEOF},
-		"too large":  {special: grpc(func(w http.ResponseWriter) { w.Write([]byte{0, 255, 0, 0, 0}) }), text: "a message with the head", is: errNotGRPC},
-		"compressed": {special: grpc(func(w http.ResponseWriter) { w.Write([]byte{1, 0, 0, 0, 0}) }), text: "a message with the head", is: errNotGRPC},
+		"namespace":  {method: "leases.v1.Leases/Create", refuse: &grpc.Status{Code: grpc.InvalidArgument, Text: "identifier \"a b\""}, text: "identifier \"a b\"", is: registry.ErrInvalid},
+		"forbidden":  {method: "images.v1.Images/Create", refuse: &grpc.Status{Code: 7, Text: "100% forbidden ä"}, text: "100% forbidden ä"},
+		"no reason":  {method: "images.v1.Images/Create", refuse: &grpc.Status{Code: 13}, text: "gRPC status 13"},
+		"web server": {special: func(w http.ResponseWriter, _ string) bool { w.WriteHeader(404); return true }, text: "404", is: grpc.ErrNotGRPC, connect: true},
+		"no status":  {special: answer(func(w http.ResponseWriter) { w.Write(grpc.Frame(nil)) }), text: "no status", is: grpc.ErrNotGRPC},
+		"no message": {special: answer(func(w http.ResponseWriter) { w.Header().Set("Grpc-Status", "0") }), text: "without an answer", is: grpc.ErrNotGRPC},
+		"cut":        {special: answer(func(w http.ResponseWriter) { w.Write([]byte{0, 0, 0, 0, 9, 1}) }), text: "broke", is: io.ErrUnexpectedEOF},
+		"too large":  {special: answer(func(w http.ResponseWriter) { w.Write([]byte{0, 255, 0, 0, 0}) }), text: "a message with the head", is: grpc.ErrNotGRPC},
+		"compressed": {special: answer(func(w http.ResponseWriter) { w.Write([]byte{1, 0, 0, 0, 0}) }), text: "a message with the head", is: grpc.ErrNotGRPC},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, e := startFake(t)
@@ -157,7 +158,7 @@ func TestPut(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789abcdef"), chunk/16*5/2)
 	desc := describe(data)
 	f, _ := startFake(t)
-	f.refuse["content.v1.Content/Write"] = &statusError{codeUnavailable, "ref x locked: unavailable"}
+	f.refuse["content.v1.Content/Write"] = &grpc.Status{Code: grpc.Unavailable, Text: "ref x locked: unavailable"}
 	f.begun[writeRef(desc)] = data[:1000:1000]
 	n, o, err := putBlob(t, f, data, desc)
 	if err != nil || n != desc.Size-1000 || !slices.Equal(o.from, []int64{1000}) {
@@ -171,7 +172,7 @@ func TestPut(t *testing.T) {
 // TestPutExists takes a blob that came meanwhile for sent.
 func TestPutExists(t *testing.T) {
 	f, _ := startFake(t)
-	f.refuse["content.v1.Content/Write"] = &statusError{codeAlreadyExists, "content: already exists"}
+	f.refuse["content.v1.Content/Write"] = &grpc.Status{Code: grpc.AlreadyExists, Text: "content: already exists"}
 	if n, o, err := putBlob(t, f, []byte("x"), describe([]byte("x"))); err != nil || n != 0 || o.from != nil {
 		t.Errorf("sent %d, opened %d: %v", n, o.from, err)
 	}
@@ -224,28 +225,4 @@ func TestChildLabels(t *testing.T) {
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
-}
-
-// TestWire compares with bytes put together by hand (protobuf.dev, "Encoding").
-func TestWire(t *testing.T) {
-	got := message(nil).number(1, actionCommit).text(2, "").number(3, 300).sub(4, nil).table(7, map[string]string{"b": "2", "a": "1"}).mask(8, "x")
-	want := "\x08\x02\x18\xac\x02\x22\x00\x3a\x06\x0a\x01a\x12\x011\x3a\x06\x0a\x01b\x12\x012\x42\x03\x0a\x01x"
-	if string(got) != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	nums, err := numbers(got)
-	if err != nil || nums[1] != actionCommit || nums[3] != 300 || len(nums) != 2 {
-		t.Errorf("%v, %v", nums, err)
-	}
-}
-
-// FuzzNumbers reads what another program sends.
-func FuzzNumbers(f *testing.F) {
-	f.Add([]byte("\x08\x02\x18\xac\x02\x22\x00"))
-	f.Add([]byte("\x0b\x0c\xff"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if _, err := numbers(raw); err != nil && !errors.Is(err, errNotGRPC) {
-			t.Errorf("error %v", err)
-		}
-	})
 }

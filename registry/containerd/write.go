@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/grpc"
 )
 
 // The actions of a message of Content/Write.
@@ -47,9 +48,9 @@ func (c *conn) put(ctx context.Context, b blob) (sent int64, err error) {
 		n, err := c.write(ctx, b)
 		sent += n
 		switch {
-		case isCode(err, codeAlreadyExists): // came from somebody else meanwhile
+		case grpc.CodeOf(err) == grpc.AlreadyExists: // came from somebody else meanwhile
 			return sent, c.label(ctx, b.desc.Digest, b.labels)
-		case !isCode(err, codeUnavailable) || !strings.Contains(err.Error(), "locked"):
+		case grpc.CodeOf(err) != grpc.Unavailable || !strings.Contains(err.Error(), "locked"):
 			return sent, err
 		}
 		select {
@@ -69,26 +70,22 @@ func (c *conn) put(ctx context.Context, b blob) (sent int64, err error) {
 
 // write makes the call that sends a blob.
 func (c *conn) write(ctx context.Context, b blob) (sent int64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
 	s := c.open(ctx, "content.v1.Content/Write")
-	defer func() {
-		cancel()
-		s.close()
-	}()
+	defer s.Close()
 	sum := b.desc.Digest.String()
-	begin := message(nil).number(1, actionStat).text(2, writeRef(b.desc)).number(3, b.desc.Size).text(4, sum)
+	begin := grpc.Message(nil).Number(1, actionStat).Text(2, writeRef(b.desc)).Number(3, b.desc.Size).Text(4, sum)
 	offset, err := s.write(begin)
 	if err != nil {
 		return 0, err
 	}
 	if offset < b.desc.Size { // otherwise another namespace has it, or only the end is lacking
-		if sent, err = s.content(b, offset); err != nil {
+		if sent, err = s.content(ctx, b, offset); err != nil {
 			return sent, err
 		}
 	}
-	end := message(nil).number(1, actionCommit).number(3, b.desc.Size).text(4, sum).number(5, b.desc.Size).table(7, b.labels)
+	end := grpc.Message(nil).Number(1, actionCommit).Number(3, b.desc.Size).Text(4, sum).Number(5, b.desc.Size).Table(7, b.labels)
 	if _, err = s.write(end); err != nil {
-		if isCode(err, codeFailedPrecondition) || isCode(err, codeUnknown) {
+		if grpc.CodeOf(err) == grpc.FailedPrecondition || grpc.CodeOf(err) == grpc.Unknown {
 			// It is not what it should be: nobody must go on with it.
 			err = errors.Join(fmt.Errorf("%w: %w", registry.ErrBadDigest, err), c.abort(ctx, writeRef(b.desc)))
 		}
@@ -99,8 +96,8 @@ func (c *conn) write(ctx context.Context, b blob) (sent int64, err error) {
 }
 
 // write sends a message of Content/Write and returns the offset of the answer.
-func (s *stream) write(msg message) (int64, error) {
-	raw, err := s.exchange(msg)
+func (s stream) write(msg grpc.Message) (int64, error) {
+	raw, err := s.Exchange(msg)
 	if err != nil {
 		return 0, err
 	}
@@ -109,8 +106,8 @@ func (s *stream) write(msg message) (int64, error) {
 }
 
 // content sends what a blob has from an offset on.
-func (s *stream) content(b blob, offset int64) (sent int64, err error) {
-	r, err := b.open(s.ctx, offset)
+func (s stream) content(ctx context.Context, b blob, offset int64) (sent int64, err error) {
+	r, err := b.open(ctx, offset)
 	if err != nil {
 		return 0, &sourceError{err}
 	}
@@ -121,7 +118,7 @@ func (s *stream) content(b blob, offset int64) (sent int64, err error) {
 		if err != nil {
 			return sent, &sourceError{fmt.Errorf("after %d of %d bytes: %w: %w", offset+int64(n), b.desc.Size, registry.ErrBadDigest, err)}
 		}
-		there, err := s.write(message(nil).number(1, actionWrite).number(5, offset).bytes(6, buf[:n]))
+		there, err := s.write(grpc.Message(nil).Number(1, actionWrite).Number(5, offset).Bytes(6, buf[:n]))
 		if err != nil {
 			return sent, err
 		}
