@@ -60,6 +60,12 @@ func ResultKey(step *dag.Step, inputs []Input) (Key, []Part, error) {
 	return key("result", step, inputs)
 }
 
+// NameKey is a key that no step has: it stands for a name, in a Locker.
+func NameKey(name string) Key {
+	sum := sha256.Sum256([]byte("name " + name))
+	return Key("sha256:" + hex.EncodeToString(sum[:]))
+}
+
 func key(kind string, step *dag.Step, inputs []Input) (Key, []Part, error) {
 	h := hasher{h: sha256.New()}
 	h.add("salt", fmt.Sprintf("builder/%d/%s", FormatVersion, kind))

@@ -98,7 +98,7 @@ func (t *layerTask) run(ctx context.Context) error {
 		return nil
 	}
 	if err := t.s.fetchLayer(ctx, lazy, t.lower); err != nil {
-		return fmt.Errorf("pull layer %s: %w", lazy.Blob.Digest, err)
+		return &FetchError{What: "pull layer", DiffID: lazy.DiffID, Blob: lazy.Blob.Digest, Err: err}
 	}
 	return nil
 }

@@ -37,6 +37,10 @@ type Layer struct {
 	Empty bool `json:",omitempty"`
 }
 
+// Foreign reports whether the layer's tar was made elsewhere, as far as is known: its
+// Content says so.
+func (l Layer) Foreign() bool { return l.Content == foreignContent(l.DiffID) }
+
 // Stack is a file system: its layers, lowest first. The empty Stack is scratch.
 type Stack []Layer
 

@@ -233,6 +233,15 @@ func (s *Store) Lookup(chain ChainID) (Layer, bool) {
 	return s.lookupID(idOf(chain))
 }
 
+// Known is Lookup, also of layers that AddLazy registered in this process.
+func (s *Store) Known(chain ChainID) (Layer, bool) {
+	if l, ok := s.Lookup(chain); ok || digest.Digest(chain).Validate() != nil {
+		return l, ok
+	}
+	l, ok := s.lazyLayer(idOf(chain))
+	return l.layer, ok
+}
+
 func (s *Store) lookupID(id LayerID) (Layer, bool) {
 	rec, err := s.loadLayer(id)
 	if err != nil {

@@ -24,6 +24,20 @@ type lazyLayer struct {
 	parent Stack
 }
 
+// FetchError says which layer could not be fetched, or was not what it was said to be.
+type FetchError struct {
+	What   string // what was done, for people
+	DiffID DiffID
+	Blob   digest.Digest
+	Err    error
+}
+
+// Error implements error.
+func (e *FetchError) Error() string { return fmt.Sprintf("%s %s: %v", e.What, e.Blob, e.Err) }
+
+// Unwrap returns the cause.
+func (e *FetchError) Unwrap() error { return e.Err }
+
 // AddLazy registers a layer on top of parent that is fetched only when something
 // needs its data. The Layer's ID is derived from the chain, so that every process
 // gives it the same name. Size is 0 until the data is here. Its Content is the one of
@@ -97,7 +111,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 	defer lock.Remove()
 	b, err := s.openBlob(ctx, l)
 	if err != nil {
-		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, ended(ctx, err))
+		return &FetchError{What: "fetch layer", DiffID: l.DiffID, Blob: l.Blob.Digest, Err: ended(ctx, err)}
 	}
 	defer b.Close()
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b}, make([]byte, 256<<10))
@@ -105,7 +119,7 @@ func (s *Store) FetchBlob(ctx context.Context, l LazyLayer) error {
 		err = b.commit()
 	}
 	if err != nil {
-		return fmt.Errorf("fetch layer %s: %w", l.Blob.Digest, ended(ctx, err))
+		return &FetchError{What: "fetch layer", DiffID: l.DiffID, Blob: l.Blob.Digest, Err: ended(ctx, err)}
 	}
 	return nil
 }

@@ -59,8 +59,16 @@ type Indexes interface {
 // then it is looked at again afterwards.
 type Loose interface{ Loose() bool }
 
+// Keeper is implemented by places whose blobs can be fetched without this package too.
+type Keeper interface {
+	// Keep remembers that the place has a compressed form of a layer: later processes
+	// find it there.
+	Keep(layer snapshot.DiffID, form ocispec.Descriptor) error
+}
+
 // Remover is implemented by places that can remove blobs.
 type Remover interface {
-	// Remove removes blobs that no index names any more. One that is not there is no error.
+	// Remove removes those of the blobs that no index of the place names. One that is not
+	// there is no error.
 	Remove(ctx context.Context, blobs []Blob) error
 }

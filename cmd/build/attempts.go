@@ -18,6 +18,8 @@ const maxAttempts = 3
 type attempts struct {
 	tell  executor.Observer
 	graph *dag.Graph
+	// doubts, unless nil, says of an error that all may begin anew for it.
+	doubts func(error) bool
 
 	mu    sync.Mutex // guards all below
 	count int
@@ -52,7 +54,7 @@ func (a *attempts) pass(ev executor.Event) bool {
 		a.done[id] = true
 		return !was
 	case executor.EventFailed, executor.EventCanceled:
-		if len(a.held) > 0 || errors.Is(ev.Err, snapshot.ErrChanged) && a.count < maxAttempts {
+		if len(a.held) > 0 || errors.Is(ev.Err, snapshot.ErrChanged) && a.count < maxAttempts || a.doubts != nil && a.doubts(ev.Err) {
 			a.held = append(a.held, ev)
 			return false
 		}
@@ -65,8 +67,6 @@ func (a *attempts) pass(ev executor.Event) bool {
 }
 
 // again reports whether a build that ended with an error is tried again, and says so.
-// Steps that were told to run, and did, need not run another time, unless what they made
-// may depend on the files.
 func (a *attempts) again(err error) bool {
 	a.mu.Lock()
 	if !errors.Is(err, snapshot.ErrChanged) || a.count == maxAttempts {
@@ -74,6 +74,17 @@ func (a *attempts) again(err error) bool {
 		return false
 	}
 	a.count++
+	a.mu.Unlock()
+	a.anew()
+	a.tell(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(err.Error() + ": the build begins anew with the file as it is now")})
+	return true
+}
+
+// anew begins another attempt. Steps that were told to run, and did, need not run another
+// time, unless what they made may depend on the files.
+func (a *attempts) anew() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.held = nil
 	reads := map[*dag.Step]bool{}
 	for _, s := range a.graph.Steps { // inputs come first
@@ -86,9 +97,6 @@ func (a *attempts) again(err error) bool {
 			s.Meta.NoCache = false
 		}
 	}
-	a.mu.Unlock()
-	a.tell(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(err.Error() + ": the build begins anew with the file as it is now")})
-	return true
 }
 
 // over shows what was held back: nothing is tried again.

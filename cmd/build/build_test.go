@@ -53,6 +53,7 @@ type client struct {
 	events []string
 	mu     sync.Mutex // guards events
 	hook   func(executor.Event)
+	caches build.Caches
 }
 
 func (c *client) observe(ev executor.Event) {
@@ -173,6 +174,7 @@ func (c *client) build(ctx context.Context, h *engine.Host, host, dockerfile str
 		Renew:    contexts.Renew,
 		Secrets:  c,
 		Sinks:    c.sinks,
+		Caches:   c.caches,
 	}, c.observe).Run(ctx, nil)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/cache/shared"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/task"
 	"layered.build/builder/executor"
@@ -25,12 +26,16 @@ type Job struct {
 	req Request
 	in  Inputs
 	obs executor.Observer
+	// shared is the cache if there are others than the machine's; else nil.
+	shared *shared.Session
 }
 
 // New returns a build on an engine that is its own. The observer is told of steps and of
 // work beside them; the errors that it is told hold an *Error once the Dockerfile is known.
 func New(e *engine.Engine, req Request, in Inputs, obs executor.Observer) *Job {
-	return &Job{e: e, req: req, in: in, obs: obs}
+	j := &Job{e: e, req: req, in: in, obs: obs}
+	j.shared = j.newSession()
+	return j
 }
 
 // Plan is what is to be done.
@@ -139,11 +144,7 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 	if planned != nil {
 		planned(p)
 	}
-	s, err := j.Solve(ctx, p, sandbox)
-	if err != nil {
-		return nil, err
-	}
-	return j.Export(ctx, s)
+	return j.make(ctx, p, sandbox)
 }
 
 // checkSteps refuses a plan that runs processes where none can run.

@@ -92,6 +92,8 @@ type Inputs struct {
 	Times planner.SourceTimes
 	// Sinks take what exporters write as files.
 	Sinks export.Sinks
+	// Caches are the shared ones.
+	Caches Caches
 	// Engines says where other engines are that exporters load images into.
 	Engines engines.Settings
 }

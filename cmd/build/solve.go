@@ -24,19 +24,27 @@ type Solution struct {
 // is recorded; the error holds an *Error.
 //
 // If a file of a context is not what it was hashed as when it is copied, all begins anew
-// with the files as they are then.
+// with the files as they are then; and if a shared cache has not what it promised, without
+// that.
 func (j *Job) Solve(ctx context.Context, p *Plan, sb sandbox.Sandbox) (*Solution, error) {
 	at := newAttempts(j.explained(p), p.Graph)
+	if j.shared != nil {
+		at.doubts = j.shared.Doubts
+	}
 	for {
 		s, err := j.solve(ctx, p, sb, at)
 		if err == nil {
 			return s, nil
 		}
-		if j.in.Renew == nil || ctx.Err() != nil || !at.again(err) {
+		switch {
+		case j.in.Renew != nil && ctx.Err() == nil && at.again(err):
+			j.in.Renew()
+		case j.shared != nil && j.shared.Recover(ctx, err):
+			at.anew()
+		default:
 			at.over()
 			return nil, j.keepFinished(ctx, s, err)
 		}
-		j.in.Renew()
 	}
 }
 
@@ -98,7 +106,7 @@ func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap 
 		Tap:             tap,
 	}, j.req.Grants)
 	return executor.New(executor.Options{
-		Cache: j.e.Cache, Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),
+		Cache: j.records(), Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),
 		Observer:    obs,
 		Parallelism: j.req.Jobs, Verify: j.req.Verify,
 	})

@@ -94,7 +94,11 @@ func (a *app) withJob(ctx context.Context, inv *flags.Invocation, warn io.Writer
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	return fn(e, in.Inputs(a.disk(), flags.EngineSettings()))
+	build := in.Inputs(a.disk(), flags.EngineSettings())
+	if build.Caches, err = inv.Caches.Open(e); err != nil {
+		return err
+	}
+	return fn(e, build)
 }
 
 // build is `builder build`.

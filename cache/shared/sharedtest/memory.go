@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"strconv"
 	"sync"
+	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/cache/shared"
@@ -42,6 +44,35 @@ func (m *Memory) Opened() int {
 		n += o
 	}
 	return n
+}
+
+// Damage changes all blobs that are there now.
+func (m *Memory) Damage() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d, b := range m.blobs {
+		b = append([]byte("x"), b...)
+		m.blobs[d] = b[:len(b)-1]
+	}
+}
+
+// Plain returns all indexes as text.
+func (m *Memory) Plain(t *testing.T) []byte {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []byte
+	r, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, x := range m.indexes {
+		if out, err = r.DecodeAll(x, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
 }
 
 func (m *Memory) fault(op string) error {

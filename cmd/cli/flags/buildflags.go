@@ -38,6 +38,8 @@ type Build struct {
 	jobs          int
 	verify        bool
 	contexts      []string
+	cacheFrom     []string
+	cacheTo       []string
 	limits        limitFlags
 	total         totalFlags
 	refused       refusedFlags
@@ -75,6 +77,8 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	f.total.register(fs)
 	f.lang.register(fs)
 	ArrayVar(fs, &f.contexts, "build-context", "", "files or an image under a name, NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]")
+	ArrayVar(fs, &f.cacheFrom, "cache-from", "", "shared cache to read, type=KIND,KEY=VALUE,… or an image's name (docs/COMPATIBILITY.md)")
+	ArrayVar(fs, &f.cacheTo, "cache-to", "", "shared cache to write, type=KIND,KEY=VALUE,…")
 	f.refused.register(fs)
 	f.registry.Register(fs)
 }

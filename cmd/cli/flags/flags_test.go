@@ -85,8 +85,6 @@ func TestCheckedStages(t *testing.T) {
 // TestRefused checks that what is not supported is refused by name.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"--cache-from x", "--cache-from"},
-		{"--cache-to x", "--cache-to"},
 		{"--sbom", "--sbom"},
 		{"--provenance=mode=max", "--provenance"},
 		{"--provenance", "--provenance"},

@@ -18,6 +18,7 @@ type Invocation struct {
 	Request build.Request
 	Inputs  inputs.Spec
 	Access  engine.Access
+	Caches  inputs.Caches
 	// Processes is how many processes this program runs at once; 0: one for each CPU.
 	Processes int
 
@@ -79,6 +80,9 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 		inv.Notes = append(inv.Notes, "--build-arg BUILDKIT_INLINE_CACHE changes nothing: images hold no cache")
 	}
 	if inv.Inputs, err = f.inputs(context, env, args); err != nil {
+		return nil, err
+	}
+	if inv.Caches, err = f.caches(env.getenv); err != nil {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()

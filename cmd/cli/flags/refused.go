@@ -42,8 +42,6 @@ func dockerRefusals() []refusal {
 	return []refusal{
 		{name: "attest", hint: attest, off: noAttestation},
 		{name: "builder", hint: "there is no daemon and no builder instance to choose"},
-		{name: "cache-from", hint: "the store's own cache is used"},
-		{name: "cache-to", hint: "the store's own cache is used"},
 		{name: "compress", isBool: true, noop: "the context is read in place, not sent"},
 		{name: "detach", isBool: true, hint: "there is no daemon that would go on", harmless: no},
 		{name: "disable-content-trust", isBool: true, hint: "signatures are not checked", harmless: yes},

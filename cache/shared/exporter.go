@@ -1,0 +1,341 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+const (
+	// parallel is how many blobs of one place are stored at once.
+	parallel = 4
+	// rounds is how often an index is made anew because others wrote one.
+	rounds = 12
+)
+
+// exporter writes to one place.
+type exporter struct {
+	Target
+	session *Session
+	slots   chan struct{} // of blobs that are stored
+
+	queue chan *cache.Record // nil: nothing is sent ahead
+	wg    sync.WaitGroup
+
+	mu   sync.Mutex // guards what follows
+	sent map[snapshot.ChainID]*sending
+	// there are the blobs that the index named when it was read last.
+	there map[digest.Digest]bool
+}
+
+// sending is a layer on its way to a place; one of all that want it does it.
+type sending struct {
+	done chan struct{} // closed when all of this is known:
+	blob *ocispec.Descriptor
+	err  error
+}
+
+func newExporter(s *Session, to Target) *exporter {
+	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}}
+}
+
+// Begin begins to send what the build makes while later steps run. The caller calls
+// Finish, with the same ctx or one that ends later.
+func (s *Session) Begin(ctx context.Context) {
+	for _, t := range s.targets {
+		if t.Mode != ModeMax {
+			continue
+		}
+		t.queue = make(chan *cache.Record, 1024)
+		t.wg.Go(func() {
+			var g errgroup.Group
+			g.SetLimit(parallel)
+			for rec := range t.queue {
+				g.Go(func() error {
+					_, _ = t.layers(ctx, rec) // Finish meets the error again and reports it
+					return nil
+				})
+			}
+			_ = g.Wait()
+		})
+	}
+}
+
+// ahead has the layers of a record sent while the build goes on.
+func (t *exporter) ahead(rec *cache.Record) {
+	if t.queue == nil {
+		return
+	}
+	select {
+	case t.queue <- rec:
+	default: // Finish sends it
+	}
+}
+
+// Finish writes what the build used and made to all places; the stacks are its results.
+// It is called once, also after a build that failed: what was done is kept. Errors are
+// those of places that must be written; others are told.
+func (s *Session) Finish(ctx context.Context, results []snapshot.Stack) error {
+	errs := make([]error, len(s.targets))
+	var wg sync.WaitGroup
+	for i, t := range s.targets {
+		wg.Go(func() {
+			if t.queue != nil {
+				close(t.queue)
+				t.wg.Wait()
+				t.queue = nil
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			err := s.opts.Task(ctx, "exporting cache to "+t.String(), func(ctx context.Context) error {
+				return t.export(ctx, s.chosen(t.Mode, results))
+			})
+			switch {
+			case err == nil:
+			case ctx.Err() != nil:
+				errs[i] = context.Cause(ctx)
+			case t.Strict:
+				errs[i] = fmt.Errorf("export cache to %s: %w", t, err)
+			default:
+				s.tellOnce(fmt.Sprintf("export cache to %s: %v", t, err), "")
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// chosen are the records that a mode exports.
+func (s *Session) chosen(mode string, results []snapshot.Stack) map[cache.Key]*cache.Record {
+	below := map[snapshot.ChainID]bool{"": true}
+	for _, stack := range results {
+		var chain snapshot.ChainID
+		for _, l := range stack {
+			chain = chain.With(l.DiffID)
+			below[chain] = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[cache.Key]*cache.Record{}
+	for key, rec := range s.noted {
+		all := true
+		for _, o := range rec.Outputs {
+			all = all && below[o.ChainID()]
+		}
+		if all || mode == ModeMax {
+			out[key] = rec
+		}
+	}
+	return out
+}
+
+// export sends the layers of the records, then an index that names them.
+func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record) error {
+	if t.session.opts.Lock != nil {
+		unlock, err := t.session.opts.Lock(ctx, "cache "+t.String()+" "+t.Scope)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	old := t.last()
+	if old == nil {
+		var err error
+		if old, err = t.read(ctx); err != nil {
+			return err
+		}
+	}
+	t.know(old)
+	outputs, err := t.allLayers(ctx, recs)
+	if err != nil {
+		return err
+	}
+	if !t.news(old, recs, outputs) {
+		return nil
+	}
+	busy := false
+	for round := range rounds {
+		now, err := t.read(ctx) // somebody may have written since it was read
+		if err != nil {
+			return err
+		}
+		busy = busy || now.version != old.version
+		old = now
+		if lost, err := t.lost(ctx, old, outputs); err != nil {
+			return err
+		} else if lost {
+			if outputs, err = t.allLayers(ctx, recs); err != nil {
+				return err
+			}
+		}
+		written, err := t.write(ctx, old, recs, outputs)
+		if errors.Is(err, ErrConflict) {
+			busy = true
+			pause(ctx, round)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if l, ok := t.Backend.(Loose); ok && l.Loose() {
+			if busy {
+				pause(ctx, 4)
+			}
+			now, err := t.read(ctx)
+			if err != nil {
+				return err
+			}
+			if t.news(now, recs, outputs) {
+				busy = true
+				pause(ctx, round)
+				continue
+			}
+		}
+		return t.sweep(ctx, old, written)
+	}
+	return fmt.Errorf("others replaced the index %d times: %w", rounds, ErrConflict)
+}
+
+// pause waits for a random time that becomes longer with each round.
+func pause(ctx context.Context, round int) {
+	most := 20 * time.Millisecond << min(round, 6)
+	select {
+	case <-time.After(rand.N(most)):
+	case <-ctx.Done():
+	}
+}
+
+// last is the index as it was imported from the same place, nil if it was not.
+func (t *exporter) last() *loadedScope {
+	for _, i := range t.session.sources {
+		if i.String() != t.String() {
+			continue
+		}
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		for _, sc := range i.scopes {
+			if sc.name == t.Scope {
+				return sc
+			}
+		}
+	}
+	return nil
+}
+
+// read reads the index as it is now; one that is damaged is told and begun anew.
+func (t *exporter) read(ctx context.Context) (*loadedScope, error) {
+	data, version, err := t.Index(ctx, t.Scope)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newLoadedScope(t.Scope, "", &index{}), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	x, err := decodeIndex(data)
+	if err != nil {
+		t.session.tellOnce(fmt.Sprintf("cache %s: %v: it is begun anew", t, err), "")
+		x = &index{}
+	}
+	return newLoadedScope(t.Scope, version, x), nil
+}
+
+func newLoadedScope(name, version string, x *index) *loadedScope {
+	return &loadedScope{name: name, version: version, index: x, records: x.byKey()}
+}
+
+// know remembers which blobs an index names.
+func (t *exporter) know(sc *loadedScope) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range sc.index.blobs() {
+		t.there[b.Digest] = true
+	}
+}
+
+// news reports whether an index lacks any of the records, or the use of one today.
+func (t *exporter) news(sc *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) bool {
+	for key := range recs {
+		r := sc.records[key]
+		if r == nil || r.Used < today() || len(r.Outputs) != len(outputs[key]) {
+			return true
+		}
+		for i, o := range r.Outputs {
+			if !sameLayers(sc.index.layers(o), outputs[key][i]) {
+				return true
+			}
+		}
+	}
+	return t.Reset && len(sc.records) > len(recs)
+}
+
+// sameLayers reports whether two stacks are the same layers in the same forms.
+func sameLayers(a, b []layer) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		x, y := a[i], b[i]
+		if x.DiffID != y.DiffID || x.Content != y.Content || (x.Blob == nil) != (y.Blob == nil) || x.Blob != nil && x.Blob.Digest != y.Blob.Digest {
+			return false
+		}
+	}
+	return true
+}
+
+// write puts the records into the place's index.
+func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) (*index, error) {
+	w := newWriter()
+	if !t.Reset {
+		w.addAll(old.index)
+	}
+	for key, rec := range recs {
+		r, err := t.session.exported(key, rec)
+		if err != nil {
+			return nil, err
+		}
+		w.add(r, outputs[key])
+	}
+	x := w.within(t.MaxSize)
+	data, err := x.encode()
+	if err != nil {
+		return nil, err
+	}
+	return x, t.Replace(ctx, t.Scope, data, x.blobs(), old.version)
+}
+
+// sweep removes the blobs that an index named before and does not any more.
+func (t *exporter) sweep(ctx context.Context, old *loadedScope, now *index) error {
+	r, ok := t.Backend.(Remover)
+	if !ok {
+		return nil
+	}
+	kept := map[string]bool{}
+	for _, b := range now.blobs() {
+		kept[string(b.Digest)] = true
+	}
+	var gone []Blob
+	for _, b := range old.index.blobs() {
+		if !kept[string(b.Digest)] {
+			gone = append(gone, b)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return r.Remove(ctx, gone)
+}
+
+func today() int64 { return time.Now().Unix() / (24 * 60 * 60) }

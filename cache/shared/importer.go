@@ -1,0 +1,194 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+// patience is how long a place is waited for before it counts as gone.
+const patience = time.Minute
+
+// importer reads one place.
+type importer struct {
+	Source
+	session *Session
+
+	mu     sync.Mutex // guards what follows; held while the place is read
+	loaded bool
+	err    error // of a place that must be readable
+	scopes []*loadedScope
+}
+
+// loadedScope is the index of a scope as it was read. It does not change.
+type loadedScope struct {
+	name    string
+	version string
+	index   *index
+	records map[cache.Key]*record
+}
+
+// load reads the indexes of all scopes, once: the first time that something is looked up
+// which this machine has not. What cannot be read is told and is empty.
+func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.loaded {
+		return i.scopes, i.err
+	}
+	names := i.Scopes
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	scopes, errs := make([]*loadedScope, len(names)), make([]error, len(names))
+	err := i.session.opts.Task(limited, "importing cache from "+i.String(), func(ctx context.Context) error {
+		var wg sync.WaitGroup
+		for n, name := range names {
+			wg.Go(func() { scopes[n], errs[n] = readScope(ctx, i.Backend, name) })
+		}
+		wg.Wait()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for n, sc := range scopes {
+		if sc != nil {
+			i.scopes = append(i.scopes, sc)
+		}
+		if errs[n] == nil {
+			continue
+		}
+		err := fmt.Errorf("read cache %s: %w", i, errs[n])
+		if i.Strict && !errors.Is(errs[n], fs.ErrNotExist) {
+			i.err = errors.Join(i.err, err)
+			continue
+		}
+		i.session.tellOnce(err.Error(), "")
+	}
+	i.loaded = true
+	return i.scopes, i.err
+}
+
+// readScope reads one index. The error matches fs.ErrNotExist if there is none.
+func readScope(ctx context.Context, b Backend, name string) (*loadedScope, error) {
+	data, version, err := b.Index(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: nothing was exported there yet", fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	x, err := decodeIndex(data)
+	if err != nil {
+		return nil, err
+	}
+	return &loadedScope{name: name, version: version, index: x, records: x.byKey()}, nil
+}
+
+// get returns the record of a key, nil if the place has none that can be used. The error
+// is that of a place that must be readable.
+func (i *importer) get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	scopes, err := i.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, sc := range scopes {
+		r := sc.records[key]
+		if r == nil {
+			continue
+		}
+		rec, err := i.restore(sc, r)
+		if err != nil {
+			i.session.tellOnce(fmt.Sprintf("cache %s: a record cannot be used: %v", i, err), "record "+i.String()+string(key))
+			continue
+		}
+		if rec != nil {
+			return rec, nil
+		}
+	}
+	return nil, nil
+}
+
+// restore makes a record whose layers are fetched when they are needed. It is nil if the
+// layers below are not those that this machine knows.
+func (i *importer) restore(sc *loadedScope, r *record) (*cache.Record, error) {
+	rec := &cache.Record{
+		Key: r.Key, Definition: r.Definition, Created: time.Unix(r.Created, 0),
+		Duration: time.Duration(r.Duration) * time.Millisecond, Findings: r.Findings,
+	}
+	for _, o := range r.Outputs {
+		stack := snapshot.Stack{}
+		for _, l := range sc.index.layers(o) {
+			got, ok, err := i.restoreLayer(stack, l)
+			if err != nil || !ok {
+				return nil, err
+			}
+			stack = append(stack, got)
+		}
+		rec.Outputs = append(rec.Outputs, stack)
+	}
+	return rec, nil
+}
+
+// restoreLayer makes one layer known on top of a stack. It is false if that cannot be.
+func (i *importer) restoreLayer(parent snapshot.Stack, l layer) (snapshot.Layer, bool, error) {
+	s := i.session
+	chain := parent.ChainID().With(l.DiffID)
+	if known, ok := s.opts.Store.Lookup(chain); ok && known.Content == l.Content {
+		return l.dated(known), true, nil
+	}
+	if l.Blob == nil {
+		known, ok := s.opts.Store.Known(chain)
+		return known, ok && known.Content == l.Content, nil
+	}
+	s.mu.Lock()
+	was := s.lazy[chain]
+	s.mu.Unlock()
+	if was != nil && was.from == i {
+		return l.dated(was.layer), !was.banned && was.layer.Content == l.Content, nil
+	}
+	if was != nil && !was.banned {
+		return l.dated(was.layer), was.layer.Content == l.Content, nil
+	}
+	now := &restored{from: i, blob: Blob{Descriptor: *l.Blob, DiffID: l.DiffID}}
+	got, err := s.opts.Store.AddLazy(parent, snapshot.LazyLayer{
+		DiffID: l.DiffID, Content: l.Content, Blob: *l.Blob,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return newReader(ctx, i.Backend, now.blob, 0) },
+	})
+	if err != nil {
+		return got, false, err
+	}
+	now.layer = got
+	if k, ok := i.Backend.(Keeper); ok {
+		if err := k.Keep(l.DiffID, *l.Blob); err != nil {
+			return got, false, err
+		}
+	}
+	s.mu.Lock()
+	s.lazy[chain] = now
+	s.mu.Unlock()
+	return l.dated(got), true, nil
+}
+
+// dated is a layer as the record says that it was made: history tells that.
+func (l layer) dated(got snapshot.Layer) snapshot.Layer {
+	got.Created = time.Time{}
+	if l.Created != 0 {
+		got.Created = time.Unix(l.Created, 0).UTC()
+	}
+	got.Size = l.Size
+	return got
+}

@@ -1,0 +1,253 @@
+package shared
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+// maxParts is how many components of a key a record keeps; of more only those of the key
+// itself are kept, not what is behind the digests of its inputs.
+const maxParts = 200
+
+// allLayers sends the layers of all records and describes them.
+func (t *exporter) allLayers(ctx context.Context, recs map[cache.Key]*cache.Record) (map[cache.Key][][]layer, error) {
+	keys := make([]cache.Key, 0, len(recs))
+	for key := range recs {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	made := make([][][]layer, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * parallel)
+	for i, key := range keys {
+		g.Go(func() (err error) {
+			made[i], err = t.layers(ctx, recs[key])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := make(map[cache.Key][][]layer, len(keys))
+	for i, key := range keys {
+		out[key] = made[i]
+	}
+	return out, nil
+}
+
+// layers sends the layers of a record that the place lacks, and describes all of them.
+func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, error) {
+	out := make([][]layer, len(rec.Outputs))
+	for o, stack := range rec.Outputs {
+		var chain snapshot.ChainID
+		for i, l := range stack {
+			chain = chain.With(l.DiffID)
+			blob, err := t.send(ctx, stack[:i+1], chain)
+			if err != nil {
+				return nil, err
+			}
+			d := layer{DiffID: l.DiffID, Content: l.Content, Size: l.Size, Empty: l.Empty, Blob: blob}
+			if !l.Created.IsZero() {
+				d.Created = l.Created.Unix()
+			}
+			out[o] = append(out[o], d)
+		}
+	}
+	return out, nil
+}
+
+// send makes sure that the place has the last layer of a stack, once. The form is nil for
+// layers that were made elsewhere: who has the base image has them.
+func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, error) {
+	t.mu.Lock()
+	w, mine := t.sent[chain], false
+	if w == nil {
+		w, mine = &sending{done: make(chan struct{})}, true
+		t.sent[chain] = w
+	}
+	t.mu.Unlock()
+	if !mine {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		return w.blob, w.err
+	}
+	w.blob, w.err = t.sendLayer(ctx, stack, chain)
+	if w.err != nil { // it may be tried again
+		t.mu.Lock()
+		delete(t.sent, chain)
+		t.mu.Unlock()
+	}
+	close(w.done)
+	return w.blob, w.err
+}
+
+func (t *exporter) sendLayer(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, error) {
+	l := stack[len(stack)-1]
+	if l.Foreign() {
+		return nil, nil
+	}
+	form, content, err := t.form(ctx, stack, chain)
+	if err != nil || form == nil {
+		return nil, err
+	}
+	b := Blob{Descriptor: *form, DiffID: l.DiffID}
+	t.mu.Lock()
+	there := t.there[b.Digest]
+	t.mu.Unlock()
+	if there && !t.session.damaged(t.String(), b.Digest) {
+		return form, nil
+	}
+	return form, t.store(ctx, b, content)
+}
+
+// form is the compressed form of the last layer of a stack, and where it is read: that of
+// the place it came from, or one that is made here. It is nil if the layer is one of a base
+// image that was not fetched.
+func (t *exporter) form(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, Content, error) {
+	s := t.session
+	_, here := s.opts.Store.Lookup(chain)
+	s.mu.Lock()
+	r := s.lazy[chain]
+	s.mu.Unlock()
+	switch {
+	case r != nil && !r.banned && (!t.Form.Force || !here):
+		return &r.blob.Descriptor, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			if body, err := s.opts.Packer.Packed(r.blob.Descriptor)(ctx, offset); err == nil {
+				return body, nil
+			}
+			return newReader(ctx, r.from.Backend, r.blob, offset)
+		}, nil
+	case !here:
+		return nil, nil, nil
+	}
+	form, err := s.opts.Packer.Pack(ctx, stack, t.Form)
+	if err != nil {
+		return nil, nil, err
+	}
+	form = ocispec.Descriptor{MediaType: form.MediaType, Digest: form.Digest, Size: form.Size, Annotations: form.Annotations}
+	return &form, s.opts.Packer.Packed(form), nil
+}
+
+// store sends one blob unless the place has it.
+func (t *exporter) store(ctx context.Context, b Blob, content Content) error {
+	select {
+	case t.slots <- struct{}{}:
+		defer func() { <-t.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !t.session.damaged(t.String(), b.Digest) {
+		missing, err := t.Missing(ctx, []Blob{b})
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+	}
+	return t.Store(ctx, b, content)
+}
+
+// lost finds out which blobs were believed to be there since the index named them, and
+// are not: another writer's index does not name them any more. They can be sent again.
+func (t *exporter) lost(ctx context.Context, now *loadedScope, outputs map[cache.Key][][]layer) (bool, error) {
+	named := map[digest.Digest]bool{}
+	for _, b := range now.index.blobs() {
+		named[b.Digest] = true
+	}
+	var doubtful []Blob
+	t.mu.Lock()
+	for d := range t.there {
+		if named[d] {
+			continue
+		}
+		if b, ok := blobIn(outputs, d); ok {
+			doubtful = append(doubtful, b)
+		}
+	}
+	t.mu.Unlock()
+	if len(doubtful) == 0 {
+		return false, nil
+	}
+	missing, err := t.Missing(ctx, doubtful)
+	if err != nil {
+		return false, err
+	}
+	t.forget(missing)
+	return len(missing) > 0, nil
+}
+
+// blobIn finds a blob among outputs.
+func blobIn(outputs map[cache.Key][][]layer, d digest.Digest) (Blob, bool) {
+	for _, outs := range outputs {
+		for _, ls := range outs {
+			for _, l := range ls {
+				if l.Blob != nil && l.Blob.Digest == d {
+					return Blob{Descriptor: *l.Blob, DiffID: l.DiffID}, true
+				}
+			}
+		}
+	}
+	return Blob{}, false
+}
+
+// forget lets blobs be sent again.
+func (t *exporter) forget(blobs []Blob) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range blobs {
+		delete(t.there, b.Digest)
+		for chain, w := range t.sent {
+			select {
+			case <-w.done:
+				if w.blob != nil && w.blob.Digest == b.Digest {
+					delete(t.sent, chain)
+				}
+			default:
+			}
+		}
+	}
+}
+
+// exported is a record as others may see it: values are hashed with the store's salt.
+func (s *Session) exported(key cache.Key, rec *cache.Record) (record, error) {
+	r := record{
+		Key: key, Definition: rec.Definition, Created: rec.Created.Unix(), Used: today(),
+		Duration: rec.Duration.Milliseconds(), Findings: rec.Findings,
+	}
+	if s.opts.Salt == nil || len(rec.Parts) == 0 {
+		return r, nil
+	}
+	salt, err := s.opts.Salt()
+	if err != nil {
+		return r, err
+	}
+	name := sha256.Sum256(salt)
+	r.Salt = hex.EncodeToString(name[:4])
+	for _, p := range rec.Parts {
+		if len(rec.Parts) > maxParts && strings.Count(p.Name, " ") > 1 {
+			continue
+		}
+		r.Parts = append(r.Parts, part{p.Name, saltedHash(salt, p.Value)})
+	}
+	return r, nil
+}
+
+// saltedHash hides a value; equal values of one store have equal hashes.
+func saltedHash(salt []byte, value string) string {
+	m := hmac.New(sha256.New, salt)
+	io.WriteString(m, value)
+	return hex.EncodeToString(m.Sum(nil)[:8])
+}

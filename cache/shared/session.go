@@ -1,0 +1,261 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/snapshot"
+)
+
+// Source is a place that is imported from.
+type Source struct {
+	Backend
+	From
+}
+
+// Target is a place that is exported to.
+type Target struct {
+	Backend
+	To
+}
+
+// Store is what a Session needs of the layers of this machine.
+type Store interface {
+	// Lookup returns the layer that completes a chain, if its data are here.
+	Lookup(chain snapshot.ChainID) (snapshot.Layer, bool)
+	// Known is Lookup, also of layers that can be fetched.
+	Known(chain snapshot.ChainID) (snapshot.Layer, bool)
+	AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error)
+}
+
+// Packer makes compressed forms of layers.
+type Packer interface {
+	// Pack makes sure that the compressed form of the last layer of a stack is here, and
+	// describes it.
+	Pack(ctx context.Context, stack snapshot.Stack, how Compression) (ocispec.Descriptor, error)
+	// Packed opens a form that Pack made.
+	Packed(form ocispec.Descriptor) Content
+}
+
+// Options configure a Session.
+type Options struct {
+	// Local are the records of this machine. Required. If it is a cache.History too, so is
+	// the Session.
+	Local  cache.Cache
+	Store  Store
+	Packer Packer
+	From   []Source
+	To     []Target
+	// Salt returns a secret of the store: what explains misses is hashed with it.
+	Salt func() ([]byte, error)
+	// Lock, unless nil, serialises what processes of this machine do with a name.
+	Lock func(ctx context.Context, name string) (unlock func(), err error)
+	// Task runs what takes time under a name for people; nil: it is just run.
+	Task func(ctx context.Context, name string, fn func(context.Context) error) error
+	// Tell is told of what went wrong and does not stop the build; nil: nobody is. It is
+	// called from several goroutines.
+	Tell func(text string)
+}
+
+// Session is the cache of one build: the machine's own records, and the places that it
+// imports from and exports to. It is safe for concurrent use.
+type Session struct {
+	opts    Options
+	sources []*importer
+	targets []*exporter
+
+	mu    sync.Mutex // guards what follows
+	noted map[cache.Key]*cache.Record
+	lazy  map[snapshot.ChainID]*restored
+	said  map[string]bool
+}
+
+// restored is a layer that a place promised.
+type restored struct {
+	layer  snapshot.Layer
+	from   *importer
+	blob   Blob
+	banned bool // its data are damaged or gone
+}
+
+// New returns a Session. Nothing is read or written yet.
+func New(o Options) *Session {
+	if o.Tell == nil {
+		o.Tell = func(string) {}
+	}
+	if o.Task == nil {
+		o.Task = func(ctx context.Context, _ string, fn func(context.Context) error) error { return fn(ctx) }
+	}
+	s := &Session{opts: o, noted: map[cache.Key]*cache.Record{}, lazy: map[snapshot.ChainID]*restored{}, said: map[string]bool{}}
+	for _, src := range o.From {
+		s.sources = append(s.sources, &importer{Source: src, session: s})
+	}
+	for _, to := range o.To {
+		s.targets = append(s.targets, newExporter(s, to))
+	}
+	return s
+}
+
+// Get implements cache.Cache: it asks the places in their order if this machine has no
+// record. What they promise is believed until it is read.
+func (s *Session) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	rec, err := s.opts.Local.Get(ctx, key)
+	if err == nil && s.usable(rec) {
+		s.note(key, rec)
+		return rec, nil
+	}
+	if err != nil && !errors.Is(err, cache.ErrMiss) {
+		return nil, err
+	}
+	for _, src := range s.sources {
+		rec, err := src.get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if rec == nil {
+			continue
+		}
+		s.note(key, rec)
+		return rec, s.opts.Local.Put(ctx, key, rec)
+	}
+	return nil, cache.ErrMiss
+}
+
+// Put implements cache.Cache.
+func (s *Session) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	if err := s.opts.Local.Put(ctx, key, rec); err != nil {
+		return err
+	}
+	s.note(key, rec)
+	for _, t := range s.targets {
+		t.ahead(rec)
+	}
+	return nil
+}
+
+// Latest implements cache.History with the records of this machine.
+func (s *Session) Latest(ctx context.Context, step string) (*cache.Record, error) {
+	if h, ok := s.opts.Local.(cache.History); ok {
+		return h.Latest(ctx, step)
+	}
+	return nil, cache.ErrMiss
+}
+
+// note remembers what the build uses.
+func (s *Session) note(key cache.Key, rec *cache.Record) {
+	r := *rec
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noted[key] = &r
+}
+
+// usable reports whether no layer of a record is known to be damaged or gone.
+func (s *Session) usable(rec *cache.Record) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.lazy) == 0 {
+		return true
+	}
+	for _, out := range rec.Outputs {
+		var chain snapshot.ChainID
+		for _, l := range out {
+			chain = chain.With(l.DiffID)
+			if r := s.lazy[chain]; r != nil && r.banned {
+				if _, here := s.opts.Store.Lookup(chain); !here {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// Doubts reports whether an error comes from what a place promised and has not.
+func (s *Session) Doubts(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.suspects(err)) > 0
+}
+
+// suspects are the layers that a build has failed for. The caller holds s.mu.
+func (s *Session) suspects(err error) []*restored {
+	var fetch *snapshot.FetchError
+	if !errors.As(err, &fetch) || errors.Is(err, unix.ENOSPC) {
+		return nil
+	}
+	var bad []*restored
+	for _, r := range s.lazy {
+		if !r.banned && r.layer.DiffID == fetch.DiffID && r.blob.Digest == fetch.Blob {
+			bad = append(bad, r)
+		}
+	}
+	return bad
+}
+
+// Recover reports whether a build that failed may be begun again because what a place
+// promised turned out to be damaged or gone; that is told, and is a miss from now on.
+func (s *Session) Recover(ctx context.Context, err error) bool {
+	if err == nil || ctx.Err() != nil {
+		return false
+	}
+	s.mu.Lock()
+	bad := s.suspects(err)
+	for _, r := range bad {
+		r.banned = true
+	}
+	s.mu.Unlock()
+	for _, r := range bad {
+		s.tellOnce("cache "+r.from.String()+": layer "+string(r.layer.DiffID)+" is damaged or gone: what needs it is made again", "")
+	}
+	return len(bad) > 0
+}
+
+// damaged reports whether a place is known to have other bytes than those of a digest.
+func (s *Session) damaged(place string, d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.lazy {
+		if r.banned && r.blob.Digest == d && r.from.String() == place {
+			return true
+		}
+	}
+	return false
+}
+
+// tellOnce tells of something once; a key that is not "" stands for the text.
+func (s *Session) tellOnce(text, key string) {
+	if key == "" {
+		key = text
+	}
+	s.mu.Lock()
+	was := s.said[key]
+	s.said[key] = true
+	s.mu.Unlock()
+	if !was {
+		s.opts.Tell(text)
+	}
+}
+
+// Lazy reports whether a layer's data are in a place only, whose content nobody else is
+// known to have.
+func (s *Session) Lazy(chain snapshot.ChainID) bool {
+	s.mu.Lock()
+	_, ok := s.lazy[chain]
+	s.mu.Unlock()
+	if !ok {
+		return false
+	}
+	_, here := s.opts.Store.Lookup(chain)
+	return !here
+}
+
+var (
+	_ cache.Cache   = (*Session)(nil)
+	_ cache.History = (*Session)(nil)
+)

@@ -1,0 +1,38 @@
+package inputs
+
+import (
+	"layered.build/builder/cache/shared"
+	"layered.build/builder/cmd/build"
+	"layered.build/builder/cmd/engine"
+)
+
+// Caches are shared caches as they were asked for.
+type Caches struct{ From, To []*shared.Attrs }
+
+// Open makes the places known; nothing is asked of them yet. Errors are mistakes.
+func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
+	var out build.Caches
+	for _, a := range c.From {
+		src, err := shared.TakeFrom(a)
+		if err != nil {
+			return out, err
+		}
+		b, err := e.OpenCache(a, false)
+		if err != nil {
+			return out, err
+		}
+		out.From = append(out.From, shared.Source{Backend: b, From: src})
+	}
+	for _, a := range c.To {
+		to, err := shared.TakeTo(a)
+		if err != nil {
+			return out, err
+		}
+		b, err := e.OpenCache(a, true)
+		if err != nil {
+			return out, err
+		}
+		out.To = append(out.To, shared.Target{Backend: b, To: to})
+	}
+	return out, nil
+}

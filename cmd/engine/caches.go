@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"fmt"
+
+	"layered.build/builder/cache/oci"
+	"layered.build/builder/cache/shared"
+	"layered.build/builder/parser/mistake"
+)
+
+// OpenCache makes the place of a shared cache known that options ask for; to says that it
+// is exported to. Options that nothing takes, and the kinds that are not known, are
+// refused: errors are mistakes.
+func (e *Engine) OpenCache(a *shared.Attrs, to bool) (shared.Backend, error) {
+	b, err := e.openCache(a, to)
+	if err == nil {
+		err = a.Left()
+	}
+	if err != nil {
+		flag := "--cache-from"
+		if to {
+			flag = "--cache-to"
+		}
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return b, nil
+}
+
+func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
+	switch kind := a.Kind(); kind {
+	case "registry":
+		return oci.NewRegistry(e.Client, a)
+	case "local":
+		return oci.NewLocal(a, to)
+	default:
+		return nil, mistake.Unsupported("type="+kind, "use registry or local")
+	}
+}
