@@ -20,6 +20,9 @@ type File struct {
 	// Directives are the parser directives ("# syntax=", "# escape=", "# check=")
 	// in the file's order.
 	Directives []Directive
+	// Settings are this builder's own, comments "# builder: name=value" before the first
+	// instruction, in the file's order. Others take them for comments.
+	Settings []Directive
 	// MetaArgs are the ARG instructions before the first FROM.
 	MetaArgs []instructions.ArgCommand
 	// Stages are never empty. Expanding an instruction changes it: whoever does
@@ -34,7 +37,7 @@ type File struct {
 	lint linter.Config
 }
 
-// Directive is a parser directive.
+// Directive is a parser directive, or a setting.
 type Directive struct {
 	Name, Value string
 	Line        int // 1-based

@@ -34,6 +34,7 @@ func parse(name string, src []byte, check *linter.Config) (*File, error) {
 	if err := f.readDirectives(); err != nil {
 		return nil, err
 	}
+	f.readSettings()
 	res, err := bk.Parse(bytes.NewReader(src))
 	if err != nil {
 		return nil, f.Wrap(err)

@@ -45,8 +45,9 @@ type Plan struct {
 	// File is the parsed Dockerfile.
 	File *parser.File
 
-	images  *resolver
-	devices *cdi.Registry // those of this machine, if a step asks for one
+	images     *resolver
+	secretScan dag.SecretScan
+	devices    *cdi.Registry // those of this machine, if a step asks for one
 }
 
 // Parse loads what is to be built and parses it, and resolves nothing.
@@ -73,6 +74,9 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Definition: def, File: file}
+	if p.secretScan, err = secretScan(j.req.SecretScan, file); err != nil {
+		return nil, p.explain(err)
+	}
 	p.images = newResolver(j.e, j.req.Pull, j.explained(p))
 	opts := j.req.Plan
 	opts.Contexts, opts.Layouts, opts.Times = def.Contexts, p.images, j.in.Times

@@ -34,6 +34,8 @@ type Request struct {
 	Jobs int
 	// Verify runs steps although they are cached, and warns of other results.
 	Verify bool
+	// SecretScan says what happens if a step leaves secrets; by default the Dockerfile does.
+	SecretScan dag.SecretScan
 	// Squash makes one layer of all that the build adds to its base.
 	Squash bool
 	// MultiPlatform writes the files of one platform as those of several are written.

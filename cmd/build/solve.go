@@ -100,7 +100,7 @@ func targets(p *Plan) []dag.Edge {
 func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap func(*dag.Step, snapshot.Stack) snapshot.Tap) *executor.Solver {
 	w := local.New(local.Machine{Store: j.e.Store, Sandbox: sb, Devices: p.devices}, local.Build{
 		Contexts: j.in.Contexts, Images: p.images, Layouts: p.images, Remote: j.in.Remote,
-		Secrets: j.in.Secrets, Sent: j.in.Sent, Agents: j.in.Agents,
+		Secrets: j.in.Secrets, SecretScan: p.secretScan, Sent: j.in.Sent, Agents: j.in.Agents,
 		SeccompProfiles: j.req.SeccompProfiles,
 		Epoch:           p.Epoch,
 		Tap:             tap,

@@ -213,7 +213,7 @@ func hints(err error, step *executor.StepError) []string {
 	}
 	var leak *executor.LeakError
 	if errors.As(step, &leak) {
-		out = append(out, "nothing of the step is kept; remove the secret in the RUN that writes it, or allow it with --allow secret.leak")
+		out = append(out, "nothing of the step is kept; remove the secret in the RUN that writes it, or allow it with --allow secret.leak or --secret-scan=warn")
 	}
 	var agent *executor.MissingAgentError
 	if errors.As(step, &agent) {

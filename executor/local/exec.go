@@ -66,10 +66,8 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 			return nil, err
 		}
 	}
-	if leak := guard.found(); leak != nil {
-		warn(job, leak.Error()+": it is allowed, but not cached")
-	}
-	return &executor.Outcome{Passing: guard.found() != nil, Results: results, Usage: usage}, nil
+	guard.warn(job, ": it is allowed, but not cached")
+	return &executor.Outcome{Passing: guard.leaked(), Results: results, Usage: usage}, nil
 }
 
 // Allow implements executor.Worker.

@@ -48,9 +48,7 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ *
 	if err != nil {
 		return nil, leakOnly(err)
 	}
-	if leak := guard.found(); leak != nil {
-		warn(job, leak.Error()+": it is allowed")
-	}
+	guard.warn(job, ": it is allowed")
 	return &executor.Outcome{
 		Results:  []executor.Result{{Stack: append(slices.Clone(base), l)}},
 		Findings: e.draft.found.all(),

@@ -17,25 +17,35 @@ import (
 // guard sees to it that no secret that a step was given stays in what it made: its
 // layer or its log.
 type guard struct {
+	scan dag.SecretScan
 	// allowed: what is found is only noted.
 	allowed bool
-	// handed are the secrets by id. Nothing is added once set was asked for.
+	// handed are the secrets by id. Nothing is added once they were searched for.
 	handed map[string][]byte
 	once   sync.Once
-	looked *secretscan.Set
+	// looked is what is hidden. What is found of grave is a leak, of slight it is only
+	// noted. nil: there is nothing.
+	looked, grave, slight *secretscan.Set
 
-	mu   sync.Mutex // guards leak
-	leak *executor.LeakError
+	mu   sync.Mutex            // guards the following
+	leak *executor.LeakError   // the first that was found of grave
+	left []*executor.LeakError // what was found of slight, one for each secret
 }
 
 func (w *Worker) newGuard() *guard {
-	return &guard{allowed: w.grants.Has(dag.PermissionSecretLeak), handed: map[string][]byte{}}
+	scan := w.build.SecretScan
+	allowed := w.grants.Has(dag.PermissionSecretLeak) || scan == dag.SecretScanWarn || scan == dag.SecretScanOff
+	return &guard{scan: scan, allowed: allowed, handed: map[string][]byte{}}
 }
 
 // fetchGuard is the guard of a step without a process: if it reads what was fetched
-// from elsewhere, the secrets that were used for that.
+// from elsewhere, the secrets that were used for that. These are secrets, whatever they
+// look like.
 func (w *Worker) fetchGuard(job *executor.Job) *guard {
 	g := w.newGuard()
+	if g.scan == dag.SecretScanDefault {
+		g.scan = dag.SecretScanError
+	}
 	if w.build.Sent != nil && slices.ContainsFunc(job.Inputs, func(in executor.Result) bool { return in.Remote != nil }) {
 		g.handed = w.build.Sent()
 	}
@@ -45,19 +55,28 @@ func (w *Worker) fetchGuard(job *executor.Job) *guard {
 // set is what is searched for, nil if there is nothing.
 func (g *guard) set() *secretscan.Set {
 	g.once.Do(func() {
-		if len(g.handed) > 0 {
-			g.looked = secretscan.New(g.handed)
+		if len(g.handed) == 0 {
+			return
+		}
+		g.looked = secretscan.New(g.handed)
+		if g.grave, g.slight = secretscan.Split(g.handed); g.scan == dag.SecretScanError {
+			g.grave, g.slight = g.looked, nil
 		}
 	})
 	return g.looked
 }
 
-// note remembers the first secret that was found, and makes an error of it unless
-// that is allowed.
+// note remembers what was found, and makes an error of it if it is grave and not allowed.
 func (g *guard) note(f *secretscan.Found, place string) error {
 	err := &executor.LeakError{Found: f, Place: place}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.isGrave(f) {
+		if !slices.ContainsFunc(g.left, func(have *executor.LeakError) bool { return have.Found.Secret == f.Secret }) {
+			g.left = append(g.left, err)
+		}
+		return nil
+	}
 	if g.leak == nil {
 		g.leak = err
 	}
@@ -67,11 +86,44 @@ func (g *guard) note(f *secretscan.Found, place string) error {
 	return err
 }
 
-// found is the first secret that was found.
-func (g *guard) found() *executor.LeakError {
+func (g *guard) isGrave(f *secretscan.Found) bool {
+	return f.Likely || g.scan == dag.SecretScanError
+}
+
+// leaked reports whether a secret was found that may not stay in the cache.
+func (g *guard) leaked() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.leak
+	return g.leak != nil
+}
+
+// warn says what was found and is let pass.
+func (g *guard) warn(job *executor.Job, allowed string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.scan == dag.SecretScanOff {
+		return
+	}
+	if g.leak != nil {
+		warn(job, g.leak.Error()+allowed)
+	}
+	for _, f := range g.left {
+		warn(job, f.Error()+": it does not look like a secret")
+	}
+}
+
+// find searches a text that is whole, for what is grave before the rest.
+func (g *guard) find(text string) *secretscan.Found {
+	g.set()
+	for _, s := range []*secretscan.Set{g.grave, g.slight} {
+		if s == nil {
+			continue
+		}
+		if f := s.Find([]byte(text)); f != nil {
+			return f
+		}
+	}
+	return nil
 }
 
 // inspector returns what searches a layer, nil if there is nothing to search for.
@@ -92,7 +144,7 @@ func (i inspector) Inspect(e *snapshot.Entry) error {
 	}
 	var errs []error
 	look := func(text, place string) {
-		if f := i.g.set().Find([]byte(text)); f != nil {
+		if f := i.g.find(text); f != nil {
 			errs = append(errs, i.g.note(f, place))
 		}
 	}
@@ -107,13 +159,19 @@ func (i inspector) Inspect(e *snapshot.Entry) error {
 
 // Content implements snapshot.Inspector.
 func (i inspector) Content(e *snapshot.Entry) io.Writer {
-	return &content{inspector: i, stream: i.g.set().Stream(), e: e}
+	c := &content{inspector: i, e: e}
+	for _, s := range []*secretscan.Set{i.g.grave, i.g.slight} {
+		if s != nil {
+			c.streams = append(c.streams, s.Stream())
+		}
+	}
+	return c
 }
 
 // name is a path that can be shown. Inspect has seen to it that it holds no secret,
 // unless that is allowed.
 func (i inspector) name(e *snapshot.Entry) string {
-	if i.g.set().Find([]byte(e.Path)) != nil {
+	if i.g.find(e.Path) != nil {
 		return "a file in /" + i.dir(e.Path)
 	}
 	return "/" + e.Path
@@ -121,7 +179,7 @@ func (i inspector) name(e *snapshot.Entry) string {
 
 // dir is the folder of a path as far as it holds no secret.
 func (i inspector) dir(p string) string {
-	for p = path.Dir(p); p != "." && i.g.set().Find([]byte(p)) != nil; {
+	for p = path.Dir(p); p != "." && i.g.find(p) != nil; {
 		p = path.Dir(p)
 	}
 	return strings.TrimPrefix(p, ".")
@@ -130,23 +188,22 @@ func (i inspector) dir(p string) string {
 // content searches a file.
 type content struct {
 	inspector
-	stream *secretscan.Stream
-	e      *snapshot.Entry
-	done   bool // a secret was found, and that is allowed
+	streams []*secretscan.Stream // of which nothing was found yet
+	e       *snapshot.Entry
 }
 
 // Write implements io.Writer.
 func (c *content) Write(p []byte) (int, error) {
-	if c.done {
-		return len(p), nil
-	}
-	_, err := c.stream.Write(p)
-	var f *secretscan.Found
-	if errors.As(err, &f) {
-		c.done = true
-		err = c.g.note(f, c.name(c.e))
-	}
-	return len(p), err
+	var errs []error
+	c.streams = slices.DeleteFunc(c.streams, func(s *secretscan.Stream) bool {
+		_, err := s.Write(p)
+		var f *secretscan.Found
+		if errors.As(err, &f) {
+			errs = append(errs, c.g.note(f, c.name(c.e)))
+		}
+		return f != nil
+	})
+	return len(p), errors.Join(errs...)
 }
 
 // masks hides the guard's secrets in a process's output.
@@ -175,9 +232,10 @@ func (m *masks) close() error {
 	return errors.Join(errs...)
 }
 
-// leaks is the error of what was hidden, nil if that is allowed.
+// leaks is the error of what was hidden, nil if that is allowed. What does not look like a
+// secret is hidden as well, and that is all.
 func (m *masks) leaks() error {
-	i := slices.IndexFunc(m.writers, func(w *secretscan.Mask) bool { return w.Found() != nil })
+	i := slices.IndexFunc(m.writers, func(w *secretscan.Mask) bool { return w.Found() != nil && m.g.isGrave(w.Found()) })
 	if i < 0 {
 		return nil
 	}

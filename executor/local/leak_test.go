@@ -87,6 +87,61 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// What does not look like a secret is told of, and does not hide what does: in the same
+// file. Logs hide both.
+func TestLeaksThatAreNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		scan     dag.SecretScan
+		text     string
+		fails    string
+		warnings []string
+		passing  bool
+	}{
+		"region":       {"", "in us-east-1", "", []string{"secret region was written to /f (offset 3): it does not look like a secret"}, false},
+		"both":         {"", "us-east-1 " + leaked, "secret key was written to /f (offset 10)", nil, false},
+		"error":        {dag.SecretScanError, "in us-east-1", "secret region was written to the log (offset 0)", nil, false},
+		"warn":         {dag.SecretScanWarn, leaked, "", []string{"secret key was written to /f (offset 0): it is allowed, but not cached"}, true},
+		"off":          {dag.SecretScanOff, leaked + " us-east-1", "", nil, true},
+		"off, no leak": {dag.SecretScanOff, "us-east-1", "", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.worker.build.Secrets = secrets{"key": leaked, "region": "us-east-1"}
+			s.worker.build.SecretScan = c.scan
+			var warnings []string
+			tell := s.options.Observer
+			s.options.Observer = func(ev executor.Event) {
+				if ev.Type == executor.EventWarning {
+					warnings = append(warnings, string(ev.Data))
+				}
+				tell(ev)
+			}
+			runs := 0
+			s.sandbox.run = map[string]func(context.Context, *sandbox.Spec) (sandbox.Exit, error){
+				"leak": func(_ context.Context, spec *sandbox.Spec) (sandbox.Exit, error) {
+					runs++
+					fmt.Fprintln(spec.Stdout, "us-east-1")
+					return sandbox.Exit{}, os.WriteFile(filepath.Join(spec.Root.Upper, "f"), []byte(c.text), 0o644)
+				},
+			}
+			st := runStep("leak", scratchStep(),
+				dag.Mount{Type: dag.MountSecret, Input: -1, ID: "key", Dest: "/key"}, dag.Mount{Type: dag.MountSecret, Input: -1, ID: "region", Dest: "/region"})
+			for i := range 2 {
+				_, err := s.newBuild().Solve(t.Context(), []dag.Edge{{Step: st}})
+				if i == 0 && !slices.Equal(warnings, c.warnings) {
+					t.Errorf("warnings %q, want %q", warnings, c.warnings)
+				}
+				if c.fails == "" && err != nil || c.fails != "" && (err == nil || err.Error() != c.fails) {
+					t.Fatalf("got %v, want %q", err, c.fails)
+				}
+			}
+			if again := c.fails != "" || c.passing; (runs == 2) != again || !strings.Contains(s.log["leak"], "****") {
+				t.Errorf("%d runs, log %q", runs, s.log["leak"])
+			}
+		})
+	}
+}
+
 // nowhere looks for the secret in all files below a folder and in their names.
 func nowhere(t *testing.T, root string) {
 	t.Helper()

@@ -37,6 +37,8 @@ type Build struct {
 	Layouts  executor.LayoutSource
 	Remote   executor.RemoteSource
 	Secrets  executor.Secrets
+	// SecretScan says what happens if a step leaves them in its layer or log.
+	SecretScan dag.SecretScan
 	// Agents are the ssh agents that processes may be given.
 	Agents executor.SSHAgents
 	// SeccompProfiles are those that processes may name, by digest.

@@ -32,6 +32,7 @@ type pattern struct {
 	bytes  []byte
 	secret string // its id
 	form   Form
+	likely bool // it looks like a secret
 }
 
 func newAutomaton(patterns []pattern, transparent string) *automaton {

@@ -31,13 +31,14 @@ const (
 	minToken = 16
 )
 
-// plainPatterns are what is searched of a value as it stands: all of it and, since
-// a key or a credentials file may be copied in part, the parts of it that look
-// random.
-func plainPatterns(id string, value []byte) []pattern {
+// partPatterns are what is searched beside all of a value, since a key or a credentials
+// file may be copied in part: the parts of it that look random. They are likely secrets if
+// they are in no public part and do not look like names.
+func partPatterns(id string, value, v []byte) []pattern {
 	var out []pattern
-	for _, p := range append([][]byte{value}, tokens(value)...) {
-		out = append(out, pattern{bytes: p, secret: id, form: Plain})
+	secret := private(value)
+	for _, t := range tokens(v) {
+		out = append(out, pattern{bytes: t, secret: id, form: Plain, likely: bytes.Contains(secret, t) && isRandom(string(t))})
 	}
 	return out
 }
@@ -112,11 +113,11 @@ func looksRandom(word []byte) bool {
 // encodedPatterns are the forms of a value in hexadecimal and base64. What stands
 // before the value decides which of three texts its base64 has; the characters
 // that also depend on its neighbours are left out, and so is padding.
-func encodedPatterns(id string, v []byte) []pattern {
+func encodedPatterns(id string, v []byte, likely bool) []pattern {
 	h := hex.EncodeToString(v)
 	out := []pattern{
-		{bytes: []byte(h), secret: id, form: Hex},
-		{bytes: []byte(strings.ToUpper(h)), secret: id, form: Hex},
+		{bytes: []byte(h), secret: id, form: Hex, likely: likely},
+		{bytes: []byte(strings.ToUpper(h)), secret: id, form: Hex, likely: likely},
 	}
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for before := range 3 {
@@ -125,7 +126,7 @@ func encodedPatterns(id string, v []byte) []pattern {
 			if (before+len(v))%3 != 0 {
 				text = text[:len(text)-1]
 			}
-			out = append(out, pattern{bytes: []byte(text[first:]), secret: id, form: Base64})
+			out = append(out, pattern{bytes: []byte(text[first:]), secret: id, form: Base64, likely: likely})
 		}
 	}
 	return out

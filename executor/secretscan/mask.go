@@ -21,7 +21,7 @@ type Mask struct {
 	held           []byte // seen and not yet written
 	ranges         []span // secrets in held, in order, without overlaps
 	pos            int64  // of held in the stream
-	found          *Found // the first secret
+	found          *Found // see Found
 }
 
 // span is a range of bytes.
@@ -34,7 +34,7 @@ func (s *Set) Mask(out io.Writer) *Mask {
 
 var _ io.WriteCloser = (*Mask)(nil)
 
-// Found is the first secret that was hidden, nil if there was none.
+// Found is the first likely secret that was hidden, or else the first, nil if there was none.
 func (m *Mask) Found() *Found { return m.found }
 
 // Write implements io.Writer.
@@ -64,8 +64,8 @@ func (m *Mask) Close() error { return m.release(len(m.held)) }
 func (m *Mask) hide(w *walker, end int) {
 	p := w.a.patterns[w.found()]
 	start := end - int(w.span(len(p.bytes)))
-	if m.found == nil {
-		m.found = &Found{Secret: p.secret, Form: p.form, Offset: m.pos + int64(start)}
+	if m.found == nil || p.likely && !m.found.Likely {
+		m.found = &Found{Secret: p.secret, Form: p.form, Offset: m.pos + int64(start), Likely: p.likely}
 	}
 	m.add(span{max(0, start), end})
 }

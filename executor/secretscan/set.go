@@ -17,14 +17,40 @@ type Set struct {
 // New returns the set of the given values by id, nil if none of them can be
 // searched.
 func New(secrets map[string][]byte) *Set {
-	var plain, encoded []pattern
+	return newSet(patternsOf(secrets), func(pattern) bool { return true })
+}
+
+// Split returns the set of the values, and parts of values, that are likely to be secrets
+// (see Likely), and that of the others; nil for an empty one.
+func Split(secrets map[string][]byte) (likely, unlikely *Set) {
+	all := patternsOf(secrets)
+	return newSet(all, func(p pattern) bool { return p.likely }), newSet(all, func(p pattern) bool { return !p.likely })
+}
+
+// patternsOf are all patterns of the values that can be searched.
+func patternsOf(secrets map[string][]byte) []pattern {
+	var out []pattern
 	for _, id := range slices.Sorted(maps.Keys(secrets)) {
-		v := whole(secrets[id])
-		if v == nil {
-			continue
+		if v := whole(secrets[id]); v != nil {
+			likely := Likely(secrets[id])
+			out = append(out, pattern{bytes: v, secret: id, form: Plain, likely: likely})
+			out = append(out, partPatterns(id, secrets[id], v)...)
+			out = append(out, encodedPatterns(id, v, likely)...)
 		}
-		plain = append(plain, plainPatterns(id, v)...)
-		encoded = append(encoded, encodedPatterns(id, v)...)
+	}
+	return out
+}
+
+func newSet(from []pattern, wanted func(pattern) bool) *Set {
+	var plain, encoded []pattern
+	for _, p := range from {
+		switch {
+		case !wanted(p):
+		case p.form == Plain:
+			plain = append(plain, p)
+		default:
+			encoded = append(encoded, p)
+		}
 	}
 	if plain == nil {
 		return nil
@@ -37,6 +63,8 @@ type Found struct {
 	Secret string // its id
 	Form   Form
 	Offset int64 // of its first byte in the stream
+	// Likely says that what was found looks like a secret, see the function.
+	Likely bool
 }
 
 // Error implements error.
@@ -77,7 +105,7 @@ func (s *Stream) find(p []byte) *Found {
 	for _, w := range []*walker{&s.plain, &s.encoded} {
 		if end, ok := w.next(p, 0); ok {
 			pat := w.a.patterns[w.found()]
-			return &Found{Secret: pat.secret, Form: pat.form, Offset: s.pos + int64(end) - w.span(len(pat.bytes))}
+			return &Found{Secret: pat.secret, Form: pat.form, Offset: s.pos + int64(end) - w.span(len(pat.bytes)), Likely: pat.likely}
 		}
 		w.advance(len(p))
 	}

@@ -35,6 +35,7 @@ type Build struct {
 	network       string
 	allow         []string
 	secrets       []string
+	secretScan    string
 	jobs          int
 	verify        bool
 	contexts      []string
@@ -70,6 +71,7 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.network, "network", "default", "network of RUN: default, none, host or ns:PATH (a network namespace)")
 	SliceVar(fs, &f.allow, "allow", "", "grant "+permissions())
 	ArrayVar(fs, &f.secrets, "secret", "", "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
+	fs.StringVar(&f.secretScan, "secret-scan", "", "what happens if a RUN leaves a secret in its files or log: error, warn or off (default: error if it looks like a secret, else warn)")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
 	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
 	RegisterIsolation(fs)

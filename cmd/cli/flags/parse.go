@@ -112,6 +112,9 @@ func (f *Build) request(env Environment) (r build.Request, err error) {
 			return r, mistake.New("--build-arg BUILDKIT_MULTI_PLATFORM=%s: the build is for %d platforms", v, n)
 		}
 	}
+	if r.SecretScan, err = parseSecretScan(f.secretScan); err != nil {
+		return r, err
+	}
 	r.Total.Parent = f.limits.cgroupParent
 	r.Timeout = f.total.timeout
 	r.Names, r.Grants, r.Verify, r.Squash, r.AllTargets = f.tags, f.grants(), f.verify, f.lang.squash, f.lang.allTargets

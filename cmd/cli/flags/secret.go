@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/cmd/build/inputs"
 	"layered.build/builder/parser/mistake"
+	"layered.build/builder/planner/dag"
 )
 
 // parseSecrets reads --secret values: id=ID[,src=FILE][,env=NAME][,cmd=COMMAND]
@@ -27,6 +28,15 @@ func parseSecrets(values []string) (inputs.Secrets, error) {
 		out[id] = src
 	}
 	return out, nil
+}
+
+// parseSecretScan reads --secret-scan.
+func parseSecretScan(value string) (dag.SecretScan, error) {
+	scan, ok := dag.ParseSecretScan(value)
+	if !ok && value != "" {
+		return scan, mistake.New("--secret-scan=%s: want error, warn or off", value)
+	}
+	return scan, nil
 }
 
 func parseSecret(fields []field) (id string, src inputs.SecretSource, err error) {
