@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/leak"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
@@ -49,7 +50,7 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	if err != nil {
 		return nil, err
 	}
-	look := guard.inspector()
+	look := guard.Inspector()
 	commit := func(a *snapshot.Active, below snapshot.Stack, tap snapshot.Tap) (executor.Result, error) {
 		l, err := a.Commit(ctx, snapshot.CommitOptions{Epoch: w.build.Epoch, Inspect: look, Tap: tap})
 		return executor.Result{Stack: append(slices.Clone(below), l)}, leakOnly(err)
@@ -66,8 +67,21 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 			return nil, err
 		}
 	}
-	guard.warn(job, ": it is allowed, but not cached")
-	return &executor.Outcome{Passing: guard.leaked(), Results: results, Usage: usage}, nil
+	warn(job, guard.Warnings("it is allowed, but not cached")...)
+	return &executor.Outcome{Passing: guard.Leaked(), Results: results, Usage: usage}, nil
+}
+
+func (w *Worker) newGuard() *leak.Guard {
+	return leak.New(w.build.SecretScan, w.grants.Has(dag.PermissionSecretLeak))
+}
+
+// fetchGuard is the guard of a step without a process: if it reads what was fetched
+// from elsewhere, the secrets that were used for that.
+func (w *Worker) fetchGuard(job *executor.Job) *leak.Guard {
+	if w.build.Sent == nil || !slices.ContainsFunc(job.Inputs, func(in executor.Result) bool { return in.Remote != nil }) {
+		return w.newGuard()
+	}
+	return leak.NewStrict(w.build.SecretScan, w.grants.Has(dag.PermissionSecretLeak), w.build.Sent())
 }
 
 // Allow implements executor.Worker.
@@ -112,7 +126,7 @@ func rootInput(job *executor.Job, op *dag.Exec) (res executor.Result, readOnly b
 }
 
 // spec describes the process, without its mounts.
-func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root executor.Result, g *guard) (*sandbox.Spec, error) {
+func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root executor.Result, g *leak.Guard) (*sandbox.Spec, error) {
 	tree, err := w.tree(ctx, root)
 	if err != nil {
 		return nil, err
@@ -142,7 +156,7 @@ func (w *Worker) spec(ctx context.Context, job *executor.Job, op *dag.Exec, root
 
 // environ returns the process's variables. What the image sets wins over what is
 // added here.
-func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, home string, g *guard) ([]string, error) {
+func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, home string, g *leak.Guard) ([]string, error) {
 	env := slices.Clone(op.Env)
 	add := func(kv string) {
 		name, _, _ := strings.Cut(kv, "=")
@@ -160,7 +174,7 @@ func (w *Worker) environ(ctx context.Context, job *executor.Job, op *dag.Exec, h
 		if err != nil {
 			return nil, err
 		}
-		g.handed[s.ID] = value
+		g.Hand(s.ID, value)
 		// One that is not there is an empty variable, as with BuildKit.
 		env = append(env, s.Name+"="+string(value))
 	}
@@ -195,16 +209,16 @@ func (w *Worker) runProcess(ctx context.Context, mounts *mounter, op *dag.Exec, 
 	if err != nil {
 		return nil, err
 	}
-	hide := &masks{g: g}
-	spec.Stdout, spec.Stderr = hide.wrap(out.stream(1)), hide.wrap(out.stream(2))
+	hide := g.Masks()
+	spec.Stdout, spec.Stderr = hide.Wrap(out.stream(1)), hide.Wrap(out.stream(2))
 	if len(op.NetworkAllow) > 0 {
-		spec.Denied = tellDenied(hide.wrap(out.stream(2)))
+		spec.Denied = tellDenied(hide.Wrap(out.stream(2)))
 	}
 	begin := time.Now()
 	exit, err := w.timed(ctx, spec)
 	usage := usageOf(exit, time.Since(begin))
-	usage.Contacts = g.contacts(exit.Contacts)
-	if cerr := errors.Join(hide.close(), out.close()); err == nil {
+	usage.Contacts = g.Contacts(exit.Contacts)
+	if cerr := errors.Join(hide.Close(), out.close()); err == nil {
 		err = cerr
 	}
 	failure, err := judge(op, spec.Limits, exit, err)
@@ -212,7 +226,7 @@ func (w *Worker) runProcess(ctx context.Context, mounts *mounter, op *dag.Exec, 
 		return nil, err
 	}
 	if failure == nil {
-		if err := hide.leaks(); err != nil {
+		if err := hide.Leaks(); err != nil {
 			failure = &executor.StepError{Err: err}
 		}
 	}
@@ -227,15 +241,18 @@ func (w *Worker) runProcess(ctx context.Context, mounts *mounter, op *dag.Exec, 
 // leakOnly is the secret that an error is about, if it is about one: what was being
 // done when it was found does not matter.
 func leakOnly(err error) error {
-	var leak *executor.LeakError
-	if errors.As(err, &leak) {
-		return leak
+	var found *executor.LeakError
+	if errors.As(err, &found) {
+		return found
 	}
 	return err
 }
 
-func warn(job *executor.Job, text string) {
-	if job.Observer != nil {
+func warn(job *executor.Job, texts ...string) {
+	if job.Observer == nil {
+		return
+	}
+	for _, text := range texts {
 		job.Observer(executor.Event{Type: executor.EventWarning, Data: []byte(text)})
 	}
 }

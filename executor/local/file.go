@@ -41,14 +41,14 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ *
 		return nil, err
 	}
 	guard := w.fetchGuard(job)
-	look := guard.inspector()
+	look := guard.Inspector()
 	l, err := w.machine.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{
 		Dir: job.Mounted, Epoch: w.build.Epoch, Inspect: look, Tap: w.tap(job, base, look),
 	})
 	if err != nil {
 		return nil, leakOnly(err)
 	}
-	guard.warn(job, ": it is allowed")
+	warn(job, guard.Warnings("it is allowed")...)
 	return &executor.Outcome{
 		Results:  []executor.Result{{Stack: append(slices.Clone(base), l)}},
 		Findings: e.draft.found.all(),

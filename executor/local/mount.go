@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/leak"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
@@ -24,7 +25,7 @@ import (
 type mounter struct {
 	w       *Worker
 	job     *executor.Job
-	guard   *guard
+	guard   *leak.Guard
 	scratch *files.Scratch    // copies of contexts
 	secrets *files.Scratch    // in memory
 	sockets *files.Scratch    // of ssh agents
@@ -195,7 +196,7 @@ func (m *mounter) secret(ctx context.Context, mount dag.Mount) (sandbox.Mount, b
 	if !ok || err != nil {
 		return sandbox.Mount{}, false, err
 	}
-	m.guard.handed[mount.ID] = value
+	m.guard.Hand(mount.ID, value)
 	if m.secrets == nil {
 		dir, err := memoryDir()
 		if err != nil {
