@@ -58,6 +58,13 @@ func TestWithoutCgroups(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
+	// What forked processes have in common counts once.
+	spec = env.Shell("x=$(head -c 80000000 /dev/zero | tr '\\0' x); for i in 1 2 3 4; do (sleep 0.5; echo here) & done; wait")
+	spec.Limits = dag.Limits{Memory: limit}
+	if r := env.Run(t, spec); r.Code != 0 || r.OOM || strings.Count(r.Out, "here") != 4 {
+		t.Errorf("forked processes: %+v", r)
+	}
+
 	spec = env.Shell("i=0; while [ $i -lt 400 ]; do sleep 100 & i=$((i+1)); done; sleep 600; echo all")
 	spec.Limits.Pids = 50
 	if r := env.Run(t, spec); r.Code != 137 || r.PidsHit == 0 || r.Out != "" {

@@ -1,7 +1,9 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +16,7 @@ import (
 type process struct {
 	pid     int
 	threads int
-	memory  int64 // private memory, in bytes
+	memory  int64 // private memory, in bytes; 0 if it is that of its parent
 }
 
 // processTree lists a process and all that descend from it. Processes of a
@@ -23,9 +25,11 @@ type process struct {
 func processTree(root int, most int64) []process {
 	var out []process
 	var threads int64
-	queue := []int{root}
+	type born struct{ pid, parent int }
+	held := map[int]int64{} // private memory, whosever it is
+	queue := []born{{root, 0}}
 	for len(queue) > 0 && (most == 0 || threads <= most) {
-		pid := queue[0]
+		pid, parent := queue[0].pid, queue[0].parent
 		queue = queue[1:]
 		dir := "/proc/" + strconv.Itoa(pid)
 		tasks, err := readNames(dir + "/task")
@@ -33,12 +37,17 @@ func processTree(root int, most int64) []process {
 			continue
 		}
 		threads += int64(len(tasks))
-		out = append(out, process{pid: pid, threads: len(tasks), memory: privateMemory(dir)})
+		held[pid] = privateMemory(dir)
+		p := process{pid: pid, threads: len(tasks), memory: held[pid]}
+		if above, ok := held[parent]; ok && p.memory > 0 && (p.memory == above || sameMemory(pid, parent)) {
+			p.memory = 0
+		}
+		out = append(out, p)
 		for _, t := range tasks {
 			b, _ := os.ReadFile(dir + "/task/" + t + "/children")
 			for _, f := range strings.Fields(string(b)) {
 				if child, err := strconv.Atoi(f); err == nil {
-					queue = append(queue, child)
+					queue = append(queue, born{child, pid})
 				}
 			}
 		}
@@ -81,6 +90,45 @@ func privateMemory(dir string) int64 {
 		return 0
 	}
 	return max(0, resident-shared) * int64(os.Getpagesize())
+}
+
+// sameMemory reports whether two processes have one memory: a child has that of its parent
+// from vfork(2) until it executes something. False if that cannot be known.
+func sameMemory(a, b int) bool {
+	const kcmpVM = 1
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpVM, 0, 0, 0)
+	return errno == 0 && r == 0
+}
+
+// share is what processes hold of private memory, where those that fork(2) made count what
+// none has changed once. ok is false if the kernel does not tell. It takes the kernel
+// some time.
+func share(tree []process) (shares []int64, ok bool) {
+	for _, p := range tree {
+		n := int64(0)
+		if p.memory > 0 {
+			if n, ok = proportional("/proc/" + strconv.Itoa(p.pid)); !ok {
+				return nil, false
+			}
+		}
+		shares = append(shares, n)
+	}
+	return shares, true
+}
+
+// proportional is a process's share of the private memory that it has.
+func proportional(dir string) (int64, bool) {
+	b, err := os.ReadFile(filepath.Join(dir, "smaps_rollup"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		_, err := os.Lstat(dir)
+		return 0, errors.Is(err, fs.ErrNotExist) // it has ended
+	}
+	_, rest, ok := strings.Cut(string(b), "\nPss_Anon:")
+	if f := strings.Fields(rest); err == nil && ok && len(f) > 0 {
+		n, err := strconv.ParseInt(f[0], 10, 64)
+		return n << 10, err == nil
+	}
+	return 0, false
 }
 
 // inner returns a process's number in the container, and its short name.

@@ -107,15 +107,19 @@ func (w *Watcher) look(woken bool) (near bool) {
 		return true
 	}
 	w.preparing = ""
-	var memory, largest int64
-	var biggest, threads int
+	var threads int
 	tree := processTree(w.root, w.limits.Pids)
-	for _, p := range tree {
-		memory += p.memory
-		threads += p.threads
-		if p.memory >= largest {
-			largest, biggest = p.memory, p.pid
+	memory, biggest := total(tree)
+	if limit := w.limits.Memory; limit > 0 && memory > limit {
+		if shares, ok := share(tree); ok {
+			for i, n := range shares {
+				tree[i].memory = n
+			}
+			memory, biggest = total(tree)
 		}
+	}
+	for _, p := range tree {
+		threads += p.threads
 		if _, ok := w.known[p.pid]; w.names && (woken || !ok) {
 			if pid, name := inner(p.pid); pid != 0 {
 				w.known[p.pid] = named{pid, name}
@@ -137,6 +141,18 @@ func (w *Watcher) look(woken bool) (near bool) {
 		}
 	}
 	return near
+}
+
+// total is how much memory processes have, and which of them has most.
+func total(tree []process) (memory int64, biggest int) {
+	var largest int64
+	for _, p := range tree {
+		memory += p.memory
+		if p.memory >= largest {
+			largest, biggest = p.memory, p.pid
+		}
+	}
+	return memory, biggest
 }
 
 // killLargest does what the kernel does when a cgroup's memory is used up.
