@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,24 +75,44 @@ func limitsHit(l dag.Limits, exit sandbox.Exit) []string {
 	return out
 }
 
+// maxVictims bounds how many processes are named.
+const maxVictims = 3
+
 // oomText is "out of memory: cc1 (process 7) was killed at the limit of 64 MiB; the
-// peak was 64 MiB".
+// peak was 64 MiB", or of several processes, in the order in which they were killed,
+// "cc1 (process 7), then awk (process 9) were killed".
 func oomText(exit sandbox.Exit) string {
-	victim, limit := "a process", int64(0)
-	if v := exit.Victim; v != nil {
-		limit = v.Limit
-		if v.Name != "" {
-			victim = v.Name
-		}
-		if v.PID != 0 {
-			victim += fmt.Sprintf(" (process %d)", v.PID)
-		}
+	var victims []string
+	limit := int64(0)
+	for _, v := range exit.Victims {
+		limit = max(limit, v.Limit)
+		victims = append(victims, victimText(v))
+	}
+	if n := len(victims); n > maxVictims {
+		victims = append(victims[:maxVictims], fmt.Sprintf("%d more", n-maxVictims))
+	}
+	who := "a process was"
+	switch len(victims) {
+	case 0:
+	case 1:
+		who = victims[0] + " was"
+	default:
+		who = strings.Join(victims, ", then ") + " were"
 	}
 	at := ""
 	if limit != 0 {
 		at = " at the limit of " + size(limit)
 	}
-	return fmt.Sprintf("out of memory: %s was killed%s; the peak was %s", victim, at, size(exit.PeakMemory))
+	return fmt.Sprintf("out of memory: %s killed%s; the peak was %s", who, at, size(exit.PeakMemory))
+}
+
+// victimText is "cc1 (process 7)".
+func victimText(v sandbox.Victim) string {
+	name := cmp.Or(v.Name, "a process")
+	if v.PID == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s (process %d)", name, v.PID)
 }
 
 func size(n int64) string {

@@ -36,7 +36,7 @@ func TestProcess(t *testing.T) {
 			}
 			io.WriteString(spec.Stderr, "the end\n")
 			return sandbox.Exit{
-				Code: 137, OOM: true, Victim: &sandbox.Victim{Name: "cc1", PID: 7, Limit: 64 << 20}, PidsHit: 1,
+				Code: 137, OOM: true, Victims: []sandbox.Victim{{Name: "cc1", PID: 7, Limit: 64 << 20}}, PidsHit: 1,
 				Usage: sandbox.Usage{PeakMemory: 63<<20 + 1<<19},
 			}, nil
 		},
@@ -75,6 +75,25 @@ func TestProcess(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(s.root, "active"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("snapshots left: %v, %v", left, err)
+	}
+}
+
+// TestVictims: all that were killed are named, since any of them may be why the step
+// failed.
+func TestVictims(t *testing.T) {
+	all := []sandbox.Victim{{Name: "cc1", PID: 7, Limit: 64 << 20}, {Name: "awk", Limit: 64 << 20}, {PID: 9}, {Name: "x"}, {Name: "y"}}
+	for n, who := range []string{
+		"a process was killed",
+		"cc1 (process 7) was killed at the limit of 64 MiB",
+		"cc1 (process 7), then awk were killed at the limit of 64 MiB",
+		"cc1 (process 7), then awk, then a process (process 9) were killed at the limit of 64 MiB",
+		"cc1 (process 7), then awk, then a process (process 9), then 1 more were killed at the limit of 64 MiB",
+		"cc1 (process 7), then awk, then a process (process 9), then 2 more were killed at the limit of 64 MiB",
+	} {
+		exit := sandbox.Exit{OOM: true, Victims: all[:n], Usage: sandbox.Usage{PeakMemory: 1 << 20}}
+		if got, want := oomText(exit), "out of memory: "+who+"; the peak was 1 MiB"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }
 

@@ -58,10 +58,10 @@ func (r *run) exit(state *os.ProcessState) sandbox.Exit {
 	}
 	r.cgroup.Account(&e)
 	switch {
-	case r.watch.Victim != nil:
-		e.OOM, e.Victim = true, r.watch.Victim
+	case len(r.watch.Victims) > 0:
+		e.OOM, e.Victims = true, r.watch.Victims
 	case e.OOM:
-		e.Victim = r.cgroup.Victim(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.Inner)
+		e.Victims = r.cgroup.Victims(r.spec.Limits.Memory, r.s.opts.Total.Memory, r.watch.Inner)
 	}
 	if r.watch.PidsHit {
 		e.PidsHit++

@@ -45,8 +45,8 @@ func TestWithoutCgroups(t *testing.T) {
 	spec := env.Shell(sandboxtest.Growing(170_000_000, 1_000_000_000) + "; echo code $?")
 	spec.Limits = dag.Limits{Memory: limit}
 	r := env.Run(t, spec)
-	if !r.OOM || r.Victim == nil || r.Victim.Name != "awk" || r.Victim.PID < 2 || r.Out != "code 137\n" {
-		t.Errorf("got %+v, victim %+v", r, r.Victim)
+	if !r.OOM || len(r.Victims) != 1 || r.Victims[0].Name != "awk" || r.Victims[0].PID < 2 || r.Out != "code 137\n" {
+		t.Errorf("got %+v, victim %+v", r, r.Victims)
 	}
 	t.Logf("memory: %d of %d (%+.1f %%)", r.PeakMemory, limit, 100*(float64(r.PeakMemory)/limit-1))
 	if r.PeakMemory > limit*2 || r.PeakMemory < limit*9/10 { // it grows on until it is seen
@@ -111,9 +111,9 @@ func TestTotal(t *testing.T) {
 				want = min(own, memory)
 			}
 			r := env.Run(t, spec)
-			t.Logf("own limit %d: peak %d, victim %+v", own, r.PeakMemory, r.Victim)
-			if !r.OOM || r.PeakMemory > want*(100+percent)/100 || r.Victim == nil || r.Victim.Limit != want {
-				t.Errorf("own limit %d: peak %d, OOM %v, victim %+v", own, r.PeakMemory, r.OOM, r.Victim)
+			t.Logf("own limit %d: peak %d, victim %+v", own, r.PeakMemory, r.Victims)
+			if !r.OOM || r.PeakMemory > want*(100+percent)/100 || len(r.Victims) != 1 || r.Victims[0].Limit != want {
+				t.Errorf("own limit %d: peak %d, OOM %v, victim %+v", own, r.PeakMemory, r.OOM, r.Victims)
 			}
 		}
 	}

@@ -116,8 +116,10 @@ type Exit struct {
 	Code int
 	// OOM says that a process of the container was killed for memory.
 	OOM bool
-	// Victim is that process, nil if there is none or it is not known.
-	Victim *Victim
+	// Victims are those processes in the order in which they were killed: which of them
+	// made the first one fail is not known. One without a name stands for all where
+	// nothing is known of them.
+	Victims []Victim
 	// PidsHit is how often no process could be started for the limit.
 	PidsHit int64
 	Usage

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -77,9 +78,9 @@ type killed struct {
 	cgroup string // whose limit it was
 }
 
-// lastKilled looks in the kernel's log for the last process that it killed in a
-// cgroup of the given name.
-func lastKilled(log *os.File, cgroup string) (out killed, ok bool) {
+// allKilled looks in the kernel's log for the processes that it killed in a cgroup of the
+// given name.
+func allKilled(log *os.File, cgroup string) (out []killed) {
 	buf := make([]byte, 8<<10)
 	for {
 		n, err := unix.Read(int(log.Fd()), buf) // one record
@@ -87,10 +88,10 @@ func lastKilled(log *os.File, cgroup string) (out killed, ok bool) {
 			continue // records were overwritten meanwhile
 		}
 		if err != nil || n <= 0 {
-			return out, ok
+			return out
 		}
 		if k, is := parseKilled(string(buf[:n]), cgroup); is {
-			out, ok = k, true
+			out = append(out, k)
 		}
 	}
 }
@@ -126,28 +127,26 @@ func parseKilled(record, cgroup string) (killed, bool) {
 	return killed{pid: pid, name: tail[:i], cgroup: filepath.Base(limited)}, err == nil
 }
 
-// Victim says whom the kernel killed in the container's cgroup for a lack of memory, as
+// Victims says whom the kernel killed in the container's cgroup for a lack of memory, as
 // far as that can be known: it tells only those who may read its log. limit and total
 // are the limits of the container and of all together, in bytes; inner returns the
 // number in the container of a process that is gone, if it is known.
-func (g *Group) Victim(limit, total int64, inner func(pid int) (int, bool)) *sandbox.Victim {
-	v := &sandbox.Victim{Limit: limit}
+func (g *Group) Victims(limit, total int64, inner func(pid int) (int, bool)) (out []sandbox.Victim) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
 		log := os.NewFile(uintptr(fd), "/dev/kmsg")
 		defer log.Close()
-		if k, ok := lastKilled(log, g.name); ok {
-			v.Name = k.name
+		for _, k := range allKilled(log, g.name) {
+			v := sandbox.Victim{Name: k.name, Limit: limit}
 			if k.cgroup != g.name {
 				v.Limit = total
 			}
-			if pid, ok := inner(k.pid); ok {
-				v.PID = pid
-			}
+			v.PID, _ = inner(k.pid)
+			out = append(out, v)
 		}
 	}
-	if v.Name == "" && limit == 0 {
-		v.Limit = total
+	if len(out) == 0 {
+		out = append(out, sandbox.Victim{Limit: cmp.Or(limit, total)})
 	}
-	return v
+	return out
 }

@@ -40,11 +40,13 @@ type Watcher struct {
 	// To be read after Finish.
 	processes int
 	memory    int64 // the most that was seen
-	// Victim is the process that was killed for the limit of memory; nil: none was.
-	Victim *sandbox.Victim
+	// Victims are the processes that were killed for the limit of memory, the first one
+	// first.
+	Victims []sandbox.Victim
 	// PidsHit: the container was killed for the limit of processes.
 	PidsHit bool
 	known   map[int]named
+	killed  int // last
 }
 
 // named is who a process is.
@@ -157,9 +159,10 @@ func total(tree []process) (memory int64, biggest int) {
 
 // killLargest does what the kernel does when a cgroup's memory is used up.
 func (w *Watcher) killLargest(pid int) {
-	if w.Victim == nil {
+	if pid != w.killed { // one that is dying is still seen for a while
 		n, name := inner(pid)
-		w.Victim = &sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory}
+		w.Victims = append(w.Victims, sandbox.Victim{Name: name, PID: n, Limit: w.limits.Memory})
+		w.killed = pid
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
 }

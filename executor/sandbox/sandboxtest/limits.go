@@ -72,10 +72,10 @@ func testMemoryLimit(t *testing.T, e *Env) {
 	if !r.OOM || r.Out != "first\ncode 137\n" {
 		t.Errorf("got code %d, OOM %v, %q", r.Code, r.OOM, r.Out)
 	}
-	if v := r.Victim; v == nil || v.Name != "" && v.Name != name || v.Limit != limit || v.PID == 1 {
-		t.Errorf("victim %+v", v)
+	if v := r.Victims; len(v) != 1 || v[0].Name != "" && v[0].Name != name || v[0].Limit != limit || v[0].PID == 1 {
+		t.Errorf("victims %+v", v)
 	} else {
-		t.Logf("victim %+v", *v)
+		t.Logf("victim %+v", v[0])
 	}
 	if exactly(e, spec.Limits) {
 		within(t, "memory", float64(r.PeakMemory), limit)
@@ -85,10 +85,22 @@ func testMemoryLimit(t *testing.T, e *Env) {
 	if r.PeakMemory < limit*7/10 {
 		t.Errorf("peak memory %d", r.PeakMemory)
 	}
+	// Of two that are killed both are known.
+	second := "sort </dev/zero"
+	if name == "awk" {
+		second = grow
+	}
+	spec = e.Shell(grow + "; " + second + "; echo code $?")
+	spec.Limits = limits
+	r = e.Run(t, spec)
+	v := r.Victims
+	if !r.OOM || r.Out != "code 137\n" || len(v) != 2 && (len(v) != 1 || v[0].Name != "") || len(v) == 2 && (v[0].Name != name || v[1].Name != strings.Fields(second)[0]) {
+		t.Errorf("of two that were killed: %+v", r)
+	}
 	// What needs nine tenths of it is let through.
 	spec = e.Shell("head -c 115000000 /dev/zero | tail -c 115000000 | wc -c")
 	spec.Limits = limits
-	if r := e.Run(t, spec); r.Code != 0 || r.OOM || r.Victim != nil || r.Out != "115000000\n" {
+	if r := e.Run(t, spec); r.Code != 0 || r.OOM || r.Victims != nil || r.Out != "115000000\n" {
 		t.Errorf("a process that fits: %+v", r)
 	}
 }
