@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/cgroups"
+
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/executor/sandbox/sandboxtest"
@@ -18,7 +20,10 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-const victimEnv = "BUILDER_TEST_VICTIM"
+const (
+	victimEnv       = "BUILDER_TEST_VICTIM"
+	victimParentEnv = "BUILDER_TEST_VICTIM_PARENT"
+)
 
 // victimSleep is how many seconds the processes of a test's victim sleep, which tells
 // them from all others.
@@ -41,7 +46,7 @@ func victim() {
 		Stdout: os.Stdout,
 	}
 	if !rootless.InUserNamespace() { // where there may be no cgroups for it
-		spec.Limits = dag.Limits{Pids: 50, Memory: 128 << 20}
+		spec.Limits = dag.Limits{Pids: 50, Memory: 128 << 20, Parent: os.Getenv(victimParentEnv)}
 	}
 	_, err = s.Run(context.Background(), spec)
 	fmt.Println(err)
@@ -52,6 +57,24 @@ func victim() {
 // only until the next one looks.
 func TestKilledBuilder(t *testing.T) {
 	fixtures.NeedRoot(t)
+	t.Run("own cgroup", func(t *testing.T) { testKilled(t, "") })
+	t.Run("another parent", func(t *testing.T) {
+		name := fmt.Sprintf("builder-test-kill-%d", os.Getpid())
+		dirs := []string{cgroupRoot}
+		if !cgroups.IsCgroup2UnifiedMode() {
+			dirs = []string{filepath.Join(cgroupRoot, "pids"), filepath.Join(cgroupRoot, "memory")}
+		}
+		for _, dir := range dirs {
+			if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+				t.Skipf("needs to make cgroups: %v", err)
+			}
+		}
+		t.Cleanup(func() { removeParents(t, name) })
+		testKilled(t, name)
+	})
+}
+
+func testKilled(t *testing.T, parent string) {
 	lower := sandboxtest.Rootfs(t)
 	dir := t.TempDir()
 	for _, d := range []string{"state", "upper", "work"} {
@@ -60,7 +83,7 @@ func TestKilledBuilder(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), victimEnv+"="+dir, "BUILDER_TEST_LOWER="+lower)
+	cmd.Env = append(os.Environ(), victimEnv+"="+dir, victimParentEnv+"="+parent, "BUILDER_TEST_LOWER="+lower)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

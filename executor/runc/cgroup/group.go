@@ -34,6 +34,7 @@ func (c *Set) Prepare(spec *sandbox.Spec, cfg *cgroups.Cgroup) (*Group, error) {
 	}
 	if spec.Limits.Parent != "" {
 		g.name = ownPrefix + g.name
+		c.mark(spec.Limits.Parent)
 		if err := c.reclaimBelow(spec.Limits.Parent); err != nil {
 			return nil, err
 		}

@@ -1,11 +1,13 @@
 package cgroup
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/cgroups/fs2"
@@ -49,6 +51,41 @@ func (c *Set) limiting() []string {
 		}
 	}
 	return out
+}
+
+// markID begins what follows the prefix in the name of a mark.
+const markID = "parent."
+
+// mark makes a cgroup in this process's own that tells of a parent of the user's: so
+// Reclaim knows, if this process is killed, where else it made some. Without it they stay
+// until somebody uses that parent again.
+func (c *Set) mark(parent string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.marks[parent]; ok {
+		return
+	}
+	for _, dir := range slices.Sorted(slices.Values(c.parents())) {
+		dir = filepath.Join(dir, c.prefix+markID+base64.RawURLEncoding.EncodeToString([]byte(parent)))
+		if os.MkdirAll(dir, 0o755) == nil {
+			c.marks[parent] = dir
+			return
+		}
+	}
+}
+
+// marked is the parent that the mark of a dead process tells of.
+func marked(name string) (parent string, ok bool) {
+	f := strings.SplitN(name, "-", 4)
+	if len(f) != 4 {
+		return "", false
+	}
+	text, ok := strings.CutPrefix(f[3], markID)
+	if !ok {
+		return "", false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	return string(raw), err == nil
 }
 
 // reclaimBelow removes what killed processes left below a parent of the user's,

@@ -32,11 +32,22 @@ func (c *Set) Reclaim(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			if e.IsDir() && abandoned(e.Name()) {
-				errs = append(errs, reclaim(filepath.Join(parent, e.Name())))
+				errs = append(errs, c.reclaimOwn(parent, e.Name()))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// reclaimOwn removes a cgroup of a dead process, and if it tells of a parent of the user's,
+// what is below that.
+func (c *Set) reclaimOwn(dir, name string) error {
+	if parent, ok := marked(name); ok {
+		if err := c.reclaimBelow(parent); err != nil {
+			return err
+		}
+	}
+	return reclaim(filepath.Join(dir, name))
 }
 
 // parents are the directories that hold containers' cgroups.

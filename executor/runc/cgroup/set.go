@@ -40,8 +40,9 @@ type Set struct {
 	prefix     string
 	own        map[string]string // v1: directory of this process's cgroup, by hierarchy
 
-	mu      sync.Mutex // guards devices
-	devices string     // v1: the cgroup with the default device rules
+	mu      sync.Mutex        // guards what follows
+	devices string            // v1: the cgroup with the default device rules
+	marks   map[string]string // cgroups that tell of parents of the user's
 
 	delegated func() []string // v2: the controllers of containers' cgroups
 	total     *total          // what limits all containers together; nil: nothing
@@ -87,7 +88,7 @@ func find() (*Set, error) {
 	}
 	var serial [3]byte // tells the sets of one process apart
 	rand.Read(serial[:])
-	c := &Set{prefix: fmt.Sprintf("%d-%d-%x-", os.Getpid(), start, serial), unified: cgroups.IsCgroup2UnifiedMode()}
+	c := &Set{marks: map[string]string{}, prefix: fmt.Sprintf("%d-%d-%x-", os.Getpid(), start, serial), unified: cgroups.IsCgroup2UnifiedMode()}
 	c.delegated = sync.OnceValue(c.findControllers)
 	if c.unified {
 		_, err := os.Stat("/proc/self/ns/cgroup")
@@ -163,6 +164,10 @@ func (c *Set) Close() error {
 	if c.devices != "" {
 		err = errors.Join(err, cgroups.RemovePath(c.devices))
 		c.devices = ""
+	}
+	for parent, dir := range c.marks {
+		err = errors.Join(err, cgroups.RemovePath(dir))
+		delete(c.marks, parent)
 	}
 	if err != nil {
 		return fmt.Errorf("remove cgroups: %w", err)

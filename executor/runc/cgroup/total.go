@@ -81,6 +81,9 @@ func (t *total) make() error {
 }
 
 func (t *total) create() error {
+	if t.limits.Parent != "" {
+		t.set.mark(t.limits.Parent)
+	}
 	cfg, err := specconv.CreateCgroupConfig(&specconv.CreateOpts{CgroupName: "build", Spec: &specs.Spec{
 		Linux: &specs.Linux{Resources: resources(t.limits, false, t.set.swap)},
 	}}, nil)
