@@ -96,7 +96,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	}
 	res, ok := n.fit(rec)
 	if !ok {
-		return r.execute(ctx, n, key, parts, "not in the cache")
+		return r.execute(ctx, n, key, parts, r.why(ctx, n))
 	}
 	rec.Definition, rec.Parts, rec.Step = n.key, n.parts, n.step.Meta.Name
 	rec.Outputs = recordOf(n.key, res).Outputs

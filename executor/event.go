@@ -41,7 +41,8 @@ type Event struct {
 	// Item, Current and Total describe a transfer for EventProgress (bytes).
 	Item           string
 	Current, Total int64
-	// Reason says for EventCached which key hit, and for EventStarted why not.
+	// Reason says for EventCached which key hit, and for EventStarted of a step why none
+	// did: what changed since it ran here last.
 	Reason string
 	Err    error
 	Usage  *Usage // EventDone and EventFailed of a process that ran

@@ -147,13 +147,13 @@ func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
 	}
 	last, err := h.Latest(ctx, n.step.Meta.Name)
 	if err != nil {
-		return nil, "no step of this name was run before"
+		return nil, "first time here"
 	}
 	changes := diffParts(last.Parts, n.parts)
 	if len(changes) == 0 {
 		return nil, "the layers of its earlier result are gone"
 	}
-	return changes, describe(changes)
+	return changes, r.describe(n, changes)
 }
 
 // diffParts lists the components that differ. The digest of an input is left out
@@ -179,32 +179,6 @@ func diffParts(before, after []cache.Part) []Change {
 		return slices.ContainsFunc(out, func(o Change) bool { return strings.HasPrefix(o.Name, c.Name+" ") })
 	}
 	return slices.DeleteFunc(out, detailed)
-}
-
-// describe says in words what changed.
-func describe(changes []Change) string {
-	const most = 3
-	var words []string
-	for i, c := range changes {
-		if i == most {
-			words = append(words, fmt.Sprintf("%d more", len(changes)-most))
-			break
-		}
-		name := c.Name
-		if rest, ok := strings.CutPrefix(name, "input "); ok {
-			if _, path, ok := strings.Cut(rest, " "); ok {
-				name = path
-			}
-		}
-		verb := "changed"
-		if c.Before == "" {
-			verb = "is new"
-		} else if c.After == "" {
-			verb = "is gone"
-		}
-		words = append(words, name+" "+verb)
-	}
-	return strings.Join(words, ", ")
 }
 
 // inputName names an input for people.

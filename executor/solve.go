@@ -207,7 +207,7 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 			n.locals[i] = &cache.Input{Content: d, Details: details}
 			inputs[i] = *n.locals[i]
 		default:
-			inputs[i] = cache.Input{Definition: in.key, Output: n.step.Inputs[i].Output}
+			inputs[i] = cache.Input{Definition: in.key, Output: n.step.Inputs[i].Output, Details: imageDetail(in)}
 		}
 	}
 	if n.isRemote() && n.results[0].Remote != nil {

@@ -53,6 +53,9 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
 	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache || s.Unkeyed(), in.opts.Limits, in.proxy
+	for _, a := range st.buildArgs {
+		s.Meta.Args = append(s.Meta.Args, a.Key)
+	}
 	in.advance(s, "RUN "+runHistory(args, st.buildArgs, st.env)+" # buildkit")
 	return nil
 }

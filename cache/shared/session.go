@@ -147,6 +147,15 @@ func (s *Session) Latest(ctx context.Context, step string) (*cache.Record, error
 	return nil, cache.ErrMiss
 }
 
+// Places names the places that are imported from, for people.
+func (s *Session) Places() []string {
+	var names []string
+	for _, src := range s.sources {
+		names = append(names, src.String())
+	}
+	return names
+}
+
 // note remembers what the build uses.
 func (s *Session) note(key cache.Key, rec *cache.Record) {
 	r := *rec

@@ -110,6 +110,9 @@ func (v *vertex) rows(now time.Time, width int) []row {
 		name, color = "CANCELED "+name, sgrYellow
 	}
 	rows := []row{timed(" => ", name, v.elapsed(now), width, color)}
+	if v.why != "" && v.state != cached {
+		rows = append(rows, row{text: fit(" => => why: "+printable(v.why), width), color: sgrGrey})
+	}
 	for _, it := range v.items {
 		rows = append(rows, it.row(v, now, width, color))
 	}

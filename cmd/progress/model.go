@@ -27,6 +27,7 @@ type vertex struct {
 	start, end time.Time
 	err        error
 	reason     string
+	why        string // it runs; "" where nothing is told
 	items      []*item
 	logs       splitter
 	tail       []string // last lines of output, for the live picture
@@ -103,6 +104,8 @@ func (m *model) apply(ev executor.Event) change {
 	c := change{}
 	c.v, c.fresh = m.vertex(ev)
 	switch ev.Type {
+	case executor.EventStarted:
+		c.v.why = ev.Reason
 	case executor.EventLog:
 		c.lines = c.v.logs.write(ev.Data)
 		c.repeats = c.v.open.printed(c.lines)

@@ -119,6 +119,9 @@ func (p *plain) text(ev executor.Event, c change) []string {
 	if c.fresh {
 		lines = append(lines, c.v.name)
 	}
+	if ev.Type == executor.EventStarted && ev.Reason != "" {
+		lines = append(lines, "why: "+printable(ev.Reason))
+	}
 	logs := c.lines
 	if c.repeats {
 		logs = logs[1:]

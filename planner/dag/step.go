@@ -97,6 +97,8 @@ type Meta struct {
 	// Reads are the paths that the build reads of a local source, as Selector gives them;
 	// nil is all of it.
 	Reads []string
+	// Args are the names of the build arguments that are variables of an Exec.
+	Args []string
 	// Checks say what is told of the step's findings.
 	Checks Checks
 }
