@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"layered.build/builder/cache/oci"
+	"layered.build/builder/cache/s3"
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/parser/mistake"
 )
@@ -32,7 +33,9 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		return oci.NewRegistry(e.Client, a)
 	case "local":
 		return oci.NewLocal(a, to)
+	case "s3":
+		return s3.New(a, e.host.opts.Getenv)
 	default:
-		return nil, mistake.Unsupported("type="+kind, "use registry or local")
+		return nil, mistake.Unsupported("type="+kind, "use registry, local or s3")
 	}
 }
