@@ -35,8 +35,6 @@ type index struct {
 	Layers  []layer
 	Stacks  []stack
 	Records []*record
-	// Mounts are the contents of cache mounts.
-	Mounts []json.RawMessage `json:",omitempty"`
 }
 
 // layer is a layer that records name.
@@ -70,8 +68,6 @@ type record struct {
 	// Salt names the salt with which Parts are hashed.
 	Salt  string `json:",omitempty"`
 	Parts []part `json:",omitempty"`
-	// Signature is described in sign.go.
-	Signature *Signature `json:",omitempty"`
 }
 
 // part is a component of the key, whose value is a hash.

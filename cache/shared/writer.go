@@ -81,7 +81,6 @@ func (w *writer) addAll(x *index) {
 		}
 		w.add(*r, outputs)
 	}
-	w.out.Mounts = append(w.out.Mounts, x.Mounts...)
 }
 
 // within returns the index with the records that were used last: as many as an index may
@@ -95,7 +94,6 @@ func (w *writer) within(max int64) *index {
 		return &w.out
 	}
 	kept := newWriter()
-	kept.out.Mounts = w.out.Mounts
 	have := map[digest.Digest]bool{}
 	var size int64
 	for _, r := range order {
