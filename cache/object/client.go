@@ -3,7 +3,6 @@ package object
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -64,18 +63,19 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		if err := c.gate.wait(ctx); err != nil {
 			return nil, err
 		}
+		signed := c.Clock.offset()
 		resp, err := c.once(ctx, r)
 		if err == nil {
 			return resp, nil
 		}
-		var f *Failure
-		if !errors.As(err, &f) {
+		f, ok := err.(*Failure) // of this request, not of one for credentials
+		if !ok {
 			return nil, err
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s %s: %w", r.Op, r.Object, context.Cause(ctx))
 		}
-		if denied(f.Status) && !corrected && c.Clock.Learn(f.header) {
+		if denied(f.Status) && !corrected && (c.Clock.Learn(f.header) || c.Clock.offset() != signed) {
 			corrected = true
 			continue
 		}

@@ -39,3 +39,10 @@ func (c *Clock) Learn(h http.Header) bool {
 	c.ahead += off
 	return true
 }
+
+// offset is how far the service is ahead, as far as it is known.
+func (c *Clock) offset() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ahead
+}

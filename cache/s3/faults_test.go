@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -281,6 +282,30 @@ func TestSkewedClock(t *testing.T) {
 		if f.count() != 4 { // one was repeated, and one tried conditions
 			t.Errorf("%v: %d requests", skew, f.count())
 		}
+	}
+}
+
+// Requests that are under way when another one finds out that the clock is wrong are signed
+// anew, too.
+func TestSkewedClockOfMany(t *testing.T) {
+	var together sync.WaitGroup
+	const many = 8
+	together.Add(many)
+	f := &fake{skew: 25 * time.Hour}
+	f.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+		if n <= many {
+			together.Done()
+			together.Wait()
+		}
+		return false
+	}
+	s := newFake(t, f)
+	var blobs []shared.Blob
+	for i := range many {
+		blobs = append(blobs, sharedtest.NewBlob([]byte{byte(i)}))
+	}
+	if missing, err := open(t, quick, s.URL, "").Missing(t.Context(), blobs); err != nil || len(missing) != many {
+		t.Errorf("missing %d, %v", len(missing), err)
 	}
 }
 
