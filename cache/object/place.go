@@ -59,6 +59,7 @@ type Place struct {
 var (
 	_ shared.Backend = (*Place)(nil)
 	_ shared.Loose   = (*Place)(nil)
+	_ shared.Several = (*Place)(nil)
 )
 
 // NewPlace makes the place of the first layout.
@@ -73,10 +74,9 @@ func NewPlace(b Bucket, o Options) *Place {
 	return p
 }
 
-// Others are the places of the other layouts, in their order: they are read beside this
-// one, not written to.
-func (p *Place) Others() []*Place {
-	var out []*Place
+// Others implements shared.Several with the places of the other layouts.
+func (p *Place) Others() []shared.Backend {
+	var out []shared.Backend
 	for _, l := range p.o.Layouts[1:] {
 		o := p.o
 		o.Layouts = []Layout{l}

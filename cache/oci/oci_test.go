@@ -14,8 +14,7 @@ import (
 
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/cache/shared/sharedtest"
-	"layered.build/builder/registry"
-	"layered.build/builder/snapshot"
+	"layered.build/builder/registry/export/exporttest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,26 +31,6 @@ func attrs(t *testing.T, text string) *shared.Attrs {
 	return a
 }
 
-// client is that of a machine with nothing.
-func client(t *testing.T) *registry.Client {
-	t.Helper()
-	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	store, err := snapshot.Open(t.TempDir(), snapshot.Options{Driver: snapshot.DriverCopy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	images, err := registry.OpenImages(store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := registry.New(store, images, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestRegistry(t *testing.T) {
 	for _, extra := range []string{"", ",image-manifest=false", ",oci-mediatypes=false"} {
 		t.Run(strings.TrimPrefix(extra, ","), func(t *testing.T) {
@@ -60,7 +39,7 @@ func TestRegistry(t *testing.T) {
 				t.Cleanup(srv.Close)
 				host := strings.TrimPrefix(srv.URL, "http://")
 				return func() shared.Backend {
-					r, err := NewRegistry(client(t), attrs(t, "type=registry,ref="+host+"/app:cache"+extra))
+					r, err := NewRegistry(exporttest.NewClient(t), attrs(t, "type=registry,ref="+host+"/app:cache"+extra))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -119,7 +98,7 @@ func TestUnreachable(t *testing.T) {
 	srv := httptest.NewServer(nil)
 	host := strings.TrimPrefix(srv.URL, "http://")
 	srv.Close()
-	r, err := NewRegistry(client(t), attrs(t, "type=registry,ref="+host+"/app:cache"))
+	r, err := NewRegistry(exporttest.NewClient(t), attrs(t, "type=registry,ref="+host+"/app:cache"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,6 +66,12 @@ type Keeper interface {
 	Keep(layer snapshot.DiffID, form ocispec.Descriptor) error
 }
 
+// Several is implemented by places that options may name several of at once.
+type Several interface {
+	// Others are those beside this one, in their order. They are read, not written to.
+	Others() []Backend
+}
+
 // Remover is implemented by places that can remove blobs.
 type Remover interface {
 	// Remove removes those of the blobs that no index of the place names. One that is not

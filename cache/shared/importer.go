@@ -23,6 +23,7 @@ type importer struct {
 
 	mu     sync.Mutex // guards what follows; held while the place is read
 	loaded bool
+	read   bool  // the place has answered, be it that it holds nothing
 	err    error // of a place that must be readable
 	scopes []*loadedScope
 }
@@ -68,6 +69,7 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 		if sc != nil {
 			i.scopes = append(i.scopes, sc)
 		}
+		i.read = i.read || errs[n] == nil || errors.Is(errs[n], fs.ErrNotExist)
 		if errs[n] == nil {
 			continue
 		}
@@ -80,6 +82,13 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 	}
 	i.loaded = true
 	return i.scopes, i.err
+}
+
+// wasRead reports whether the place has answered.
+func (i *importer) wasRead() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.read
 }
 
 // readScope reads one index. The error matches fs.ErrNotExist if there is none.

@@ -15,7 +15,7 @@ const tries = 3
 // reader reads a blob of a place to its end: it goes on where that breaks, and does not
 // wait for ever.
 type reader struct {
-	ctx    context.Context // of the one who reads, as io.Reader has no place for it
+	ctx    context.Context //nolint:containedctx // the reader lives as long as the fetch
 	from   Backend
 	blob   Blob
 	r      io.ReadCloser

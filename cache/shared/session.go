@@ -147,11 +147,14 @@ func (s *Session) Latest(ctx context.Context, step string) (*cache.Record, error
 	return nil, cache.ErrMiss
 }
 
-// Places names the places that are imported from, for people.
+// Places names, for people, the places that have been read: what they have no record of is
+// known.
 func (s *Session) Places() []string {
 	var names []string
 	for _, src := range s.sources {
-		names = append(names, src.String())
+		if src.wasRead() {
+			names = append(names, src.String())
+		}
 	}
 	return names
 }

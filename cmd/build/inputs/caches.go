@@ -21,7 +21,13 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 		if err != nil {
 			return out, err
 		}
-		out.From = append(out.From, shared.Source{Backend: b, From: src})
+		all := []shared.Backend{b}
+		if s, ok := b.(shared.Several); ok {
+			all = append(all, s.Others()...)
+		}
+		for _, b := range all {
+			out.From = append(out.From, shared.Source{Backend: b, From: src})
+		}
 	}
 	for _, a := range c.To {
 		to, err := shared.TakeTo(a)

@@ -8,20 +8,22 @@ import (
 )
 
 // caches reads --cache-from and --cache-to.
-func (f *Build) caches(func(string) string) (inputs.Caches, error) {
-	var c inputs.Caches
-	for flag, values := range map[string][]string{"--cache-from": f.cacheFrom, "--cache-to": f.cacheTo} {
-		for _, v := range values {
-			a, err := shared.ParseAttrs(v)
-			if err != nil {
-				return c, fmt.Errorf("%s %w", flag, err)
-			}
-			if flag == "--cache-to" {
-				c.To = append(c.To, a)
-			} else {
-				c.From = append(c.From, a)
-			}
-		}
+func (f *Build) caches() (c inputs.Caches, err error) {
+	if c.From, err = parseCaches("--cache-from", f.cacheFrom); err != nil {
+		return c, err
 	}
-	return c, nil
+	c.To, err = parseCaches("--cache-to", f.cacheTo)
+	return c, err
+}
+
+func parseCaches(flag string, values []string) ([]*shared.Attrs, error) {
+	var all []*shared.Attrs
+	for _, v := range values {
+		a, err := shared.ParseAttrs(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", flag, err)
+		}
+		all = append(all, a)
+	}
+	return all, nil
 }

@@ -82,7 +82,7 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 	if inv.Inputs, err = f.inputs(context, env, args); err != nil {
 		return nil, err
 	}
-	if inv.Caches, err = f.caches(env.getenv); err != nil {
+	if inv.Caches, err = f.caches(); err != nil {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()
