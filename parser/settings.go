@@ -3,6 +3,7 @@ package parser
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // readSettings finds the file's settings, before its first instruction. The name and the
@@ -15,10 +16,12 @@ func (f *File) readSettings() {
 		if line != "" && line[0] != '#' {
 			return
 		}
-		if m := setting.FindStringSubmatch(line); m != nil {
+		if m := setting().FindStringSubmatch(line); m != nil {
 			f.Settings = append(f.Settings, Directive{Name: m[1], Value: m[2], Line: n})
 		}
 	}
 }
 
-var setting = regexp.MustCompile(`^#\s*builder:\s*([a-z][a-z-]*)\s*=\s*(\S+)$`)
+var setting = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^#\s*builder:\s*([a-z][a-z-]*)\s*=\s*(\S+)$`)
+})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -110,7 +111,7 @@ const (
 	errNoCache  = kindError("it is an image without a cache: export one with --cache-to type=inline or to another name")
 )
 
-var unfit = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+var unfit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9._-]`) })
 
 // tagOf is the tag of a scope beside that of the place. Different scopes have different
 // tags.
@@ -118,7 +119,7 @@ func tagOf(place, scope string) string {
 	if scope == "" {
 		return place
 	}
-	name := unfit.ReplaceAllString(scope, "-")
+	name := unfit().ReplaceAllString(scope, "-")
 	if name != scope || len(place)+len(name) > 120 {
 		name = name[:min(len(name), 40)] + "-" + digest.FromString(scope).Encoded()[:10]
 	}

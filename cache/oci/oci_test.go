@@ -87,7 +87,7 @@ func TestTags(t *testing.T) {
 			t.Errorf("%q and %q have the tag %s", was, scope, tag)
 		}
 		seen[tag] = scope
-		if len(tag) > 128 || unfit.MatchString(tag) {
+		if len(tag) > 128 || unfit().MatchString(tag) {
 			t.Errorf("%q: %s", scope, tag)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -18,7 +19,7 @@ func Likely(value []byte) bool {
 	if len(bytes.TrimSpace(v)) < minSecret {
 		return false
 	}
-	if !isText(v) || keyForms.Match(v) {
+	if !isText(v) || keyForms().Match(v) {
 		return true
 	}
 	words := bytes.FieldsFunc(v, isSpace)
@@ -39,23 +40,27 @@ func private(value []byte) []byte {
 	if _, err := x509.ParseCertificates(value); err == nil {
 		return nil
 	}
-	return publicParts.ReplaceAll(value, nil)
+	return publicParts().ReplaceAll(value, nil)
 }
 
-var publicParts = regexp.MustCompile(`(?s)-----BEGIN (?:(?:TRUSTED |X509 )?CERTIFICATE|(?:NEW )?CERTIFICATE REQUEST|X509 CRL|PKCS7|(?:RSA |DSA )?PUBLIC KEY|(?:DH|DSA|EC) PARAMETERS|PGP PUBLIC KEY BLOCK)-----.*?-----END [A-Z0-9 ]*-----` +
-	`|(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-nistp[0-9]+|sk-[a-z0-9@.-]+) AAAA[A-Za-z0-9+/]+=*`)
+var publicParts = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)-----BEGIN (?:(?:TRUSTED |X509 )?CERTIFICATE|(?:NEW )?CERTIFICATE REQUEST|X509 CRL|PKCS7|(?:RSA |DSA )?PUBLIC KEY|(?:DH|DSA|EC) PARAMETERS|PGP PUBLIC KEY BLOCK)-----.*?-----END [A-Z0-9 ]*-----` +
+		`|(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-nistp[0-9]+|sk-[a-z0-9@.-]+) AAAA[A-Za-z0-9+/]+=*`)
+})
 
 // keyForms are what keys, tokens and passwords are recognised by wherever they stand.
-var keyForms = regexp.MustCompile(`(?i)-----BEGIN [A-Z0-9 ]*PRIVATE KEY` +
-	`|\bAGE-SECRET-KEY-` +
-	`|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk-|[sr]k_(?:live|test)_|npm_|pypi-|dckr_pat_|hv[sb]\.|AKIA|ASIA|AIza|ya29\.|SG\.)[A-Za-z0-9_.-]{12}` +
-	`|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+` +
-	`|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b` +
-	`|\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@` + // a password in a URL
-	`|\b(?:Bearer|Basic)\s+[A-Za-z0-9+/_=.-]{8}` +
-	`|\$(?:1|2[aby]?|5|6|y|argon2\w*|apr1)\$` + // a password's hash
-	`|\bpassword\s+[^\s]{4}` +
-	`|(?:passwo?r?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|_auth|"auth)["']?\s*[=:]\s*["']?[^\s"'{[]{4}`)
+var keyForms = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)-----BEGIN [A-Z0-9 ]*PRIVATE KEY` +
+		`|\bAGE-SECRET-KEY-` +
+		`|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk-|[sr]k_(?:live|test)_|npm_|pypi-|dckr_pat_|hv[sb]\.|AKIA|ASIA|AIza|ya29\.|SG\.)[A-Za-z0-9_.-]{12}` +
+		`|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+` +
+		`|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b` +
+		`|\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@` + // a password in a URL
+		`|\b(?:Bearer|Basic)\s+[A-Za-z0-9+/_=.-]{8}` +
+		`|\$(?:1|2[aby]?|5|6|y|argon2\w*|apr1)\$` + // a password's hash
+		`|\bpassword\s+[^\s]{4}` +
+		`|(?:passwo?r?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|_auth|"auth)["']?\s*[=:]\s*["']?[^\s"'{[]{4}`)
+})
 
 func isSpace(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`,;<>()[]{}", r) }
 
