@@ -132,10 +132,16 @@ func TestSharedMin(t *testing.T) {
 func TestSharedFaults(t *testing.T) {
 	newMachine := machines(t)
 	broken := errors.New("broken place")
-	rnd := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
+	rnd := rand.New(rand.NewPCG(1, 2)) // guarded by mu
+	onceIn := func(n int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return rnd.IntN(n) == 0
+	}
 	often := func(err error) func(string) error {
 		return func(string) error {
-			if rnd.IntN(3) == 0 {
+			if onceIn(3) {
 				return err
 			}
 			return nil
@@ -149,12 +155,9 @@ func TestSharedFaults(t *testing.T) {
 			return nil
 		}
 	}
-	var mu sync.Mutex
 	seldom := func(mangle func([]byte) []byte) func(digest.Digest, []byte) []byte {
 		return func(_ digest.Digest, b []byte) []byte {
-			mu.Lock()
-			defer mu.Unlock()
-			if rnd.IntN(2) == 0 || len(b) == 0 {
+			if len(b) == 0 || onceIn(2) {
 				return b
 			}
 			return mangle(b)
@@ -184,7 +187,7 @@ func TestSharedFaults(t *testing.T) {
 				m := newMachine().shares(place, shared.ModeMax)
 				m.t = t
 				place.Fault, place.Mangle = fault.fault, fault.mangle
-				if round == 0 && fault.mangle == nil && (name == "open" || name == "lost") || fault.mangle != nil && round == 0 {
+				if round == 0 && (fault.mangle != nil || name == "open" || name == "lost") { // what only readers meet
 					place.Fault, place.Mangle = nil, nil
 				}
 				fixtures.WriteFiles(t, m.dir, "other", fmt.Sprint("other", round))
