@@ -33,7 +33,10 @@ type Record struct {
 	// Definition is the definition key under which the step ran first.
 	Definition Key
 	// Step is the step's display name, for people.
-	Step    string
+	Step string
+	// Project names what was built, so that steps of other builds that are called alike
+	// are not taken for earlier ones of this.
+	Project string `json:",omitempty"`
 	Created time.Time
 	// Duration is how long the step took when it ran.
 	Duration time.Duration
@@ -68,10 +71,10 @@ type Locker interface {
 	Lock(ctx context.Context, key Key) (unlock func(), err error)
 }
 
-// History is a Cache that remembers the latest record of a step by its display
-// name. It is used to explain misses, never to answer a lookup.
+// History is a Cache that remembers the latest record of a step by its project and
+// display name. It is used to explain misses, never to answer a lookup.
 type History interface {
-	// Latest returns the record that was stored last for a step of this name, or
-	// an error that matches ErrMiss. Its layers may be gone.
-	Latest(ctx context.Context, step string) (*Record, error)
+	// Latest returns the record that was stored last for a step of this name in a project,
+	// or an error that matches ErrMiss. Its layers may be gone.
+	Latest(ctx context.Context, project, step string) (*Record, error)
 }

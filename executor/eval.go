@@ -98,7 +98,7 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	if !ok {
 		return r.execute(ctx, n, key, parts, r.why(ctx, n))
 	}
-	rec.Definition, rec.Parts, rec.Step = n.key, n.parts, n.step.Meta.Name
+	rec.Definition, rec.Parts, rec.Step, rec.Project = n.key, n.parts, n.step.Meta.Name, r.opts.Project
 	rec.Outputs = recordOf(n.key, res).Outputs
 	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
 		return err
@@ -154,6 +154,7 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 	rec := &cache.Record{
 		Definition: n.key,
 		Step:       n.step.Meta.Name,
+		Project:    r.opts.Project,
 		Created:    time.Now(),
 		Duration:   took,
 		Outputs:    recordOf(key, out.Results).Outputs,

@@ -145,7 +145,7 @@ func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
 	if !ok {
 		return nil, "not in the cache"
 	}
-	last, err := h.Latest(ctx, n.step.Meta.Name)
+	last, err := h.Latest(ctx, r.opts.Project, n.step.Meta.Name)
 	if err != nil {
 		return nil, "first time here"
 	}

@@ -25,6 +25,8 @@ type Options struct {
 	// Parallelism bounds how many processes (Exec steps) of this build run at once,
 	// within Slots; 0 is no further bound.
 	Parallelism int
+	// Project names what is built: what a step is compared with to tell why it runs.
+	Project string
 	// Verify runs steps although the cache knows their result, and warns if the
 	// content differs. The cached result is used all the same.
 	Verify bool

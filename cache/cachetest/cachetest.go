@@ -119,12 +119,12 @@ func history(t *testing.T, s Subject) {
 	if !ok {
 		t.Skip("this cache keeps no history")
 	}
-	if _, err := h.Latest(t.Context(), "step"); !errors.Is(err, cache.ErrMiss) {
+	if _, err := h.Latest(t.Context(), "p", "step"); !errors.Is(err, cache.ErrMiss) {
 		t.Fatalf("no history yet: %v", err)
 	}
 	for _, name := range []string{"a", "b"} {
 		rec := Record("step", "l1")
-		rec.Definition = Key(name)
+		rec.Definition, rec.Project = Key(name), "p"
 		for _, k := range []cache.Key{rec.Definition, Key("result of " + name)} {
 			if err := s.Cache.Put(t.Context(), k, rec); err != nil {
 				t.Fatal(err)
@@ -132,9 +132,12 @@ func history(t *testing.T, s Subject) {
 		}
 	}
 	s.Drop("l1")
-	got, err := h.Latest(t.Context(), "step")
+	got, err := h.Latest(t.Context(), "p", "step")
 	if err != nil || got.Key != Key("b") {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := h.Latest(t.Context(), "another", "step"); !errors.Is(err, cache.ErrMiss) {
+		t.Errorf("of another project: %+v, %v", got, err)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package disk keeps cache records as files:
 //
 //	<root>/<aa>/<hex of key>.json   a record (see docs/FORMAT.md)
-//	<root>/names/<hex>              the latest definition key of a step's name
+//	<root>/names/<hex>              the latest definition key of a step of a project
 //	<root>/locks/<hex of key>       held while a step runs, removed afterwards
 package disk
 
@@ -126,7 +126,7 @@ func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 		return fmt.Errorf("write record %s: %w", key, err)
 	}
 	if key == r.Definition && r.Step != "" {
-		if err := writeFile(c.namePath(r.Step), []byte(key)); err != nil {
+		if err := writeFile(c.namePath(r.Project, r.Step), []byte(key)); err != nil {
 			return fmt.Errorf("write record %s: %w", key, err)
 		}
 	}
@@ -134,8 +134,8 @@ func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 }
 
 // Latest implements cache.History.
-func (c *Cache) Latest(ctx context.Context, step string) (*cache.Record, error) {
-	b, err := os.ReadFile(c.namePath(step))
+func (c *Cache) Latest(_ context.Context, project, step string) (*cache.Record, error) {
+	b, err := os.ReadFile(c.namePath(project, step))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, cache.ErrMiss
 	}
@@ -165,8 +165,8 @@ func keyHex(key cache.Key) (string, error) {
 	return h, nil
 }
 
-func (c *Cache) namePath(step string) string {
-	sum := sha256.Sum256([]byte(step))
+func (c *Cache) namePath(project, step string) string {
+	sum := sha256.Sum256([]byte(project + "\x00" + step))
 	return filepath.Join(c.root, "names", hex.EncodeToString(sum[:16]))
 }
 

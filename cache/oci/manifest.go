@@ -108,7 +108,7 @@ func (e kindError) Error() string { return string(e) }
 
 const (
 	errBuildKit = kindError("it is a cache of BuildKit's, which only BuildKit can read: name another place for this program's with --cache-to")
-	errNoCache  = kindError("it is an image without a cache: export one with --cache-to type=inline or to another name")
+	errNoCache  = kindError("it is an image, not a cache: name what --cache-to has written")
 )
 
 var unfit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9._-]`) })

@@ -68,7 +68,7 @@ func TestOthers(t *testing.T) {
 	for _, c := range []struct{ manifest, want string }{
 		{`{"config":{"mediaType":"application/vnd.buildkit.cacheconfig.v0"},"layers":[]}`, "BuildKit"},
 		{`{"manifests":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip"},{"mediaType":"application/vnd.buildkit.cacheconfig.v0"}]}`, "BuildKit"},
-		{`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip"}]}`, "without a cache"},
+		{`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip"}]}`, "not a cache"},
 		{`<html>`, "no manifest"},
 	} {
 		if d, err := indexOf([]byte(c.manifest)); err == nil || !strings.Contains(err.Error(), c.want) {

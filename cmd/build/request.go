@@ -64,6 +64,9 @@ type Definition struct {
 	// Name is what messages call the Dockerfile, Source is its content.
 	Name   string
 	Source []byte
+	// Project tells what is built from other builds of this store, whose steps may have
+	// the same names; it stays when files change.
+	Project string
 	// Ignore is the ignore file of the context; nil: it has none.
 	Ignore *parser.Ignore
 	// Whole: the context came as an archive or from a repository.

@@ -108,6 +108,6 @@ func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap 
 	return executor.New(executor.Options{
 		Cache: j.records(), Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),
 		Observer:    obs,
-		Parallelism: j.req.Jobs, Verify: j.req.Verify,
+		Parallelism: j.req.Jobs, Project: p.Definition.Project, Verify: j.req.Verify,
 	})
 }

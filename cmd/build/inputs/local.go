@@ -1,6 +1,7 @@
 package inputs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/engine"
@@ -160,6 +163,15 @@ func (l *Local) definition(ctx context.Context, obs executor.Observer) (*build.D
 	return l.content.def, nil
 }
 
+// project is made of where the context and the Dockerfile are.
+func (l *Local) project(c *buildContext) string {
+	where := l.found.spec.Context
+	if c.isDirectory() {
+		where = c.dir
+	}
+	return digest.FromString(where + "\x00" + cmp.Or(l.found.spec.Dockerfile, c.name)).Encoded()[:16]
+}
+
 func (l *Local) load(ctx context.Context, obs executor.Observer) (*content, error) {
 	c, err := l.fetch(ctx, obs)
 	if err != nil {
@@ -174,7 +186,7 @@ func (l *Local) load(ctx context.Context, obs executor.Observer) (*content, erro
 	maps.Copy(named.dirs, map[string]string{mainContext: c.dir})
 	return &content{
 		def: &build.Definition{
-			Name: c.name, Source: c.src, Ignore: c.ignore,
+			Name: c.name, Source: c.src, Project: l.project(c), Ignore: c.ignore,
 			Whole: !c.isDirectory(), Owners: c.hasOwners(), Contexts: named.out,
 		},
 		age: c.age,
