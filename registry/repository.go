@@ -123,6 +123,18 @@ func (r *Repository) Send(ctx context.Context, desc ocispec.Descriptor, layer sn
 	return p.repo.Upload(ctx, desc, open)
 }
 
+// SendLayer makes sure that the repository has the last layer of a stack, in the form that
+// a Push to it sends, which is the same work: it is compressed while it is sent, unless
+// there is a form of it already.
+func (r *Repository) SendLayer(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error) {
+	p, err := r.push()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	name := p.work(stack[len(stack)-1])
+	return p.c.works.once(ctx, name, func() (ocispec.Descriptor, error) { return p.layer(ctx, stack, nil) })
+}
+
 // SendBytes is Send of what is in memory.
 func (r *Repository) SendBytes(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
 	return r.Send(ctx, desc, "", func(_ context.Context, offset int64) (io.ReadCloser, error) {
@@ -144,6 +156,9 @@ func (r *Repository) Put(ctx context.Context, tag string, desc ocispec.Descripto
 func (r *Repository) Keep(layer snapshot.DiffID, desc ocispec.Descriptor) error {
 	return r.f.c.images.AddOrigin(layer, desc, r.f.ref.Repository())
 }
+
+// KnownForm returns the compressed form that a layer is known to have.
+func (c *Client) KnownForm(l snapshot.Layer) (ocispec.Descriptor, bool) { return c.knownBlob(l) }
 
 // Form makes sure that a compressed form of the last layer of a stack is among the store's
 // blobs, and describes it.

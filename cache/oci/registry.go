@@ -151,6 +151,11 @@ func (r *Registry) Store(ctx context.Context, b shared.Blob, content shared.Cont
 	return r.Keep(b.DiffID, b.Descriptor)
 }
 
+// StoreLayer implements shared.LayerStore.
+func (r *Registry) StoreLayer(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error) {
+	return r.repo.SendLayer(ctx, stack)
+}
+
 // Open implements shared.Blobs.
 func (r *Registry) Open(ctx context.Context, b shared.Blob, offset int64) (io.ReadCloser, error) {
 	body, err := r.repo.Open(ctx, b.Descriptor, offset)

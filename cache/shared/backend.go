@@ -66,6 +66,14 @@ type Keeper interface {
 	Keep(layer snapshot.DiffID, form ocispec.Descriptor) error
 }
 
+// LayerStore is implemented by places that can send a layer of this machine while it is
+// being compressed, in the usual form.
+type LayerStore interface {
+	// StoreLayer makes sure that the place has the last layer of a stack, and describes
+	// the form that it has.
+	StoreLayer(ctx context.Context, stack snapshot.Stack) (ocispec.Descriptor, error)
+}
+
 // Several is implemented by places that options may name several of at once.
 type Several interface {
 	// Others are those beside this one, in their order. They are read, not written to.

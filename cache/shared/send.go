@@ -101,18 +101,41 @@ func (t *exporter) sendLayer(ctx context.Context, stack snapshot.Stack, chain sn
 	if l.Foreign() {
 		return nil, nil
 	}
+	if form, ok, err := t.stream(ctx, stack, chain); ok {
+		return form, err
+	}
 	form, content, err := t.form(ctx, stack, chain)
-	if err != nil || form == nil {
-		return nil, err
+	if err != nil || form == nil || t.has(form.Digest) {
+		return form, err
 	}
-	b := Blob{Descriptor: *form, DiffID: l.DiffID}
+	return form, t.store(ctx, Blob{Descriptor: *form, DiffID: l.DiffID}, content)
+}
+
+// has reports whether the index names a blob that is not known to be damaged.
+func (t *exporter) has(d digest.Digest) bool {
 	t.mu.Lock()
-	there := t.there[b.Digest]
+	there := t.there[d]
 	t.mu.Unlock()
-	if there && !t.session.damaged(t.String(), b.Digest) {
-		return form, nil
+	return there && !t.session.damaged(t.String(), d)
+}
+
+// stream sends a layer of this machine while it is being compressed, if the place can. It
+// is false where there is nothing to gain.
+func (t *exporter) stream(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, bool, error) {
+	place, ok := t.Backend.(LayerStore)
+	if _, here := t.session.opts.Store.Lookup(chain); !ok || !here || t.Form != (Compression{}) {
+		return nil, false, nil
 	}
-	return form, t.store(ctx, b, content)
+	if known, ok := t.session.opts.Packer.Known(stack[len(stack)-1]); ok && (t.has(known.Digest) || t.session.damaged(t.String(), known.Digest)) {
+		return nil, false, nil
+	}
+	form, err := place.StoreLayer(ctx, stack)
+	return plain(form), true, err
+}
+
+// plain is a form without what only this machine knows of it.
+func plain(d ocispec.Descriptor) *ocispec.Descriptor {
+	return &ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Annotations: d.Annotations}
 }
 
 // form is the compressed form of the last layer of a stack, and where it is read: that of
@@ -139,8 +162,7 @@ func (t *exporter) form(ctx context.Context, stack snapshot.Stack, chain snapsho
 	if err != nil {
 		return nil, nil, err
 	}
-	form = ocispec.Descriptor{MediaType: form.MediaType, Digest: form.Digest, Size: form.Size, Annotations: form.Annotations}
-	return &form, s.opts.Packer.Packed(form), nil
+	return plain(form), s.opts.Packer.Packed(form), nil
 }
 
 // store sends one blob unless the place has it.

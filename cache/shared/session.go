@@ -39,6 +39,8 @@ type Packer interface {
 	// Pack makes sure that the compressed form of the last layer of a stack is here, and
 	// describes it.
 	Pack(ctx context.Context, stack snapshot.Stack, how Compression) (ocispec.Descriptor, error)
+	// Known is the form that a layer is known to have.
+	Known(l snapshot.Layer) (ocispec.Descriptor, bool)
 	// Packed opens a form that Pack made.
 	Packed(form ocispec.Descriptor) Content
 }

@@ -121,6 +121,9 @@ func (p packer) Pack(ctx context.Context, stack snapshot.Stack, how shared.Compr
 	return p.c.Form(ctx, stack, registry.Compression{Type: strings.ToLower(how.Type), Level: how.Level, Force: how.Force})
 }
 
+// Known implements shared.Packer.
+func (p packer) Known(l snapshot.Layer) (ocispec.Descriptor, bool) { return p.c.KnownForm(l) }
+
 // Packed implements shared.Packer.
 func (p packer) Packed(form ocispec.Descriptor) shared.Content {
 	return shared.Content(p.c.Blob(form))
