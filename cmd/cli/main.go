@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"layered.build/builder/cmd/cli/caches"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
 )
@@ -160,6 +161,7 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
 		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
+		caches.Command(caches.Program{Out: std.Out, Err: std.Err, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
 		a.versionCommand(), exitCodesTopic(),
 	)
 	leaveOutFlags(root.Commands())
