@@ -33,7 +33,7 @@ func (s *Secrets) Add(words ...string) {
 // markers are what stands before a signature or a key in texts of services and in URLs.
 var markers = []string{
 	"signature=", "sig=", "x-amz-credential=", "x-amz-security-token=", "accountkey=",
-	"sharedaccesssignature=", "client_assertion=", "webidentitytoken=", "bearer ",
+	"sharedaccesssignature=", "client_assertion=", "webidentitytoken=", "bearer ", "sharedkey ",
 }
 
 // Scrub hides the credentials in a text, and what looks like a signature.

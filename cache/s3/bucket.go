@@ -40,8 +40,8 @@ var (
 func (b *bucket) request(op, method, key string, params map[string]string) object.Request {
 	u := *b.at
 	u.Path += "/" + key
-	u.RawPath = escapePath(u.Path)
-	u.RawQuery = query(params)
+	u.RawPath = object.EscapePath(u.Path)
+	u.RawQuery = object.Query(params)
 	return object.Request{Op: op, Object: key, Method: method, URL: &u}
 }
 
@@ -102,7 +102,7 @@ const maxCopy = 5 << 30
 
 // Touch implements object.Toucher: the object is copied onto itself.
 func (b *bucket) Touch(ctx context.Context, key string, size int64) error {
-	from := escapePath("/" + b.name + "/" + key)
+	from := object.EscapePath("/" + b.name + "/" + key)
 	if size > maxCopy {
 		return b.touchParts(ctx, key, from, size)
 	}

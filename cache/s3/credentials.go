@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"layered.build/builder/cache/object"
@@ -26,59 +25,24 @@ type source interface {
 	Keys(ctx context.Context) (Keys, error)
 }
 
-// soon is how long before their end credentials are asked for anew.
-const soon = 5 * time.Minute
-
-// rest is how long a source is left alone that gave none.
-const rest = 30 * time.Second
-
 // ring keeps the credentials of a source while they are valid.
 type ring struct {
-	source  source
-	secrets *object.Secrets
-
-	mu   sync.Mutex
-	have bool // guarded by mu
-	keys Keys // guarded by mu
-	// failed is why there are none, so that not every request has to find out.
-	failed error     // guarded by mu
-	since  time.Time // guarded by mu
+	source source
+	held   object.Held[Keys]
 }
 
-func (r *ring) about() string { return r.source.About() }
-
-func (r *ring) get(ctx context.Context) (Keys, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.have && (r.keys.Expires.IsZero() || time.Until(r.keys.Expires) > soon) {
-		return r.keys, nil
-	}
-	if r.failed != nil && time.Since(r.since) < rest {
-		return Keys{}, r.failed
-	}
-	keys, err := r.source.Keys(ctx)
-	if err != nil {
-		err = fmt.Errorf("get credentials of %s: %w", r.source.About(), err)
-		if ctx.Err() == nil {
-			r.failed, r.since = err, time.Now()
+// newRing makes one; credentials become secrets.
+func newRing(from source, secrets *object.Secrets) *ring {
+	r := &ring{source: from}
+	r.held.Ask = func(ctx context.Context) (Keys, time.Time, error) {
+		keys, err := from.Keys(ctx)
+		if err != nil {
+			return Keys{}, time.Time{}, fmt.Errorf("get credentials of %s: %w", from.About(), err)
 		}
-		return Keys{}, err
+		secrets.Add(keys.ID, keys.Secret, keys.Token)
+		return keys, keys.Expires, nil
 	}
-	r.failed = nil
-	r.secrets.Add(keys.ID, keys.Secret, keys.Token)
-	r.have, r.keys = true, keys
-	return keys, nil
-}
-
-// forget forgets credentials that end some time: the source may have others.
-func (r *ring) forget() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.keys.Expires.IsZero() {
-		return false
-	}
-	r.have = false
-	return true
+	return r
 }
 
 // fixed are credentials that were given.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +65,7 @@ func (s Settings) bucket(o *options, getenv func(string) string) (*bucket, error
 	s.Retry.Attempts, s.Retry.Together = o.attempts, o.adaptive
 	return &bucket{at: at, name: o.bucket, client: &object.Client{
 		HTTP:    object.NewHTTP(object.NewTransport(s.Timeouts, roots)),
-		Service: &service{region: o.region, keys: &ring{source: o.source, secrets: secrets}},
+		Service: &service{region: o.region, keys: newRing(o.source, secrets)},
 		Retry:   s.Retry,
 		Clock:   &object.Clock{},
 		Secrets: secrets,
@@ -202,16 +201,6 @@ func authorities(path string) (*x509.CertPool, error) {
 		return nil, mistake.New("$AWS_CA_BUNDLE: %s has no certificates", path)
 	}
 	return pool, nil
-}
-
-// query makes a query as signatures want it: keys in order, all escaped.
-func query(pairs map[string]string) string {
-	var parts []string
-	for k, v := range pairs {
-		parts = append(parts, escapeQuery(k)+"="+escapeQuery(v))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, "&")
 }
 
 func partName(n int) string { return strconv.Itoa(n + 1) }

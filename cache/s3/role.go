@@ -30,7 +30,7 @@ func (s tokenService) ask(ctx context.Context, params map[string]string, keys *K
 	}
 	u.Path = cmp.Or(u.Path, "/")
 	q := object.Question{
-		Method: http.MethodPost, URL: u.String(), Body: []byte(query(params)),
+		Method: http.MethodPost, URL: u.String(), Body: []byte(object.Query(params)),
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
 	}
 	if keys != nil {

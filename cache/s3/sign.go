@@ -64,23 +64,3 @@ func mac(key []byte, text string) []byte {
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
-
-// escapePath escapes a path as signatures want it: everything but A-Z a-z 0-9 - . _ ~ and
-// the slash.
-func escapePath(path string) string { return escape(path, "/") }
-
-// escapeQuery escapes a key or a value of a query.
-func escapeQuery(s string) string { return escape(s, "") }
-
-func escape(s, more string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		switch {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', strings.IndexByte("-._~"+more, c) >= 0:
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}

@@ -125,7 +125,7 @@ var _ object.Service = (*service)(nil)
 
 // Sign implements object.Service.
 func (s *service) Sign(ctx context.Context, r *http.Request, body []byte, clock *object.Clock) error {
-	keys, err := s.keys.get(ctx)
+	keys, err := s.keys.held.Get(ctx)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *service) Explain(resp *http.Response, body []byte) (code, text string) 
 		if code == "AccessDenied" || code == "" {
 			more = "; who may not list the bucket is told so, too, of what is not there"
 		}
-		text = strings.TrimSuffix(text, ".") + " (credentials of " + s.keys.about() + more + ")"
+		text = strings.TrimSuffix(text, ".") + " (credentials of " + s.keys.source.About() + more + ")"
 	}
 	return code, strings.TrimSpace(text)
 }
@@ -160,7 +160,7 @@ func (s *service) Explain(resp *http.Response, body []byte) (code, text string) 
 func (s *service) Renew(f *object.Failure) bool {
 	switch f.Code {
 	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "":
-		return s.keys.forget()
+		return s.keys.held.Forget()
 	}
 	return false
 }

@@ -54,6 +54,8 @@ type client struct {
 	mu     sync.Mutex // guards events
 	hook   func(executor.Event)
 	caches build.Caches
+	// nothingOut: nothing is exported.
+	nothingOut bool
 }
 
 func (c *client) observe(ev executor.Event) {
@@ -160,11 +162,15 @@ func (c *client) build(ctx context.Context, h *engine.Host, host, dockerfile str
 	if err != nil {
 		return err
 	}
+	exporters := []export.Exporter{out}
+	if c.nothingOut {
+		exporters = nil
+	}
 	contexts := &source.Contexts{Dirs: map[string]string{"context": c.dir}}
 	defer func() { err = errors.Join(err, contexts.Close()) }()
 	_, err = build.New(e, build.Request{
 		Plan:      planner.Options{BuildPlatform: binfmt.Local(), CanRun: binfmt.Machine{Own: binfmt.Local()}.CanRun},
-		Exporters: []export.Exporter{out},
+		Exporters: exporters,
 		Grants:    c.grants,
 	}, build.Inputs{
 		Definition: func(context.Context, executor.Observer) (*build.Definition, error) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"layered.build/builder/cache/azblob"
 	"layered.build/builder/cache/oci"
 	"layered.build/builder/cache/s3"
 	"layered.build/builder/cache/shared"
@@ -35,7 +36,9 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		return oci.NewLocal(a, to)
 	case "s3":
 		return s3.New(a, e.host.opts.Getenv)
+	case "azblob":
+		return azblob.New(a, e.host.opts.Getenv)
 	default:
-		return nil, mistake.Unsupported("type="+kind, "use registry, local or s3")
+		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3 or azblob")
 	}
 }
