@@ -59,7 +59,8 @@ type Finding struct {
 // and by processes that share the backend.
 type Cache interface {
 	// Get returns the record for a key, or an error that matches ErrMiss. A
-	// damaged record, or one that names data that is gone, is a miss.
+	// damaged record, or one that names data that is gone, is a miss. Records may share
+	// the layers of their Outputs, which nobody changes.
 	Get(ctx context.Context, key Key) (*Record, error)
 	// Put stores a record under a key. Storing twice is not an error.
 	Put(ctx context.Context, key Key, rec *Record) error

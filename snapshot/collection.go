@@ -30,6 +30,7 @@ func (s *Store) Release() error {
 	s.mu.Lock()
 	clear(s.views)
 	s.mu.Unlock()
+	s.seen.Clear()
 	return s.lease.Release()
 }
 
@@ -123,6 +124,7 @@ func (c *Collection) RemoveBroken(id LayerID) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
+	c.s.seen.Delete(id)
 	return c.c.Move(c.s.layerPath(id))
 }
 

@@ -251,9 +251,14 @@ func (s *Store) lookupID(id LayerID) (Layer, bool) {
 }
 
 // Has reports whether a layer's data is on disk, or can be fetched because it was
-// registered with AddLazy in this process.
+// registered with AddLazy in this process. What was seen on disk is not looked for again:
+// it is pinned, so that it stays until Release.
 func (s *Store) Has(id LayerID) bool {
+	if _, ok := s.seen.Load(id); ok {
+		return true
+	}
 	if s.onDisk(id) {
+		s.seen.Store(id, nil)
 		return true
 	}
 	_, ok := s.Lazy(id)

@@ -47,6 +47,7 @@ func (s *Store) takeAway(ctx context.Context, id LayerID) (string, error) {
 	} else if used {
 		return "", ErrInUse
 	}
+	s.seen.Delete(id)
 	return tmp, os.Rename(s.layerPath(id), tmp)
 }
 

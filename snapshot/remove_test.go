@@ -71,3 +71,38 @@ func TestRemoveWaits(t *testing.T) {
 		t.Errorf("removed while the store was locked: %v", err)
 	}
 }
+
+// TestHasForgets: a layer that a store has seen is not there any more when it was removed,
+// whoever did that.
+func TestHasForgets(t *testing.T) {
+	needRoot(t)
+	s := openStore(t)
+	other := openAt(t, s.Root())
+	in := func(s *snapshot.Store, fn func(*snapshot.Collection, snapshot.LayerID) error) func(snapshot.LayerID) error {
+		return func(id snapshot.LayerID) error {
+			return s.Collect(t.Context(), func(c *snapshot.Collection) error { return fn(c, id) })
+		}
+	}
+	for name, remove := range map[string]func(snapshot.LayerID) error{
+		"Remove":         func(id snapshot.LayerID) error { return s.Remove(t.Context(), id) },
+		"RemoveBroken":   in(s, (*snapshot.Collection).RemoveBroken),
+		"other's Remove": func(id snapshot.LayerID) error { return errors.Join(s.Release(), other.Remove(t.Context(), id)) },
+		"other's, by many": func(id snapshot.LayerID) error {
+			return errors.Join(s.Release(), in(other, (*snapshot.Collection).Remove)(id))
+		},
+	} {
+		l, err := s.WriteLayer(t.Context(), nil, []snapshot.Change{file("f", name)}, snapshot.WriteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Has(l.ID) || !s.Has(l.ID) {
+			t.Fatal("the layer is not there")
+		}
+		if err := in(other, (*snapshot.Collection).Remove)(l.ID); err != nil || !s.Has(l.ID) {
+			t.Errorf("%s: what the store has seen was removed by another: %v", name, err)
+		}
+		if err := remove(l.ID); err != nil || s.Has(l.ID) {
+			t.Errorf("%s: %v; still there: %t", name, err, s.Has(l.ID))
+		}
+	}
+}

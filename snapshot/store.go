@@ -50,6 +50,7 @@ type Store struct {
 	lease    *lease.Lease        // what this store uses
 	room     Room                // see SetRoom
 	records  sync.Map            // knownRecord by LayerID: what need not be read again
+	seen     sync.Map            // LayerID: layers that are on disk and stay, for they are pinned
 	isNew    bool                // this Store made the folder
 
 	mu      sync.Mutex // guards what follows

@@ -38,6 +38,7 @@ type Cache struct {
 	root  string
 	has   func(snapshot.LayerID) bool
 	turns files.Turns // of those who wait for the lock of a key
+	known stacks      // of records that were read
 }
 
 // Open returns the cache in the folder root, which is made if needed. Has says
@@ -84,7 +85,7 @@ func (c *Cache) read(key cache.Key) (*cache.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read record %s: %w", key, err)
 	}
-	rec, err := decode(b)
+	rec, err := decode(b, &c.known)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w: %w", key, err, cache.ErrMiss)
 	}
@@ -192,17 +193,17 @@ func encode(r *cache.Record) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func decode(b []byte) (*cache.Record, error) {
+func decode(b []byte, known *stacks) (*cache.Record, error) {
 	head, payload, ok := bytes.Cut(b, []byte("\n"))
 	want := fmt.Sprintf("builder-record %d %x", recordVersion, sha256.Sum256(payload))
 	if !ok || string(head) != want {
 		return nil, errors.New("damaged, or of another version")
 	}
-	var r cache.Record
-	if err := json.Unmarshal(payload, &r); err != nil {
+	r, err := known.decode(payload)
+	if err != nil {
 		return nil, fmt.Errorf("damaged: %w", err)
 	}
-	return &r, nil
+	return r, nil
 }
 
 var (

@@ -15,8 +15,13 @@ func FuzzRecord(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:len(good)-1])
 	f.Add([]byte("builder-record 1 \n"))
+	var known stacks
 	f.Fuzz(func(t *testing.T, b []byte) {
-		rec, err := decode(b)
+		rec, err := decode(b, &known)
+		alone, aloneErr := decode(b, new(stacks))
+		if (err == nil) != (aloneErr == nil) || !reflect.DeepEqual(rec, alone) {
+			t.Fatalf("%+v, %v; by itself %+v, %v", rec, err, alone, aloneErr)
+		}
 		if err != nil {
 			return
 		}
@@ -24,7 +29,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := decode(again); err != nil || !reflect.DeepEqual(back, rec) {
+		if back, err := decode(again, &known); err != nil || !reflect.DeepEqual(back, rec) {
 			t.Fatalf("%+v becomes %+v, %v", rec, back, err)
 		}
 	})
