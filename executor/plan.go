@@ -141,6 +141,9 @@ func (r *run) judge(ctx context.Context, n *node) StepPlan {
 
 // whyMissed compares a node's key with that of the latest step of its name.
 func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
+	if n.tooOld != nil {
+		return nil, describeAge(n.tooOld, n.maxAge)
+	}
 	h, ok := r.opts.Cache.(cache.History)
 	if !ok {
 		return nil, "not in the cache"
@@ -150,6 +153,9 @@ func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
 		return nil, "first time here"
 	}
 	changes := diffParts(last.Parts, n.parts)
+	if name, ok := n.freshInput(); ok && len(changes) == 0 {
+		return nil, "the result of " + name + " changed"
+	}
 	if len(changes) == 0 {
 		return nil, "the layers of its earlier result are gone"
 	}

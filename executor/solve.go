@@ -22,12 +22,14 @@ type node struct {
 	// before it, was told to run again.
 	fresh   bool
 	noCache bool
+	maxAge  time.Duration // of a record; 0: any
 
 	keyed  chan struct{}  // closed when all of this is known:
 	key    cache.Key      // "" for a local source
 	parts  []cache.Part   // of key
 	locals []*cache.Input // by input: what is read of a local source; else nil
 	record *cache.Record  // found under key; nil if none was
+	tooOld *cache.Record  // what was found instead, but older than maxAge
 	cached []Result       // of record; see fit
 	again  bool           // record and cached are what this build made before
 	misfit bool           // there was a record, but not for the base as it is now
@@ -107,9 +109,10 @@ func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 			}
 		}
 		n.noCache = n.noCache || step.Meta.NoCache || step.Unkeyed()
+		n.limitAge(step.Meta.MaxAge)
 	}
 	for _, n := range r.nodes {
-		n.fresh = n.noCache || slices.ContainsFunc(n.inputs, func(in *node) bool { return in != nil && in.fresh })
+		n.fresh = n.noCache
 	}
 	for _, e := range roots {
 		n, err := find(e)
@@ -186,6 +189,7 @@ func await(ctx context.Context, n *node, stage func(*node) chan struct{}) error 
 
 // lookup finds out a node's definition key and the record that it names.
 func (r *run) lookup(ctx context.Context, n *node) error {
+	n.inherit()
 	if n.isEager() {
 		if err := r.open(ctx, n); err != nil {
 			return err
@@ -251,9 +255,10 @@ func recordOf(key cache.Key, res []Result) *cache.Record {
 
 // get looks a key up; a miss is nil.
 func (r *run) get(ctx context.Context, n *node, key cache.Key) (*cache.Record, error) {
-	rec, err := r.opts.Cache.Get(ctx, key)
+	rec, tooOld, err := r.find(ctx, n, key)
 	switch {
 	case errors.Is(err, cache.ErrMiss):
+		n.tooOld = tooOld
 		return nil, nil
 	case err != nil:
 		return nil, err

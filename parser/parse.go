@@ -40,6 +40,9 @@ func parse(name string, src []byte, check *linter.Config) (*File, error) {
 		return nil, f.Wrap(err)
 	}
 	f.ast, f.EscapeToken = res.AST, res.EscapeToken
+	if err := f.checkComments(); err != nil {
+		return nil, err
+	}
 	if check != nil {
 		f.lint = *check
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
@@ -41,6 +42,12 @@ func TestErrors(t *testing.T) {
 		{"network", "FROM a\nRUN --network=nowhere x", "Dockerfile:2: invalid network mode \"nowhere\" (use default, none or host)", 0},
 		{"security", "FROM a\nRUN --security=none x", "Dockerfile:2: security \"none\" is not valid (use sandbox or insecure)", 0},
 		{"shell", "FROM a\nSHELL /bin/sh", "Dockerfile:2: SHELL requires the arguments to be in JSON form (write SHELL [\"/bin/sh\", \"-c\"])", 0},
+		{"ttl", "# x\nFROM a\n\n# builder: ttl=soon\n# x\nRUN x\\\ny", "Dockerfile:4: ttl=soon: \"soon\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
+		{"ttl without value", "# builder: ttl\nFROM a", "Dockerfile:1: ttl=: \"\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
+		{"ttl with more", "FROM a\n# builder: ttl=1d please\nCOPY a b", "Dockerfile:2: ttl=1d please: \"1d please\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
+		{"no-cache with value", "FROM a\n#builder:no-cache=true\nADD a b", "Dockerfile:2: no-cache=true: no-cache has no value (write # builder: no-cache)", 0},
+		{"no-cache misplaced", "FROM a\n# builder: no-cache\nENV a=b", "Dockerfile:2: no-cache means nothing above ENV (it may stand above RUN, COPY and ADD, and above FROM for all of a stage)", 0},
+		{"no-cache mistyped", "FROM a\n# builder: no-cach\nRUN x", "Dockerfile:2: # builder: no-cach is not known (did you mean no-cache?)", 0},
 		{"long line", "FROM a\nRUN " + strings.Repeat("x", 70000), "Dockerfile:2: dockerfile line greater than max allowed size of 65535", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,4 +189,26 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("parses once and not again: %v", err)
 		}
 	})
+}
+
+// TestParseAge reads durations, and comments that are none of this builder's.
+func TestParseAge(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "90m": 90 * time.Minute, "1d": 24 * time.Hour, "2w": 14 * 24 * time.Hour, "1d12h": 36 * time.Hour,
+		"1.5d": 36 * time.Hour, "0s": 0, "1w1d1h1m1s": (8*24+1)*time.Hour + time.Minute + time.Second,
+	} {
+		if got, err := ParseAge(text); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "1", "d", "-1d", "1x", "1d1", "1.2.3d", "999999999w", "1d ", "1000000h1000000h1000000h"} {
+		if got, err := ParseAge(text); err == nil {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+	for _, c := range []string{"builder: the first stage", "builder: go", "builder: name=value", "builders: ttl=x", "the builder: ttl=x"} {
+		if _, err := Parse("Dockerfile", []byte("FROM a\n# "+c+"\nRUN x")); err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+	}
 }

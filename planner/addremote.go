@@ -59,7 +59,7 @@ func (in *instruction) remote(t *transfer, src string, c dag.Copy, ins *inputs, 
 		return nil, err
 	}
 	step := in.internal(op, "load "+redacted(src))
-	step.Meta.NoCache = in.st.noCache
+	step.Meta.NoCache = in.reuse.Never
 	c.Input = ins.add(dag.Edge{Step: step}, redacted(src), first)
 	return &c, nil
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,11 +84,22 @@ func (b *builder) build(ctx context.Context) error {
 	}
 	b.plan.Graph = fileOrder(roots, all)
 	b.noteReads()
+	b.plan.UnknownStages = slices.DeleteFunc(slices.Clone(b.opts.NoCacheStages), b.isStage)
 	b.plan.UnusedArgs = unusedArgs(b.opts.BuildArgs, b.usedArgs)
 	if err := b.validate(); err != nil {
 		return err
 	}
 	return b.failOnWarning()
+}
+
+// isStage reports whether the file has a stage of a name.
+func (b *builder) isStage(name string) bool {
+	for i, st := range b.file.Stages {
+		if strings.EqualFold(name, cmp.Or(st.Name, fmt.Sprintf("stage-%d", i))) {
+			return true
+		}
+	}
+	return false
 }
 
 // noteReads tells local sources what of them is read.
@@ -242,7 +254,7 @@ func (b *builder) failOnWarning() error {
 // intern returns the step that is equal to s and already planned, or s. So two
 // stages that begin alike share their steps.
 func (b *builder) intern(s *dag.Step) *dag.Step {
-	if have, ok := b.steps[s.ID()]; ok && have.Meta.NoCache == s.Meta.NoCache {
+	if have, ok := b.steps[s.ID()]; ok && have.Meta.NoCache == s.Meta.NoCache && have.Meta.MaxAge == s.Meta.MaxAge {
 		return have
 	}
 	b.steps[s.ID()] = s

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -280,6 +282,37 @@ func TestNoCache(t *testing.T) {
 	}
 	if got := marked(Options{NoCacheStages: []string{"B"}}); got != "COPY x y" {
 		t.Errorf("one stage: %s", got)
+	}
+	if p := mustPlan(t, "FROM alpine AS a\nRUN a\nFROM a", Options{NoCacheStages: []string{"A", "stage-1", "c", "1"}}); !slices.Equal(p.UnknownStages, []string{"c", "1"}) {
+		t.Errorf("unknown: %q", p.UnknownStages)
+	}
+}
+
+// TestReuse proves that comments and options say which results may be used, and that they
+// change nothing else of any step.
+func TestReuse(t *testing.T) {
+	src := "FROM alpine\nRUN a\n# builder: ttl=2d\nRUN b\n# other\n#builder: no-cache\nCOPY x y\n# builder: ttl=0\nRUN c\nWORKDIR /w\n" +
+		"# builder: ttl=1h\nFROM scratch\nADD x y\n# builder: ttl=30m\nADD z y\n"
+	o := Options{AllStages: true, MaxAge: 24 * time.Hour}
+	p := mustPlan(t, src, o)
+	var got []string
+	for _, s := range p.Graph.Steps {
+		if _, ok := s.Op.(*dag.Source); !ok {
+			got = append(got, fmt.Sprintf("%s %s %t", s.Meta.Command, s.Meta.MaxAge, s.Meta.NoCache))
+		}
+	}
+	want := []string{
+		"RUN a 24h0m0s false", "RUN b 24h0m0s false", "COPY x y 24h0m0s true", "RUN c 24h0m0s true", "WORKDIR /w 24h0m0s false",
+		"ADD x y 1h0m0s false", "ADD z y 30m0s false",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	bare := mustPlan(t, regexp.MustCompile("(?m)^#.*\n").ReplaceAllString(src, ""), Options{AllStages: true})
+	for i, s := range p.Graph.Steps {
+		if s.ID() != bare.Graph.Steps[i].ID() {
+			t.Errorf("another step: %s", s.Meta.Command)
+		}
 	}
 }
 

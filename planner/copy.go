@@ -133,7 +133,7 @@ func (in *instruction) sources(t *transfer, template dag.Copy, op *dag.File, ins
 func (in *instruction) transferStep(t *transfer, op *dag.File, ins inputs, link bool) *dag.Step {
 	text := hidePasswords(display(in.lex, t.text, in.st.env))
 	s := in.step(op, ins, text)
-	s.Meta.NoCache = in.st.noCache
+	s.Meta.NoCache = in.reuse.Never
 	s.Meta.Checks = in.checks()
 	if !link {
 		return s
@@ -143,7 +143,7 @@ func (in *instruction) transferStep(t *transfer, op *dag.File, ins inputs, link 
 	merge.edges, merge.names = append(merge.edges, dag.Edge{Step: files}), append(merge.names, "")
 	in.st.steps-- // one instruction, one number
 	m := in.step(&dag.Merge{}, merge, "LINK "+text)
-	m.Meta.NoCache = in.st.noCache
+	m.Meta.NoCache = in.reuse.Never
 	return m
 }
 

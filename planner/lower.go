@@ -41,7 +41,8 @@ func (l *lowering) lower(st *stage) error {
 	for _, cmd := range st.cmds {
 		in := &instruction{
 			lowering: l, st: st, cmd: cmd,
-			lint: l.lint.WithMergedConfigFromComments(cmd.Comments()),
+			lint:  l.lint.WithMergedConfigFromComments(cmd.Comments()),
+			reuse: st.reuse.Within(parser.CommentedReuse(cmd.Comments())),
 		}
 		err := in.expand()
 		if err == nil {
@@ -138,6 +139,8 @@ type instruction struct {
 	st   *stage
 	cmd  command
 	lint *linter.Linter
+	// reuse is about earlier results of the instruction's steps.
+	reuse parser.Reuse
 }
 
 // expand replaces the variables in the instruction's words. ARG does it itself,
@@ -211,7 +214,7 @@ func (in *instruction) step(op dag.Op, inputs inputs, text string) *dag.Step {
 		Op: op, Inputs: inputs.edges, Platform: clonePlatform(st.platform),
 		Meta: dag.Meta{
 			Name: in.name(st, text, st.platform, st.env, in.cmd.isOnBuild), Command: text, Stage: st.name,
-			Locations: in.locations(in.cmd.Location()), InputNames: inputs.names,
+			Locations: in.locations(in.cmd.Location()), InputNames: inputs.names, MaxAge: in.reuse.MaxAge,
 		},
 	}
 }

@@ -58,6 +58,8 @@ type Options struct {
 	CanRun        func(ocispec.Platform) error
 	NoCache       bool
 	NoCacheStages []string // stage names whose steps always run
+	// MaxAge is how old a result may be that is used again; 0: as old as it is.
+	MaxAge time.Duration
 	// Excludes are the context's ignore patterns.
 	Excludes []string
 	// WholeContext says that the context was not read for this build: it came as an
@@ -108,6 +110,8 @@ type Plan struct {
 	Warnings []parser.Warning
 	// UnusedArgs are build arguments that no ARG consumes.
 	UnusedArgs []string
+	// UnknownStages are those of NoCacheStages that are no stages.
+	UnknownStages []string
 	// Outline says what the target can be given from outside.
 	Outline *Outline
 	// Epoch is the SOURCE_DATE_EPOCH in force, nil if none.

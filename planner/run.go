@@ -52,7 +52,7 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	in.outlineMounts(exec)
 	in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
-	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = st.noCache || s.Unkeyed(), in.opts.Limits, in.proxy
+	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = in.reuse.Never || s.Unkeyed(), in.opts.Limits, in.proxy
 	for _, a := range st.buildArgs {
 		s.Meta.Args = append(s.Meta.Args, a.Key)
 	}

@@ -76,9 +76,9 @@ type stage struct {
 	context string      // its name
 	plat    *ocispec.Platform
 	cmds    []command
-	onbuild bool // triggers have been looked for
-	noCache bool
-	total   int // steps, for names
+	onbuild bool         // triggers have been looked for
+	reuse   parser.Reuse // of the results of its steps
+	total   int          // steps, for names
 	done    bool
 	outline outline
 	// For the rules of this builder: what may change, and where files are.
@@ -151,9 +151,9 @@ func (l *lowering) addStage(i int, def instructions.Stage) error {
 	}
 	st.base = l.byName[strings.ToLower(st.from)]
 	l.replace(st)
-	st.noCache = l.opts.NoCache
+	st.reuse = parser.CommentedReuse(def.Comments).Within(parser.Reuse{Never: l.opts.NoCache, MaxAge: l.opts.MaxAge})
 	for _, n := range l.opts.NoCacheStages {
-		st.noCache = st.noCache || strings.EqualFold(n, st.name)
+		st.reuse.Never = st.reuse.Never || strings.EqualFold(n, st.name)
 	}
 	l.stages = append(l.stages, st)
 	l.names = append(l.names, st.name)

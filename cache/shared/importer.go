@@ -107,16 +107,16 @@ func readScope(ctx context.Context, b Backend, name string) (*loadedScope, error
 	return &loadedScope{name: name, version: version, index: x, records: x.byKey()}, nil
 }
 
-// get returns the record of a key, nil if the place has none that can be used. The error
-// is that of a place that must be readable.
-func (i *importer) get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+// get returns the record of a key, nil if the place has none that can be used and is
+// younger than a time. The error is that of a place that must be readable.
+func (i *importer) get(ctx context.Context, key cache.Key, since time.Time) (*cache.Record, error) {
 	scopes, err := i.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, sc := range scopes {
 		r := sc.records[key]
-		if r == nil {
+		if r == nil || !time.Unix(r.Created, 0).After(since) {
 			continue
 		}
 		rec, err := i.restore(sc, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -115,8 +116,26 @@ func (s *Session) Get(ctx context.Context, key cache.Key) (*cache.Record, error)
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
 		return nil, err
 	}
+	return s.fetch(ctx, key, time.Time{})
+}
+
+// GetSince is Get of a record whose step ran since a time.
+func (s *Session) GetSince(ctx context.Context, key cache.Key, since time.Time) (*cache.Record, error) {
+	rec, err := s.opts.Local.Get(ctx, key)
+	if err == nil && s.usable(rec) && rec.Created.After(since) {
+		s.note(key, rec)
+		return rec, nil
+	}
+	if err != nil && !errors.Is(err, cache.ErrMiss) {
+		return nil, err
+	}
+	return s.fetch(ctx, key, since)
+}
+
+// fetch asks the places in their order for a record that is younger than a time.
+func (s *Session) fetch(ctx context.Context, key cache.Key, since time.Time) (*cache.Record, error) {
 	for _, src := range s.sources {
-		rec, err := src.get(ctx, key)
+		rec, err := src.get(ctx, key, since)
 		if err != nil {
 			return nil, err
 		}

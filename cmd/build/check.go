@@ -1,9 +1,12 @@
 package build
 
 import (
+	"fmt"
+
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/cdi"
 	"layered.build/builder/parser"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 )
 
@@ -40,6 +43,22 @@ func (p *Plan) mistake(s *dag.Step, msg, hint string) *parser.Error {
 		e.Start, e.End = s.Meta.Locations[0].Start, s.Meta.Locations[0].End
 	}
 	return e
+}
+
+// unknownStages tells of stages that were to run, and are none of the Dockerfile's.
+func (p *Plan) unknownStages() []string {
+	var known, out []string
+	for _, st := range p.File.Stages {
+		known = append(known, st.Name)
+	}
+	for _, name := range p.UnknownStages {
+		text := fmt.Sprintf("--no-cache=%s: the Dockerfile has no stage of this name", name)
+		if near, ok := mistake.Nearest(name, known); ok {
+			text += fmt.Sprintf(" (did you mean %s?)", near)
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 // registered reports whether this machine has a device of a name.

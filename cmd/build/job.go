@@ -142,7 +142,7 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 	if err := j.checkSteps(p); err != nil {
 		return nil, p.explain(err)
 	}
-	for _, n := range engine.Notes(sandbox, j.req.Plan.Limits, j.req.Plan.Ulimits, asksSizes(p.Graph)) {
+	for _, n := range append(p.unknownStages(), engine.Notes(sandbox, j.req.Plan.Limits, j.req.Plan.Ulimits, asksSizes(p.Graph))...) {
 		j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(n)})
 	}
 	if planned != nil {

@@ -87,6 +87,8 @@ type Meta struct {
 	Locations []Location
 	// NoCache makes the step run although a record exists.
 	NoCache bool
+	// MaxAge is how old a record may be that is used; 0: as old as it is.
+	MaxAge time.Duration
 	// Limits are the resources that a process of this step may use.
 	Limits Limits
 	// ProxyEnv is added to the environment of an Exec, outside its identity

@@ -216,6 +216,9 @@ func (t *text) meta(m *Meta) {
 		t.field("at", at)
 	}
 	t.flag("no cache", m.NoCache)
+	if m.MaxAge > 0 {
+		t.field("max age", m.MaxAge.String())
+	}
 	for _, e := range m.ProxyEnv {
 		name, _, _ := strings.Cut(e, "=")
 		t.field("proxy", name)

@@ -15,37 +15,36 @@ import (
 
 // Build are the flags of build and plan as they were written.
 type Build struct {
-	file          string
-	tags          []string
-	target        string
-	buildArgs     []string
-	labels        []string
-	noCache       bool
-	noCacheFilter []string
-	iidfile       string
-	metadataFile  string
-	quiet         bool
-	progress      string
-	outputs       []string
-	push          bool
-	load          string
-	platforms     []string
-	annotations   []string
-	addHosts      []string
-	network       string
-	allow         []string
-	secrets       []string
-	secretScan    string
-	jobs          int
-	verify        bool
-	contexts      []string
-	cacheFrom     []string
-	cacheTo       []string
-	limits        limitFlags
-	total         totalFlags
-	refused       refusedFlags
-	lang          langFlags
-	registry      Registry
+	file         string
+	tags         []string
+	target       string
+	buildArgs    []string
+	labels       []string
+	reuse        reuseFlags
+	iidfile      string
+	metadataFile string
+	quiet        bool
+	progress     string
+	outputs      []string
+	push         bool
+	load         string
+	platforms    []string
+	annotations  []string
+	addHosts     []string
+	network      string
+	allow        []string
+	secrets      []string
+	secretScan   string
+	jobs         int
+	verify       bool
+	contexts     []string
+	cacheFrom    []string
+	cacheTo      []string
+	limits       limitFlags
+	total        totalFlags
+	refused      refusedFlags
+	lang         langFlags
+	registry     Registry
 }
 
 // Register defines the flags.
@@ -55,8 +54,7 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.target, "target", "", "stage to build")
 	ArrayVar(fs, &f.buildArgs, "build-arg", "", "value of an ARG, NAME=VALUE; NAME alone takes it from the environment")
 	ArrayVar(fs, &f.labels, "label", "", "label of the image, NAME=VALUE")
-	fs.BoolVar(&f.noCache, "no-cache", false, "run every step")
-	SliceVar(fs, &f.noCacheFilter, "no-cache-filter", "", "run every step of these stages")
+	f.reuse.register(fs)
 	fs.StringVar(&f.iidfile, "iidfile", "", "write the image's id to a file")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write digests and names as JSON to a file")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
@@ -90,12 +88,12 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 func (f *Build) planOptions(in Environment) (opts planner.Options, profiles map[digest.Digest][]byte, err error) {
 	env := in.Lookup
 	opts = planner.Options{
-		Target: f.target, NoCache: f.noCache, NoCacheStages: f.noCacheFilter,
+		Target:    f.target,
 		BuildArgs: map[string]string{}, Labels: map[string]string{},
 		BuildPlatform: binfmt.Local(), CanRun: binfmt.Machine{Own: binfmt.Local()}.CanRun,
 	}
-	if f.noCache && len(f.noCacheFilter) > 0 {
-		return opts, nil, mistake.New("--no-cache and --no-cache-filter cannot be combined")
+	if err := f.reuse.options(&opts); err != nil {
+		return opts, nil, err
 	}
 	if err := f.lang.addArgFiles(opts.BuildArgs, env); err != nil {
 		return opts, nil, err

@@ -112,6 +112,8 @@ func TestRefused(t *testing.T) {
 		{"--device-write-iops /dev/none:10", "/dev/none"},
 		{"--build-arg =x", "--build-arg"},
 		{"--no-cache --no-cache-filter a", "--no-cache"},
+		{"--no-cache --no-cache=a", "--no-cache"},
+		{"--cache-ttl=soon", "--cache-ttl"},
 		{"--jobs -1", "--jobs"},
 	} {
 		f := parseFlags(t, strings.Fields(c.args)...)

@@ -143,7 +143,6 @@ func buildahRegistryRefusals() []refusal {
 	return []refusal{
 		{name: "authfile", hint: "set REGISTRY_AUTH_FILE"},
 		{name: "blob-cache", hint: "the store keeps blobs"},
-		{name: "cache-ttl", hint: "`builder prune --filter until=TIME` removes what is old"},
 		{name: "creds", hint: "use builder login"},
 		{name: "decryption-key", hint: "encrypted images are not read"},
 		{name: "log-rusage", isBool: true, hint: "--progress=json tells times", harmless: no},
