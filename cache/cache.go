@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -34,6 +36,9 @@ type Record struct {
 	Definition Key
 	// Step is the step's display name, for people.
 	Step string
+	// Names are those by which the step is found in later builds of the project, the
+	// surest first (NameOf).
+	Names []string `json:",omitempty"`
 	// Project names what was built, so that steps of other builds that are called alike
 	// are not taken for earlier ones of this.
 	Project string `json:",omitempty"`
@@ -73,9 +78,15 @@ type Locker interface {
 }
 
 // History is a Cache that remembers the latest record of a step by its project and
-// display name. It is used to explain misses, never to answer a lookup.
+// each of its names. It is used to explain misses, never to answer a lookup.
 type History interface {
 	// Latest returns the record that was stored last for a step of this name in a project,
 	// or an error that matches ErrMiss. Its layers may be gone.
-	Latest(ctx context.Context, project, step string) (*Record, error)
+	Latest(ctx context.Context, project, name string) (*Record, error)
+}
+
+// NameOf makes one of Record.Names of a text, which it does not tell.
+func NameOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }

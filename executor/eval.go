@@ -98,12 +98,18 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	if !ok {
 		return r.execute(ctx, n, key, parts, r.why(ctx, n))
 	}
-	rec.Definition, rec.Parts, rec.Step, rec.Project = n.key, n.parts, n.step.Meta.Name, r.opts.Project
 	rec.Outputs = recordOf(n.key, res).Outputs
-	if err := r.opts.Cache.Put(ctx, n.key, rec); err != nil {
+	if err := r.recall(ctx, n, rec); err != nil {
 		return err
 	}
 	return r.hit(n, rec, res, "inputs with the same content")
+}
+
+// recall keeps a record as that of the step as it is here, so that later builds can tell
+// what has changed since.
+func (r *run) recall(ctx context.Context, n *node, rec *cache.Record) error {
+	rec.Definition, rec.Parts, rec.Step, rec.Names, rec.Project = n.key, n.parts, n.step.Meta.Name, n.names, r.opts.Project
+	return r.opts.Cache.Put(ctx, n.key, rec)
 }
 
 // noticeAfter is how long a step waits for another build in silence.
@@ -154,6 +160,7 @@ func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache
 	rec := &cache.Record{
 		Definition: n.key,
 		Step:       n.step.Meta.Name,
+		Names:      n.names,
 		Project:    r.opts.Project,
 		Created:    time.Now(),
 		Duration:   took,

@@ -3,8 +3,6 @@ package executor
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"layered.build/builder/cache"
 	"layered.build/builder/planner/dag"
@@ -137,54 +135,6 @@ func (r *run) judge(ctx context.Context, n *node) StepPlan {
 		}
 	}
 	return p
-}
-
-// whyMissed compares a node's key with that of the latest step of its name.
-func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
-	if n.tooOld != nil {
-		return nil, describeAge(n.tooOld, n.maxAge)
-	}
-	h, ok := r.opts.Cache.(cache.History)
-	if !ok {
-		return nil, "not in the cache"
-	}
-	last, err := h.Latest(ctx, r.opts.Project, n.step.Meta.Name)
-	if err != nil {
-		return nil, "first time here"
-	}
-	changes := diffParts(last.Parts, n.parts)
-	if name, ok := n.freshInput(); ok && len(changes) == 0 {
-		return nil, "the result of " + name + " changed"
-	}
-	if len(changes) == 0 {
-		return nil, "the layers of its earlier result are gone"
-	}
-	return changes, r.describe(n, changes)
-}
-
-// diffParts lists the components that differ. The digest of an input is left out
-// where its details tell more.
-func diffParts(before, after []cache.Part) []Change {
-	was := map[string]string{}
-	for _, p := range before {
-		was[p.Name] = p.Value
-	}
-	var out []Change
-	for _, p := range after {
-		if v, ok := was[p.Name]; !ok || v != p.Value {
-			out = append(out, Change{p.Name, v, p.Value})
-		}
-		delete(was, p.Name)
-	}
-	for _, p := range before {
-		if v, ok := was[p.Name]; ok {
-			out = append(out, Change{p.Name, v, ""})
-		}
-	}
-	detailed := func(c Change) bool {
-		return slices.ContainsFunc(out, func(o Change) bool { return strings.HasPrefix(o.Name, c.Name+" ") })
-	}
-	return slices.DeleteFunc(out, detailed)
 }
 
 // inputName names an input for people.

@@ -17,7 +17,8 @@ import (
 // node is one step within one Solve.
 type node struct {
 	step   *dag.Step
-	inputs []*node // nil for scratch
+	names  []string // cache.Record.Names
+	inputs []*node  // nil for scratch
 	// fresh says that the definition key must not be looked up: the step, or one
 	// before it, was told to run again.
 	fresh   bool
@@ -97,7 +98,7 @@ func (s *Solver) newRun(roots []dag.Edge, obs Observer) (*run, error) {
 		}
 		n, ok := byID[step.ID()]
 		if !ok {
-			n = &node{step: step, keyed: make(chan struct{}), done: make(chan struct{})}
+			n = &node{step: step, names: names(step), keyed: make(chan struct{}), done: make(chan struct{})}
 			byID[step.ID()] = n
 			r.nodes = append(r.nodes, n)
 			for _, e := range step.Inputs {
@@ -232,8 +233,10 @@ func (r *run) lookup(ctx context.Context, n *node) error {
 	if n.fresh {
 		return nil
 	}
-	n.record, err = r.get(ctx, n, n.key)
-	return err
+	if n.record, err = r.get(ctx, n, n.key); err != nil || n.record == nil || len(n.record.Names) > 0 {
+		return err
+	}
+	return r.recall(ctx, n, n.record) // another machine has made it
 }
 
 // input is the result that a node reads as one of its inputs, which are done.

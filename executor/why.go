@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"layered.build/builder/cache"
@@ -40,39 +41,53 @@ func imageDetail(in *node) []cache.Part {
 
 const imagePart = "base image"
 
-// describe says in words what changed. What the instruction itself says comes first: that
-// an input is another follows from other steps, which tell why.
+// describe says in a few words what changed.
 func (r *run) describe(n *node, changes []Change) string {
 	const most = 3
-	var own, inputs []string
-	for _, c := range changes {
-		if rest, ok := strings.CutPrefix(c.Name, "input "); ok {
-			inputs = append(inputs, describeInput(n, rest, c))
-		} else {
-			own = append(own, describeOwn(n.step, c)...)
-		}
-	}
-	words := slices.Concat(own, inputs)
+	words := describeAll(n.step, changes)
 	if more := len(words) - most; more > 0 {
 		words = append(words[:most], fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(words, ", ")
 }
 
-// describeInput is about "N" or "N PATH".
-func describeInput(n *node, rest string, c Change) string {
-	_, detail, ok := strings.Cut(rest, " ")
-	switch {
-	case !ok:
-		var i int
-		if _, err := fmt.Sscan(rest, &i); err != nil || i >= len(n.step.Inputs) || n.step.Inputs[i].IsScratch() {
-			return "input " + rest + " changed"
+// describeAll says in words what changed. What the instruction itself says comes first,
+// then what it reads; that an earlier step made something else follows from others, which
+// tell why.
+func describeAll(step *dag.Step, changes []Change) []string {
+	var own, read, made []string
+	for _, c := range changes {
+		rest, isInput := strings.CutPrefix(c.Name, "input ")
+		switch {
+		case !isInput:
+			own = append(own, describeOwn(step, c)...)
+		case strings.Contains(rest, " "):
+			read = append(read, describeInput(step, rest, c))
+		default:
+			made = append(made, describeInput(step, rest, c))
 		}
-		return "the result of " + inputName(n.step, i) + " changed"
-	case detail == imagePart && c.Before != "" && c.After != "":
+	}
+	return slices.Concat(own, read, made)
+}
+
+// describeInput is about "N" or "N PATH".
+func describeInput(step *dag.Step, rest string, c Change) string {
+	number, detail, ok := strings.Cut(rest, " ")
+	name := "input " + number
+	if i, err := strconv.Atoi(number); err == nil && i < len(step.Inputs) && !step.Inputs[i].IsScratch() {
+		name = inputName(step, i)
+	}
+	switch {
+	case !ok && strings.HasPrefix(name, "input "):
+		return name + " changed"
+	case !ok:
+		return "the result of " + name + " changed"
+	case detail != imagePart:
+		return detail + " " + verb(c)
+	case c.Before != "" && c.After != "":
 		return "base image moved from " + shortImage(c.Before, c.After) + " to " + shortImage(c.After, c.Before)
 	}
-	return detail + " " + verb(c)
+	return "it follows " + name + " now" // it was or is not the first on its base
 }
 
 // shortImage names an image beside another: by its digest alone if both have one name.

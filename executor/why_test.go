@@ -25,14 +25,14 @@ func TestDescribe(t *testing.T) {
 		{Change{"input 7", "x", "y"}, "input 7 changed"},
 		{Change{"input 0 base image", "a@sha256:1111111111112", "a@sha256:2222222222223"}, "base image moved from sha256:111111111111 to sha256:222222222222"},
 		{Change{"input 0 base image", "a@sha256:1", "b@sha256:2"}, "base image moved from a@sha256:1 to b@sha256:2"},
-		{Change{"input 0 base image", "", "a@sha256:2"}, "base image is new"},
+		{Change{"input 0 base image", "", "a@sha256:2"}, "it follows FROM a now"},
 	} {
 		if got := (&run{}).describe(n, []Change{c.change}); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.change, got, c.want)
 		}
 	}
-	both := []Change{{"input 0", "x", "y"}, {"args", "x", "y"}}
-	if got, want := (&run{}).describe(n, both), "the instruction changed, the result of FROM a changed"; got != want {
+	all := []Change{{"input 0", "x", "y"}, {"input 1 f", "x", "y"}, {"args", "x", "y"}, {"input 2", "x", "y"}}
+	if got, want := (&run{}).describe(n, all), "the instruction changed, f changed, the result of FROM a changed, 1 more"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

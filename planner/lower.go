@@ -215,6 +215,7 @@ func (in *instruction) step(op dag.Op, inputs inputs, text string) *dag.Step {
 		Meta: dag.Meta{
 			Name: in.name(st, text, st.platform, st.env, in.cmd.isOnBuild), Command: text, Stage: st.name,
 			Locations: in.locations(in.cmd.Location()), InputNames: inputs.names, MaxAge: in.reuse.MaxAge,
+			Alike: in.alike(op),
 		},
 	}
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -32,6 +33,26 @@ func (l *lowering) name(st *stage, text string, p ocispec.Platform, e env, onbui
 		prefix += "ONBUILD "
 	}
 	return prefix + text
+}
+
+// alike says by what a step can be recognised in later builds, whatever was inserted
+// before it: its instruction as it is written, and which of its kind it is, in its stage.
+func (in *instruction) alike(op dag.Op) []string {
+	st := in.st
+	if st.alike == nil {
+		st.alike = map[string]int{}
+	}
+	// An instruction that ONBUILD keeps is none of this file.
+	stage := fmt.Sprintf("%s\n%s\n%s\n%t\n", st.name, platforms.FormatAll(in.target), op.Kind(), in.cmd.isOnBuild)
+	names := []string{stage + in.cmd.Name()}
+	if written, ok := in.cmd.Command.(fmt.Stringer); ok {
+		names = slices.Insert(names, 0, stage+written.String())
+	}
+	for i, n := range names {
+		st.alike[n]++
+		names[i] = fmt.Sprintf("%s\n%d", n, st.alike[n])
+	}
+	return names
 }
 
 // crossTarget is "->arm64" for a stage that runs on p and makes something for

@@ -76,9 +76,10 @@ type stage struct {
 	context string      // its name
 	plat    *ocispec.Platform
 	cmds    []command
-	onbuild bool         // triggers have been looked for
-	reuse   parser.Reuse // of the results of its steps
-	total   int          // steps, for names
+	onbuild bool           // triggers have been looked for
+	alike   map[string]int // how often instructions were met
+	reuse   parser.Reuse   // of the results of its steps
+	total   int            // steps, for names
 	done    bool
 	outline outline
 	// For the rules of this builder: what may change, and where files are.

@@ -124,7 +124,7 @@ func history(t *testing.T, s Subject) {
 	}
 	for _, name := range []string{"a", "b"} {
 		rec := Record("step", "l1")
-		rec.Definition, rec.Project = Key(name), "p"
+		rec.Definition, rec.Project, rec.Names = Key(name), "p", []string{"step", "place of " + name}
 		for _, k := range []cache.Key{rec.Definition, Key("result of " + name)} {
 			if err := s.Cache.Put(t.Context(), k, rec); err != nil {
 				t.Fatal(err)
@@ -135,6 +135,9 @@ func history(t *testing.T, s Subject) {
 	got, err := h.Latest(t.Context(), "p", "step")
 	if err != nil || got.Key != Key("b") {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := h.Latest(t.Context(), "p", "place of a"); err != nil || got.Key != Key("a") {
+		t.Errorf("by the second name: %+v, %v", got, err)
 	}
 	if got, err := h.Latest(t.Context(), "another", "step"); !errors.Is(err, cache.ErrMiss) {
 		t.Errorf("of another project: %+v, %v", got, err)

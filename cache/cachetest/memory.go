@@ -87,16 +87,18 @@ func (m *Memory) Put(ctx context.Context, key cache.Key, rec *cache.Record) erro
 	}
 	m.records[key] = b
 	if key == r.Definition {
-		m.latest[r.Project+"\x00"+r.Step] = key
+		for _, name := range r.Names {
+			m.latest[r.Project+"\x00"+name] = key
+		}
 	}
 	return nil
 }
 
 // Latest implements cache.History.
-func (m *Memory) Latest(ctx context.Context, project, step string) (*cache.Record, error) {
+func (m *Memory) Latest(ctx context.Context, project, name string) (*cache.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.get(m.latest[project+"\x00"+step])
+	return m.get(m.latest[project+"\x00"+name])
 }
 
 // Lock implements cache.Locker.

@@ -1,7 +1,7 @@
 // Package disk keeps cache records as files:
 //
 //	<root>/<aa>/<hex of key>.json   a record (see docs/FORMAT.md)
-//	<root>/names/<hex>              the latest definition key of a step of a project
+//	<root>/names/<hex>              the latest definition key of a step of a project, by each of its names
 //	<root>/locks/<hex of key>       held while a step runs, removed afterwards
 package disk
 
@@ -126,8 +126,11 @@ func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 	if err := writeFile(p, b); err != nil {
 		return fmt.Errorf("write record %s: %w", key, err)
 	}
-	if key == r.Definition && r.Step != "" {
-		if err := writeFile(c.namePath(r.Project, r.Step), []byte(key)); err != nil {
+	if key != r.Definition {
+		return nil
+	}
+	for _, name := range r.Names {
+		if err := writeFile(c.namePath(r.Project, name), []byte(key)); err != nil {
 			return fmt.Errorf("write record %s: %w", key, err)
 		}
 	}
@@ -135,13 +138,13 @@ func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 }
 
 // Latest implements cache.History.
-func (c *Cache) Latest(_ context.Context, project, step string) (*cache.Record, error) {
-	b, err := os.ReadFile(c.namePath(project, step))
+func (c *Cache) Latest(_ context.Context, project, name string) (*cache.Record, error) {
+	b, err := os.ReadFile(c.namePath(project, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, cache.ErrMiss
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find record of %s: %w", step, err)
+		return nil, fmt.Errorf("find record of %s: %w", name, err)
 	}
 	return c.read(cache.Key(b))
 }
@@ -166,8 +169,8 @@ func keyHex(key cache.Key) (string, error) {
 	return h, nil
 }
 
-func (c *Cache) namePath(project, step string) string {
-	sum := sha256.Sum256([]byte(project + "\x00" + step))
+func (c *Cache) namePath(project, name string) string {
+	sum := sha256.Sum256([]byte(project + "\x00" + name))
 	return filepath.Join(c.root, "names", hex.EncodeToString(sum[:16]))
 }
 

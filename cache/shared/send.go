@@ -259,7 +259,7 @@ func (s *Session) exported(key cache.Key, rec *cache.Record) (record, error) {
 	name := sha256.Sum256(salt)
 	r.Salt = hex.EncodeToString(name[:4])
 	for _, p := range rec.Parts {
-		if len(rec.Parts) > maxParts && strings.Count(p.Name, " ") > 1 {
+		if strings.HasSuffix(p.Name, " "+cache.FilesPart) || len(rec.Parts) > maxParts && strings.Count(p.Name, " ") > 1 {
 			continue
 		}
 		r.Parts = append(r.Parts, part{p.Name, saltedHash(salt, p.Value)})

@@ -161,9 +161,9 @@ func (s *Session) Put(ctx context.Context, key cache.Key, rec *cache.Record) err
 }
 
 // Latest implements cache.History with the records of this machine.
-func (s *Session) Latest(ctx context.Context, project, step string) (*cache.Record, error) {
+func (s *Session) Latest(ctx context.Context, project, name string) (*cache.Record, error) {
 	if h, ok := s.opts.Local.(cache.History); ok {
-		return h.Latest(ctx, project, step)
+		return h.Latest(ctx, project, name)
 	}
 	return nil, cache.ErrMiss
 }

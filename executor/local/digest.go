@@ -45,6 +45,9 @@ func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res
 	if err != nil {
 		return "", nil, err
 	}
+	if files := s.files.String(); files != "" {
+		s.parts = append(s.parts, cache.Part{Name: cache.FilesPart, Value: files})
+	}
 	return s.sum.Digest(), s.parts, nil
 }
 
@@ -61,6 +64,7 @@ type selection struct {
 	reads []string // as executor.Result
 	sum   digest.Digester
 	parts []cache.Part
+	files cache.Listing
 }
 
 // maxParts bounds how many paths of one input are told apart in explanations.
@@ -152,8 +156,16 @@ func (s *selection) children(ctx context.Context, dir string, opts contenthash.O
 		if opts.Skip != nil && opts.Skip(e) {
 			continue
 		}
+		opts.Each = nil
+		if e.Type == snapshot.TypeDir { // the files in it can be told apart, too
+			s.files.Begin()
+			opts.Each = s.files.Add
+		}
 		if err := s.add(ctx, "file "+path.Base(e.Path), e.Path, opts); err != nil {
 			return err
+		}
+		if opts.Each != nil {
+			s.files.End()
 		}
 	}
 	return nil

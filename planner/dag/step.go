@@ -96,6 +96,10 @@ type Meta struct {
 	ProxyEnv []string
 	// InputNames are the names by which inputs may be shown ("--from=build"), by index.
 	InputNames []string
+	// Alike tells the step from others of the Dockerfile, so that it can be compared with
+	// what it was in earlier builds: by what its instruction says, then by its place. Empty
+	// for what no instruction makes; the Name stands for it.
+	Alike []string
 	// Reads are the paths that the build reads of a local source, as Selector gives them;
 	// nil is all of it.
 	Reads []string

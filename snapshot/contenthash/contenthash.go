@@ -26,6 +26,9 @@ type Options struct {
 	IgnoreOwner bool
 	// IgnoreMode leaves the permission bits out.
 	IgnoreMode bool
+	// Each, if set, is told of every object: its path, and the bytes that count of it,
+	// which are only valid during the call.
+	Each func(path string, what []byte)
 }
 
 // window is how many files may be hashed ahead of the one whose turn it is.
@@ -115,6 +118,9 @@ func sum(h hash.Hash, order <-chan *item, opts Options) error {
 			return it.err
 		}
 		buf = appendItem(buf[:0], it, opts)
+		if opts.Each != nil {
+			opts.Each(it.entry.Path, buf)
+		}
 		var n [8]byte
 		binary.LittleEndian.PutUint64(n[:], uint64(len(buf)))
 		h.Write(n[:])
