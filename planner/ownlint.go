@@ -12,6 +12,7 @@ import (
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/shelltext"
 )
 
 // The rules of this builder, beside BuildKit's. docs/LINT.md explains them. They
@@ -101,9 +102,6 @@ var (
 	volatileName = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`(?i)^(.*_)?(git_?sha|git_?commit|git_?rev(ision)?|commit(_?(sha|hash|id))?|revision|vcs_?ref|build_?(date|time|timestamp|number|num|id)|timestamp)$`)
 	})
-	errexit = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^\s*set\s+(-[a-zA-Z]+\s+)*(-[a-zA-Z]*e|-o\s+errexit|-[a-zA-Z]*o\s+errexit)`)
-	})
 	recursiveOwner = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`\b(chown|chmod)\s+((?:-\S+\s+)*)([^\s;&|]+)((?:\s+[^\s;&|]+)+)`)
 	})
@@ -144,34 +142,14 @@ func (in *instruction) lintHeredoc(cmd *instructions.RunCommand) {
 		return
 	}
 	shell := withShell(&in.st.img, nil)
-	if !strings.HasSuffix(shell[0], "sh") || slices.ContainsFunc(shell[1:], isErrexitFlag) {
+	if !strings.HasSuffix(shell[0], "sh") || slices.ContainsFunc(shell[1:], shelltext.IsErrexitFlag) {
 		return
 	}
 	body := cmd.Files[0].Data
-	if strings.HasPrefix(body, "#!") || errexit().MatchString(body) || commandLines(body) < 2 {
+	if strings.HasPrefix(body, "#!") || shelltext.SetsErrexit(body) || shelltext.Commands(body) < 2 {
 		return
 	}
 	in.lint.Run(ruleHeredoc(), in.cmd.Location(), ruleHeredoc().Format())
-}
-
-func isErrexitFlag(arg string) bool {
-	return arg == "errexit" || strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.Contains(arg, "e")
-}
-
-// commandLines counts the lines of a script that begin a command of their own.
-func commandLines(script string) int {
-	n, goesOn := 0, false
-	for line := range strings.Lines(script) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		if !goesOn {
-			n++
-		}
-		goesOn = strings.HasSuffix(line, `\`) || strings.HasSuffix(line, "&&") || strings.HasSuffix(line, "||") || strings.HasSuffix(line, "|")
-	}
-	return n
 }
 
 // lintOwner finds a chown -R or chmod -R of files that the stage has copied.
