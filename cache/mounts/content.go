@@ -7,17 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Name says which mount a content is of.
-type Name struct {
-	// ID is that of the Dockerfile.
-	ID string
-	// Variant tells apart mounts with one id that begin differently, such as those with
-	// another "from" or owner; "" is the usual one.
-	Variant string `json:",omitempty"`
-	// Platform is that of the steps that use it.
-	Platform string
-}
-
 // Kind is what an entry is.
 type Kind byte
 
@@ -118,12 +107,6 @@ const (
 	maxXattr    = 64 << 10
 	maxXattrs   = 64
 	maxExtents  = 64 << 10 // of one file
-)
-
-// MediaType and PackType are those of manifests and packs.
-const (
-	MediaType = "application/vnd.builder.cache.mount.v1+zstd"
-	PackType  = "application/vnd.builder.cache.pack.v1"
 )
 
 var (

@@ -156,7 +156,9 @@ func FuzzManifest(f *testing.F) {
 		outer := t.TempDir()
 		_ = m.Restore(t.Context(), filepath.Join(outer, "dir"), Restoring{
 			Maker: object.NewMaker(), Scratch: t.TempDir(),
-			Open: func(context.Context, Pack) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(noise(1, 100))), nil },
+			Open: func(context.Context, Pack) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(noise(1, 100))), nil
+			},
 		})
 		left, err := os.ReadDir(outer)
 		must(t, err)

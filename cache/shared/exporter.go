@@ -29,6 +29,7 @@ type exporter struct {
 	Target
 	session *Session
 	slots   chan struct{} // of blobs that are stored
+	mounts  []*Mount      // that are exported; used by export alone
 
 	queue chan *cache.Record // nil: nothing is sent ahead
 	wg    sync.WaitGroup
@@ -163,6 +164,9 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 	if err != nil {
 		return err
 	}
+	if err := t.sendMounts(ctx, old); err != nil {
+		return err
+	}
 	if !t.news(old, recs, outputs) {
 		return nil
 	}
@@ -181,6 +185,9 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 				return err
 			}
 		}
+		if err := t.resendMounts(ctx, old); err != nil {
+			return err
+		}
 		written, err := t.write(ctx, old, recs, outputs)
 		if errors.Is(err, ErrConflict) {
 			busy = true
@@ -190,6 +197,7 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		if err != nil {
 			return err
 		}
+		t.keepWritten(written, recs)
 		if l, ok := t.Backend.(Loose); ok && l.Loose() {
 			if busy {
 				pause(ctx, 4)
@@ -278,7 +286,7 @@ func (t *exporter) news(sc *loadedScope, recs map[cache.Key]*cache.Record, outpu
 			}
 		}
 	}
-	return t.Reset && len(sc.records) > len(recs)
+	return t.mountNews(sc) || t.Reset && (len(sc.records) > len(recs) || len(sc.index.Mounts) > len(t.mounts))
 }
 
 // sameLayers reports whether two stacks are the same layers in the same forms.
@@ -307,6 +315,9 @@ func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.K
 			return nil, err
 		}
 		w.add(r, outputs[key])
+	}
+	for _, m := range t.mounts {
+		w.addMount(m)
 	}
 	x := w.within(t.MaxSize)
 	data, err := x.encode()

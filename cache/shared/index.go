@@ -35,6 +35,8 @@ type index struct {
 	Layers  []layer
 	Stacks  []stack
 	Records []*record
+	// Mounts are contents of cache mounts. Programs that do not know them pass them over.
+	Mounts []*Mount `json:",omitempty"`
 }
 
 // layer is a layer that records name.
@@ -143,6 +145,11 @@ func (x *index) check() error {
 			}
 		}
 	}
+	for _, m := range x.Mounts {
+		if err := m.check(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -167,14 +174,25 @@ func (x *index) byKey() map[cache.Key]*record {
 	return m
 }
 
-// blobs lists the compressed forms that the index names, each once.
+// blobs lists the blobs that the index names, each once: compressed forms of layers, and
+// what mounts are in.
 func (x *index) blobs() []Blob {
 	seen := map[digest.Digest]bool{}
 	var out []Blob
+	add := func(b Blob) {
+		if !seen[b.Digest] {
+			seen[b.Digest] = true
+			out = append(out, b)
+		}
+	}
 	for _, l := range x.Layers {
-		if l.Blob != nil && !seen[l.Blob.Digest] {
-			seen[l.Blob.Digest] = true
-			out = append(out, Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
+		if l.Blob != nil {
+			add(Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
+		}
+	}
+	for _, m := range x.Mounts {
+		for _, b := range m.blobs() {
+			add(b)
 		}
 	}
 	return out

@@ -55,6 +55,8 @@ type Options struct {
 	Packer Packer
 	From   []Source
 	To     []Target
+	// Mounts, unless nil, sends the contents of cache mounts.
+	Mounts MountSender
 	// Salt returns a secret of the store: what explains misses is hashed with it.
 	Salt func() ([]byte, error)
 	// Lock, unless nil, serialises what processes of this machine do with a name.
@@ -77,6 +79,8 @@ type Session struct {
 	noted map[cache.Key]*cache.Record
 	lazy  map[snapshot.ChainID]*restored
 	said  map[string]bool
+	// spoiled are blobs of mounts that are damaged or gone, by place and digest.
+	spoiled map[string]bool
 }
 
 // restored is a layer that a place promised.
@@ -95,7 +99,7 @@ func New(o Options) *Session {
 	if o.Task == nil {
 		o.Task = func(ctx context.Context, _ string, fn func(context.Context) error) error { return fn(ctx) }
 	}
-	s := &Session{opts: o, noted: map[cache.Key]*cache.Record{}, lazy: map[snapshot.ChainID]*restored{}, said: map[string]bool{}}
+	s := &Session{opts: o, noted: map[cache.Key]*cache.Record{}, lazy: map[snapshot.ChainID]*restored{}, said: map[string]bool{}, spoiled: map[string]bool{}}
 	for _, src := range o.From {
 		s.sources = append(s.sources, &importer{Source: src, session: s})
 	}

@@ -44,7 +44,11 @@ func ParseAttrs(text string) (*Attrs, error) {
 		if !ok {
 			return nil, mistake.New("%q: %q is not KEY=VALUE", text, f)
 		}
-		a.values[strings.ToLower(strings.TrimSpace(key))] = value
+		key = strings.ToLower(strings.TrimSpace(key))
+		if key == "mounts" && a.values[key] != "" {
+			value = a.values[key] + ";" + value
+		}
+		a.values[key] = value
 	}
 	if a.values["type"] == "" {
 		return nil, mistake.New("%q: type is missing", text)
@@ -126,6 +130,8 @@ type From struct {
 	Scopes []string
 	// Strict makes it an error that the place cannot be read.
 	Strict bool
+	// Mounts are the cache mounts that are restored.
+	Mounts Select
 }
 
 // To says how a place is exported to.
@@ -135,8 +141,10 @@ type To struct {
 	Mode string
 	// Strict makes it an error that nothing can be written.
 	Strict bool
-	// MaxSize is how many bytes the blobs of the scope's records may have; 0: any number.
+	// MaxSize is how many bytes the blobs of the scope may have; 0: any number.
 	MaxSize int64
+	// Mounts are the cache mounts that are exported.
+	Mounts Select
 	// Reset begins with an empty index.
 	Reset bool
 	Form  Compression
@@ -151,7 +159,7 @@ type Compression struct {
 
 // TakeFrom takes the options that all places have for importing.
 func TakeFrom(a *Attrs) (From, error) {
-	f := From{Scopes: append(a.List("scope"), a.List("parents")...)}
+	f := From{Scopes: append(a.List("scope"), a.List("parents")...), Mounts: takeMounts(a, true)}
 	lenient, err := a.Bool("ignore-error", true)
 	f.Strict = !lenient
 	return f, err
@@ -159,7 +167,7 @@ func TakeFrom(a *Attrs) (From, error) {
 
 // TakeTo takes the options that all places have for exporting.
 func TakeTo(a *Attrs) (To, error) {
-	t := To{Scope: a.Take("scope"), Mode: a.Take("mode")}
+	t := To{Scope: a.Take("scope"), Mode: a.Take("mode"), Mounts: takeMounts(a, false)}
 	if t.Mode == "" {
 		t.Mode = ModeMin
 	}

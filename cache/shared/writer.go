@@ -81,11 +81,15 @@ func (w *writer) addAll(x *index) {
 		}
 		w.add(*r, outputs)
 	}
+	for _, m := range x.Mounts {
+		w.addMount(m)
+	}
 }
 
-// within returns the index with the records that were used last: as many as an index may
-// have, and whose blobs together have no more than max bytes, if that is not 0.
+// within returns the index with the records and mounts that were used last: as many as an
+// index may have, and whose blobs together have no more than max bytes, if that is not 0.
 func (w *writer) within(max int64) *index {
+	w.out.Mounts = w.latestMounts()
 	order := slices.Clone(w.out.Records)
 	slices.SortStableFunc(order, func(a, b *record) int {
 		return cmp.Or(cmp.Compare(b.Used, a.Used), cmp.Compare(b.Created, a.Created))
@@ -94,31 +98,31 @@ func (w *writer) within(max int64) *index {
 		return &w.out
 	}
 	kept := newWriter()
-	have := map[digest.Digest]bool{}
-	var size int64
+	space := &room{max: max, have: map[digest.Digest]bool{}}
+	mounts := w.out.Mounts
 	for _, r := range order {
+		for ; len(mounts) > 0 && mounts[0].Used > r.Used; mounts = mounts[1:] {
+			kept.addMountIn(mounts[0], space)
+		}
 		if len(kept.out.Records) == maxRecords {
 			break
 		}
 		outputs := make([][]layer, len(r.Outputs))
-		var more int64
-		var fresh []digest.Digest
+		var blobs []Blob
 		for i, o := range r.Outputs {
 			outputs[i] = w.out.layers(o)
 			for _, l := range outputs[i] {
-				if l.Blob != nil && !have[l.Blob.Digest] && !slices.Contains(fresh, l.Blob.Digest) {
-					fresh, more = append(fresh, l.Blob.Digest), more+l.Blob.Size
+				if l.Blob != nil {
+					blobs = append(blobs, Blob{Descriptor: *l.Blob})
 				}
 			}
 		}
-		if max > 0 && size+more > max {
-			continue
+		if space.take(blobs) {
+			kept.add(*r, outputs)
 		}
-		size += more
-		for _, d := range fresh {
-			have[d] = true
-		}
-		kept.add(*r, outputs)
+	}
+	for _, m := range mounts {
+		kept.addMountIn(m, space)
 	}
 	return &kept.out
 }
