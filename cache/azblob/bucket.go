@@ -18,17 +18,19 @@ import (
 // mediaType is that of all blobs.
 const mediaType = "application/octet-stream"
 
-// bucket is an object.Bucket; at is the container's URL.
+// bucket is an object.Bucket; at is the container's URL, or the URL of a blob whose name for
+// errors is blob.
 type bucket struct {
 	client *object.Client
 	at     *url.URL
+	blob   string
 }
 
 var _ object.Bucket = (*bucket)(nil)
 
 func (b *bucket) request(op, method, key string, params map[string]string) object.Request {
 	u := *b.at
-	if key != "" {
+	if key != "" && b.blob == "" {
 		u.Path += "/" + key
 	}
 	u.RawPath = object.EscapePath(u.Path)
@@ -75,7 +77,7 @@ func sum(data []byte) string {
 // write makes a request that writes; the container is made if it is not there.
 func (b *bucket) write(ctx context.Context, r object.Request) (http.Header, error) {
 	h, _, err := b.client.Call(ctx, r)
-	if code(err) != "ContainerNotFound" {
+	if code(err) != "ContainerNotFound" || b.blob != "" {
 		return h, err
 	}
 	create := b.request("create", http.MethodPut, "", map[string]string{"restype": "container"})

@@ -15,9 +15,10 @@ type Bucket interface {
 	Stat(ctx context.Context, key string) (Info, error)
 	// Get reads an object from an offset, which lies within it unless it is 0.
 	Get(ctx context.Context, key string, offset int64) (io.ReadCloser, Info, error)
-	// Put writes a whole object.
+	// Put writes a whole object. Of a store whose objects cannot be replaced the error
+	// matches fs.ErrExist if somebody else has written it meanwhile.
 	Put(ctx context.Context, key string, p Put) error
-	// Upload begins an object that is written in parts.
+	// Upload begins an object that is written in parts; the error is as that of Put.
 	Upload(ctx context.Context, key string) (Upload, error)
 }
 

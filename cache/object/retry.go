@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +22,9 @@ type Retry struct {
 	Wait, MaxWait time.Duration
 	// Together has all requests pause when one was asked to.
 	Together bool
+	// Total, unless 0, bounds the time in which a request is made again. A service that
+	// asks for fewer requests is asked again until then, however often.
+	Total time.Duration
 }
 
 // few is how often to ask again where nobody answers or listens.
@@ -28,15 +33,16 @@ const few = 2
 // attempts are those of one request.
 type attempts struct {
 	Retry
-	made int
-	once bool
+	begun time.Time
+	made  int
+	once  bool
 }
 
 func (r Retry) begin(once bool) *attempts {
 	r.Attempts = cmp.Or(r.Attempts, 5)
 	r.Wait = cmp.Or(r.Wait, 200*time.Millisecond)
 	r.MaxWait = cmp.Or(r.MaxWait, 8*time.Second)
-	return &attempts{Retry: r, once: once}
+	return &attempts{Retry: r, begun: time.Now(), once: once}
 }
 
 // again reports whether to make the request again after a failure, and when.
@@ -46,12 +52,16 @@ func (a *attempts) again(f *Failure) (time.Duration, bool) {
 	if f.silent() || errors.Is(f.err, syscall.ECONNREFUSED) {
 		most = min(most, few)
 	}
+	if f.Status == http.StatusTooManyRequests && a.Total > 0 {
+		most = math.MaxInt
+	}
 	if a.made >= most || !f.passing() || a.once && f.Status == 0 {
 		return 0, false
 	}
 	wait := min(a.Wait<<min(a.made-1, 16), a.MaxWait)
 	wait = wait/2 + rand.N(wait/2+1)
-	return max(wait, min(f.retryAfter, a.MaxWait)), true
+	wait = max(wait, min(f.retryAfter, a.MaxWait))
+	return wait, a.Total == 0 || time.Since(a.begun)+wait <= a.Total
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,9 @@ func (p *Place) Store(ctx context.Context, b shared.Blob, content shared.Content
 		err = s.whole(ctx)
 	} else {
 		err = s.inParts(ctx)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
 	}
 	if err := errors.Join(err, r.Close()); err != nil {
 		return fmt.Errorf("store blob %s: %w", b.Digest, err)

@@ -3,13 +3,17 @@ package build_test
 import (
 	"context"
 	"io"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"layered.build/builder/cache/actions"
 	"layered.build/builder/cache/azblob"
 	"layered.build/builder/cache/s3"
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/fixtures"
+	"layered.build/builder/fixtures/actionscache"
 	"layered.build/builder/fixtures/peer"
 )
 
@@ -29,9 +33,8 @@ func (c *counted) Open(ctx context.Context, b shared.Blob, offset int64) (io.Rea
 // between them: nothing runs and no layer is fetched. After an edit only what depends on it
 // runs, and the image is right.
 func TestSharedPlaces(t *testing.T) {
-	fixtures.NeedTime(t)
 	for name, start := range map[string]func(t *testing.T) func() (shared.Backend, error){
-		"s3": startS3, "azblob": startAzure,
+		"s3": startS3, "azblob": startAzure, "gha": startActions,
 	} {
 		t.Run(name, func(t *testing.T) {
 			newMachine := machines(t)
@@ -66,6 +69,7 @@ func TestSharedPlaces(t *testing.T) {
 }
 
 func startS3(t *testing.T) func() (shared.Backend, error) {
+	fixtures.NeedTime(t)
 	s, err := peer.StartS3(t.Context(), t.TempDir(), "machines")
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +85,7 @@ func startS3(t *testing.T) func() (shared.Backend, error) {
 }
 
 func startAzure(t *testing.T) func() (shared.Backend, error) {
+	fixtures.NeedTime(t)
 	fixtures.NeedProgram(t, "node", "npm")
 	s, err := peer.StartAzure(t.Context(), t.TempDir())
 	if err != nil {
@@ -93,5 +98,18 @@ func startAzure(t *testing.T) func() (shared.Backend, error) {
 			return nil, err
 		}
 		return azblob.New(a, func(string) string { return "" })
+	}
+}
+
+func startActions(t *testing.T) func() (shared.Backend, error) {
+	s := httptest.NewServer(&actionscache.Server{})
+	t.Cleanup(s.Close)
+	token := actionscache.Token(time.Hour, actionscache.Scope{Scope: "refs/heads/main", Permission: actionscache.Read | actionscache.Write})
+	return func() (shared.Backend, error) {
+		a, err := shared.ParseAttrs("type=gha,url_v2=" + s.URL + ",token=" + token)
+		if err != nil {
+			return nil, err
+		}
+		return actions.New(a, func(string) string { return "" })
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"layered.build/builder/cache/actions"
 	"layered.build/builder/cache/azblob"
 	"layered.build/builder/cache/oci"
 	"layered.build/builder/cache/s3"
@@ -38,7 +39,9 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		return s3.New(a, e.host.opts.Getenv)
 	case "azblob":
 		return azblob.New(a, e.host.opts.Getenv)
+	case "gha":
+		return actions.New(a, e.host.opts.Getenv)
 	default:
-		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3 or azblob")
+		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3, azblob or gha")
 	}
 }
