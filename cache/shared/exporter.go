@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type exporter struct {
 	session *Session
 	slots   chan struct{} // of blobs that are stored
 	mounts  []*Mount      // that are exported; used by export alone
+	signs   *signs        // used by export alone
 
 	queue chan *cache.Record // nil: nothing is sent ahead
 	wg    sync.WaitGroup
@@ -48,7 +50,7 @@ type sending struct {
 }
 
 func newExporter(s *Session, to Target) *exporter {
-	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}}
+	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}}
 }
 
 // Begin begins to send what the build makes while later steps run. The caller calls
@@ -277,17 +279,15 @@ func (t *exporter) know(sc *loadedScope) {
 func (t *exporter) news(sc *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) bool {
 	for key := range recs {
 		r := sc.records[key]
-		if r == nil || r.Used < today() || len(r.Outputs) != len(outputs[key]) {
+		if r == nil || r.Used < today() || !sameOutputs(sc.index.outputs(r), outputs[key]) || !t.signs.satisfied(sc, r) {
 			return true
-		}
-		for i, o := range r.Outputs {
-			if !sameLayers(sc.index.layers(o), outputs[key][i]) {
-				return true
-			}
 		}
 	}
 	return t.mountNews(sc) || t.Reset && (len(sc.records) > len(recs) || len(sc.index.Mounts) > len(t.mounts))
 }
+
+// sameOutputs reports whether the layers of two records are the same in the same forms.
+func sameOutputs(a, b [][]layer) bool { return slices.EqualFunc(a, b, sameLayers) }
 
 // sameLayers reports whether two stacks are the same layers in the same forms.
 func sameLayers(a, b []layer) bool {
@@ -309,12 +309,12 @@ func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.K
 	if !t.Reset {
 		w.addAll(old.index)
 	}
-	for key, rec := range recs {
-		r, err := t.session.exported(key, rec)
-		if err != nil {
-			return nil, err
-		}
-		w.add(r, outputs[key])
+	entries, err := t.entries(ctx, old, recs, outputs)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		w.add(e.record, e.outputs)
 	}
 	for _, m := range t.mounts {
 		w.addMount(m)

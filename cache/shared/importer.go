@@ -116,7 +116,7 @@ func (i *importer) get(ctx context.Context, key cache.Key, since time.Time) (*ca
 	}
 	for _, sc := range scopes {
 		r := sc.records[key]
-		if r == nil || !time.Unix(r.Created, 0).After(since) {
+		if r == nil || !time.Unix(r.Created, 0).After(since) || !i.verify(sc, r) {
 			continue
 		}
 		rec, err := i.restore(sc, r)

@@ -37,6 +37,8 @@ type index struct {
 	Records []*record
 	// Mounts are contents of cache mounts. Programs that do not know them pass them over.
 	Mounts []*Mount `json:",omitempty"`
+	// Signatures are those of records.
+	Signatures []*signature `json:",omitempty"`
 }
 
 // layer is a layer that records name.
@@ -70,6 +72,7 @@ type record struct {
 	// Salt names the salt with which Parts are hashed.
 	Salt  string `json:",omitempty"`
 	Parts []part `json:",omitempty"`
+	mark
 }
 
 // part is a component of the key, whose value is a hash.
@@ -113,6 +116,7 @@ func decodeIndex(b []byte) (*index, error) {
 }
 
 // check makes sure that all numbers lead to what is there, and that no stack is too high.
+// It finds the signatures of records.
 func (x *index) check() error {
 	depth := make([]int, len(x.Stacks))
 	for i, s := range x.Stacks {
@@ -144,9 +148,12 @@ func (x *index) check() error {
 				return fmt.Errorf("%w: record %s", errIndex, r.Key)
 			}
 		}
+		if err := r.find(x); err != nil {
+			return err
+		}
 	}
 	for _, m := range x.Mounts {
-		if err := m.check(); err != nil {
+		if err := m.check(x); err != nil {
 			return err
 		}
 	}
@@ -161,6 +168,15 @@ func (x *index) layers(at int) []layer {
 	}
 	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
 		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}
+
+// outputs are the layers of a record.
+func (x *index) outputs(r *record) [][]layer {
+	out := make([][]layer, len(r.Outputs))
+	for i, o := range r.Outputs {
+		out[i] = x.layers(o)
 	}
 	return out
 }

@@ -38,6 +38,8 @@ type Mount struct {
 	Files, Size int64
 	Created     int64 // seconds since 1970
 	Used        int64 // the day of the last use, counted from 1970
+
+	mark
 }
 
 // MountBlob is a blob of a mount; Type is its media type, which is in no index.
@@ -69,7 +71,7 @@ func (m *Mount) blobs() []Blob {
 }
 
 // check makes sure that an entry says what it has to.
-func (m *Mount) check() error {
+func (m *Mount) check(x *index) error {
 	if m == nil || !m.Manifest.valid() || m.Listing.Validate() != nil || m.Files < 0 || m.Size < 0 {
 		return fmt.Errorf("%w: a cache mount", errIndex)
 	}
@@ -78,7 +80,7 @@ func (m *Mount) check() error {
 			return fmt.Errorf("%w: cache mount %q", errIndex, m.ID)
 		}
 	}
-	return nil
+	return m.find(x)
 }
 
 // UsedNow is the entry as one that is used today.
@@ -101,6 +103,11 @@ func latestFirst(a, b *Mount) int {
 
 // addMount adds an entry; it takes the place of one of the same mount and key.
 func (w *writer) addMount(m *Mount) {
+	if m.sig != nil {
+		signed := *m
+		signed.mark = w.mark(m.mark)
+		m = &signed
+	}
 	if at := slices.IndexFunc(w.out.Mounts, func(o *Mount) bool { return sameMount(o, m) }); at >= 0 {
 		w.out.Mounts[at] = m
 		return

@@ -214,12 +214,12 @@ func TestTakeMounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		to, err := shared.TakeTo(a)
+		to, err := shared.TakeTo(a, nil)
 		if err != nil || to.Mounts.All != want.All || !slices.Equal(to.Mounts.IDs, want.IDs) {
 			t.Errorf("%s: %+v, %v", text, to.Mounts, err)
 		}
 		if text == "type=local" {
-			if from, err := shared.TakeFrom(a); err != nil || !from.Mounts.All {
+			if from, err := shared.TakeFrom(a, nil); err != nil || !from.Mounts.All {
 				t.Errorf("all are restored by default: %+v, %v", from, err)
 			}
 		}

@@ -42,7 +42,7 @@ func (s *Session) Mounts(ctx context.Context, name MountName, key string) ([]*Fo
 		for _, sc := range scopes {
 			var here []*Mount
 			for _, m := range sc.index.Mounts {
-				if m.MountName == name {
+				if m.MountName == name && i.verifyMount(sc, m) {
 					here = append(here, m)
 				}
 			}
@@ -149,7 +149,7 @@ func (t *exporter) sendMounts(ctx context.Context, now *loadedScope) error {
 func (t *exporter) mountNews(sc *loadedScope) bool {
 	return slices.ContainsFunc(t.mounts, func(m *Mount) bool {
 		return !slices.ContainsFunc(sc.index.Mounts, func(o *Mount) bool {
-			return sameMount(o, m) && o.Manifest.Digest == m.Manifest.Digest && o.Used >= m.Used
+			return sameMount(o, m) && o.Manifest.Digest == m.Manifest.Digest && o.Used >= m.Used && t.signs.satisfiedMount(sc, o)
 		})
 	})
 }
@@ -186,5 +186,7 @@ func (t *exporter) resendMounts(ctx context.Context, now *loadedScope) error {
 func (t *exporter) keepWritten(x *index, recs map[cache.Key]*cache.Record) {
 	there := x.byKey()
 	maps.DeleteFunc(recs, func(k cache.Key, _ *cache.Record) bool { return there[k] == nil })
-	t.mounts = slices.DeleteFunc(t.mounts, func(m *Mount) bool { return !slices.Contains(x.Mounts, m) })
+	t.mounts = slices.DeleteFunc(t.mounts, func(m *Mount) bool {
+		return !slices.ContainsFunc(x.Mounts, func(o *Mount) bool { return sameMount(o, m) && o.Manifest.Digest == m.Manifest.Digest })
+	})
 }

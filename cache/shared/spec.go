@@ -9,6 +9,7 @@ import (
 
 	units "github.com/docker/go-units"
 
+	"layered.build/builder/cache/shared/sign"
 	"layered.build/builder/parser/mistake"
 )
 
@@ -132,6 +133,8 @@ type From struct {
 	Strict bool
 	// Mounts are the cache mounts that are restored.
 	Mounts Select
+	// Verify are the keys of those whose entries are believed; none: of anybody.
+	Verify sign.Keys
 }
 
 // To says how a place is exported to.
@@ -148,6 +151,8 @@ type To struct {
 	// Reset begins with an empty index.
 	Reset bool
 	Form  Compression
+	// Signer signs the entries; nil: nobody does.
+	Signer *sign.Signer
 }
 
 // Compression is how layers are compressed that have no compressed form yet.
@@ -157,16 +162,25 @@ type Compression struct {
 	Force bool // also layers that have a form already
 }
 
-// TakeFrom takes the options that all places have for importing.
-func TakeFrom(a *Attrs) (From, error) {
+// TakeFrom takes the options that all places have for importing. Getenv finds keys that are
+// variables. Errors are mistakes.
+func TakeFrom(a *Attrs, getenv func(string) string) (From, error) {
 	f := From{Scopes: append(a.List("scope"), a.List("parents")...), Mounts: takeMounts(a, true)}
 	lenient, err := a.Bool("ignore-error", true)
+	if err != nil {
+		return f, err
+	}
 	f.Strict = !lenient
+	f.Verify, err = sign.ReadKeys(a.List("verify-key"), getenv)
+	if err == nil && a.Has("verify-key") && len(f.Verify) == 0 {
+		err = mistake.New("type=%s: verify-key is empty", a.values["type"]) // a variable that is not set
+	}
 	return f, err
 }
 
-// TakeTo takes the options that all places have for exporting.
-func TakeTo(a *Attrs) (To, error) {
+// TakeTo takes the options that all places have for exporting. Getenv finds keys that are
+// variables. Errors are mistakes.
+func TakeTo(a *Attrs, getenv func(string) string) (To, error) {
 	t := To{Scope: a.Take("scope"), Mode: a.Take("mode"), Mounts: takeMounts(a, false)}
 	if t.Mode == "" {
 		t.Mode = ModeMin
@@ -186,6 +200,11 @@ func TakeTo(a *Attrs) (To, error) {
 	}
 	if t.Reset, err = a.Bool("reset", false); err != nil {
 		return t, err
+	}
+	if a.Has("sign-key") {
+		if t.Signer, err = sign.NewSigner(a.Take("sign-key"), getenv); err != nil {
+			return t, err
+		}
 	}
 	t.Form.Type = a.Take("compression")
 	if a.Has("compression-level") {

@@ -16,6 +16,7 @@ type writer struct {
 	layers map[layerKey]int
 	stacks map[stack]int
 	keys   map[cache.Key]int // positions in out.Records
+	sigs   map[*signature]int
 }
 
 // layerKey tells layers apart: one may have several forms.
@@ -27,7 +28,7 @@ type layerKey struct {
 }
 
 func newWriter() *writer {
-	return &writer{layers: map[layerKey]int{}, stacks: map[stack]int{}, keys: map[cache.Key]int{}}
+	return &writer{layers: map[layerKey]int{}, stacks: map[stack]int{}, keys: map[cache.Key]int{}, sigs: map[*signature]int{}}
 }
 
 // add adds a record whose outputs are the given layers; it takes the place of one with
@@ -37,6 +38,7 @@ func (w *writer) add(r record, outputs [][]layer) {
 	for i, ls := range outputs {
 		r.Outputs[i] = w.stack(ls)
 	}
+	r.mark = w.mark(r.mark)
 	if at, ok := w.keys[r.Key]; ok {
 		w.out.Records[at] = &r
 		return
@@ -72,14 +74,23 @@ func (w *writer) layer(l layer) int {
 	return n
 }
 
+// mark is the mark of an entry in the index that is made.
+func (w *writer) mark(m mark) mark {
+	if m.sig == nil {
+		return mark{}
+	}
+	n, ok := w.sigs[m.sig]
+	if !ok {
+		n = len(w.out.Signatures)
+		w.out.Signatures, w.sigs[m.sig] = append(w.out.Signatures, m.sig), n
+	}
+	return mark{&signed{By: n, Leaf: m.Signed.Leaf}, m.sig}
+}
+
 // addAll adds the records of another index.
 func (w *writer) addAll(x *index) {
 	for _, r := range x.Records {
-		outputs := make([][]layer, len(r.Outputs))
-		for i, o := range r.Outputs {
-			outputs[i] = x.layers(o)
-		}
-		w.add(*r, outputs)
+		w.add(*r, x.outputs(r))
 	}
 	for _, m := range x.Mounts {
 		w.addMount(m)

@@ -29,6 +29,9 @@ func (e *Engine) OpenCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	return b, nil
 }
 
+// Getenv reads the settings of the environment.
+func (e *Engine) Getenv(name string) string { return e.host.opts.Getenv(name) }
+
 func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	switch kind := a.Kind(); kind {
 	case "registry":
@@ -36,11 +39,11 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	case "local":
 		return oci.NewLocal(a, to)
 	case "s3":
-		return s3.New(a, e.host.opts.Getenv)
+		return s3.New(a, e.Getenv)
 	case "azblob":
-		return azblob.New(a, e.host.opts.Getenv)
+		return azblob.New(a, e.Getenv)
 	case "gha":
-		return actions.New(a, e.host.opts.Getenv)
+		return actions.New(a, e.Getenv)
 	default:
 		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3, azblob or gha")
 	}

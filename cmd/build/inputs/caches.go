@@ -4,6 +4,7 @@ import (
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/engine"
+	"layered.build/builder/parser/mistake"
 )
 
 // Caches are shared caches as they were asked for.
@@ -13,7 +14,7 @@ type Caches struct{ From, To []*shared.Attrs }
 func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 	var out build.Caches
 	for _, a := range c.From {
-		src, err := shared.TakeFrom(a)
+		src, err := shared.TakeFrom(a, e.Getenv)
 		if err != nil {
 			return out, err
 		}
@@ -30,7 +31,7 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 		}
 	}
 	for _, a := range c.To {
-		to, err := shared.TakeTo(a)
+		to, err := shared.TakeTo(a, e.Getenv)
 		if err != nil {
 			return out, err
 		}
@@ -40,5 +41,21 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 		}
 		out.To = append(out.To, shared.Target{Backend: b, To: to})
 	}
-	return out, nil
+	return out, checkTrust(out)
+}
+
+// checkTrust refuses to sign what nobody has verified: what a build imports, it exports.
+func checkTrust(c build.Caches) error {
+	for _, to := range c.To {
+		if to.Signer == nil {
+			continue
+		}
+		for _, from := range c.From {
+			if len(from.Verify) == 0 {
+				return mistake.New("--cache-to %s: sign-key would sign what comes from %s unverified", to, from).
+					WithHint("give that --cache-from a verify-key")
+			}
+		}
+	}
+	return nil
 }
