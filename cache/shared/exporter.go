@@ -277,9 +277,12 @@ func (t *exporter) know(sc *loadedScope) {
 
 // news reports whether an index lacks any of the records, or the use of one today.
 func (t *exporter) news(sc *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) bool {
-	for key := range recs {
+	for key, rec := range recs {
 		r := sc.records[key]
 		if r == nil || r.Used < today() || !sameOutputs(sc.index.outputs(r), outputs[key]) || !t.signs.satisfied(sc, r) {
+			return true
+		}
+		if r.Created < rec.Created.Unix() && !t.keeps(r) { // who wants no old results asks for that
 			return true
 		}
 	}

@@ -132,6 +132,10 @@ func (s *signs) sign(ctx context.Context, all []unsigned) error {
 	return nil
 }
 
+// keeps reports whether a record with the same layers is left as it is: who does not sign
+// leaves what others have signed.
+func (t *exporter) keeps(r *record) bool { return r.sig != nil && t.Signer == nil }
+
 // entries are the records as they are written, signed if that was asked for. So are the
 // mounts from now on.
 func (t *exporter) entries(ctx context.Context, old *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) ([]*entry, error) {
@@ -141,8 +145,7 @@ func (t *exporter) entries(ctx context.Context, old *loadedScope, recs map[cache
 		if err != nil {
 			return nil, err
 		}
-		// Who does not sign leaves what others have signed, if it says the same.
-		if was := old.records[key]; was != nil && was.sig != nil && t.Signer == nil && sameOutputs(old.index.outputs(was), outputs[key]) {
+		if was := old.records[key]; was != nil && (t.keeps(was) || was.Created > r.Created) && sameOutputs(old.index.outputs(was), outputs[key]) {
 			used := r.Used
 			r = *was
 			r.Used = used
