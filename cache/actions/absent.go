@@ -14,7 +14,7 @@ type absent struct{ why string }
 var _ shared.Backend = absent{}
 
 // String implements shared.Backend.
-func (absent) String() string { return "of GitHub Actions" }
+func (absent) String() string { return "GitHub Actions" }
 
 func (a absent) err() error { return fmt.Errorf("%s; %s", a.why, where) }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,12 +137,11 @@ func TestThrottled(t *testing.T) {
 // Answers that are lost, and broken connections, do no harm.
 func TestLostAnswers(t *testing.T) {
 	inner := &actionscache.Server{}
-	lost := map[string]bool{}
+	var lost sync.Map
 	s := &actionscache.Server{Fault: func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		op := r.Method + r.URL.Path + r.URL.Query().Get("comp") + r.URL.Query().Get("blockid")
 		rec := w
-		if !lost[op] {
-			lost[op] = true
+		if _, again := lost.LoadOrStore(op, true); !again {
 			rec = nowhere{http.Header{}}
 		}
 		inner.ServeHTTP(rec, r)
@@ -176,7 +176,7 @@ func TestCutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	cuts := 2
-	s.Fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	s.SetFault(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || cuts == 0 {
 			return false
 		}
@@ -185,7 +185,7 @@ func TestCutIndex(t *testing.T) {
 		fmt.Fprint(w, "01234")
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
-	}
+	})
 	if got, _, err := p.Index(t.Context(), ""); string(got) != "0123456789" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -205,25 +205,25 @@ func TestEndedAddress(t *testing.T) {
 		t.Fatal(missing, err)
 	}
 	refusals := 0
-	s.Fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	s.SetFault(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || refusals > 0 {
 			return false
 		}
 		refusals++
 		actionscache.RefuseBlob(w, r, 403, "AuthenticationFailed")
 		return true
-	}
+	})
 	if got := content(p, t, b); got != "a blob" || refusals != 1 {
 		t.Errorf("got %q after %d refusals", got, refusals)
 	}
-	s.Fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	s.SetFault(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet {
 			return false
 		}
 		refusals++
 		actionscache.RefuseBlob(w, r, 403, "AuthenticationFailed")
 		return true
-	}
+	})
 	if got := content(p, t, b); !strings.Contains(got, "403 Forbidden") || strings.Contains(got, "sig=") && !strings.Contains(got, "sig=***") || refusals != 3 {
 		t.Errorf("got %q after %d refusals", got, refusals)
 	}

@@ -60,9 +60,9 @@ func newPlace(s Settings, o *options) *Place {
 // String implements shared.Backend.
 func (p *Place) String() string {
 	if p.branch.Scope == "" {
-		return "of GitHub Actions at " + p.entries.api.at.Host
+		return "GitHub Actions at " + p.entries.api.at.Host
 	}
-	return "of GitHub Actions, " + p.branch.Scope
+	return "GitHub Actions, " + p.branch.Scope
 }
 
 // Others implements shared.Several with the other branches that the token may read: that of a

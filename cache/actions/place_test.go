@@ -148,12 +148,12 @@ func TestDeadWriters(t *testing.T) {
 	url := serve(t, s)
 	b := sharedtest.NewBlob([]byte("a blob"))
 	died := errors.New("died")
-	s.Fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	s.SetFault(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
 			panic(http.ErrAbortHandler)
 		}
 		return false
-	}
+	})
 	p := open(t, quick, url, token())
 	for range 2 {
 		if err := p.Store(t.Context(), b, sharedtest.Content([]byte("a blob"))); err == nil {
@@ -163,7 +163,7 @@ func TestDeadWriters(t *testing.T) {
 			t.Fatalf("index: %v", err)
 		}
 	}
-	s.Fault = nil
+	s.SetFault(nil)
 	q := open(t, quick, url, token())
 	if missing, err := q.Missing(t.Context(), []shared.Blob{b}); err != nil || len(missing) != 1 {
 		t.Errorf("missing %v, %v", missing, err)
@@ -224,12 +224,12 @@ func TestWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Fault = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+	s.SetFault(func(_ int, _ http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "GetCacheEntryDownloadURL") {
 			looked <- struct{}{}
 		}
 		return false
-	}
+	})
 	done := make(chan error, 1)
 	go func() { done <- second.Store(t.Context(), b, sharedtest.Content([]byte("both"))) }()
 	<-looked // it is not there
