@@ -162,6 +162,9 @@ type CommitOptions struct {
 	Inspect Inspector
 	// Tap, if set, receives the layer's tar while the layer is made.
 	Tap Tap
+	// Named says that an image is going to have the layer: it gets its name at once,
+	// whatever the tar holds (Layer.Unnamed).
+	Named bool
 }
 
 // Tap receives the tar of a layer while the layer is made, before it is known
@@ -235,7 +238,7 @@ func (a *Active) commit(ctx context.Context, tmp string, opts CommitOptions) (La
 		u.Below = below
 	}
 	d := diff.Overlay(u)
-	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
+	return a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, named: opts.Named,
 		walk: d.Walk, aliases: d.Aliases,
 		settle: func() error { return errors.Join(d.Settle(), a.s.maker.SetRoot(dir, a.root)) },
 	})
@@ -248,6 +251,7 @@ type layerMaking struct {
 	epoch *time.Time // that walk limits times to
 	look  Inspector  // may be nil
 	tap   io.Writer  // may be nil
+	named bool       // the tar's digest is wanted whatever it costs
 	walk  pack.Walk
 	// settle completes the directory form.
 	settle func() error
@@ -263,7 +267,7 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 	if err != nil {
 		return Layer{}, err
 	}
-	to := pack.Target{Maker: s.maker, Manifest: man, Inspector: m.look, Tap: m.tap}
+	to := pack.Target{Maker: s.maker, Manifest: man, Inspector: m.look, Tap: m.tap, MayOmit: !m.named}
 	if m.out != nil {
 		to.Out = m.out
 	}
@@ -280,6 +284,11 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 		return Layer{}, err
 	}
 	diffID := DiffID(res.Digest)
+	if diffID == "" {
+		if diffID, err = standIn(filepath.Join(m.tmp, manifestFile)); err != nil {
+			return Layer{}, err
+		}
+	}
 	l := Layer{
 		ID: idOf(extend(parent, diffID)), DiffID: diffID, Content: content, Size: res.Size,
 		Created: m.created, Empty: res.Entries == 0,
@@ -292,7 +301,7 @@ func (s *Store) makeLayer(ctx context.Context, parent Stack, m layerMaking) (Lay
 		sec := m.epoch.Unix()
 		times.Epoch = &sec
 	}
-	rec := &layerRecord{Layer: l, Whiteouts: res.Whiteouts, Times: times}
+	rec := &layerRecord{Layer: l, Whiteouts: res.Whiteouts, Times: times, holes: res.Holes}
 	if m.aliases != nil {
 		rec.Aliases = aliasesOf(m.aliases())
 	}

@@ -256,7 +256,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 	}
 	defer out.Close()
 	d := w.Diff(below, opts.Epoch)
-	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap,
+	l, err := a.s.makeLayer(ctx, a.parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, named: opts.Named,
 		walk: d.Walk, aliases: d.Aliases, settle: d.Settle,
 	})
 	if err != nil {

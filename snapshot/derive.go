@@ -16,6 +16,7 @@ import (
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/pack"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // derivation makes a layer out of another one: with other times, or only on other
@@ -87,6 +88,7 @@ func (d *derivation) move(ctx context.Context, tmp string) (Layer, error) {
 	}
 	rec := *d.rec
 	rec.Layer.ID = idOf(extend(d.below, rec.Layer.DiffID))
+	rec.holes = rec.Layer.Size // links take no room
 	return d.s.publish(tmp, &rec)
 }
 
@@ -97,7 +99,7 @@ func (d *derivation) remake(ctx context.Context, tmp string) (Layer, error) {
 	if err != nil {
 		return Layer{}, err
 	}
-	src := &derivedItems{idx: idx, epoch: d.epoch}
+	src := &derivedItems{idx: idx, epoch: &d.epoch}
 	m := layerMaking{tmp: tmp, epoch: &d.epoch, walk: src.walk, settle: func() error { return nil }, aliases: d.rec.aliases, created: d.rec.Layer.Created}
 	isDir := d.s.hasForm(d.rec.Layer.ID, dirForm)
 	linked := false
@@ -173,11 +175,11 @@ func (d *derivation) linkDir(ctx context.Context, src, dst, rel string, idx *man
 	return d.s.maker.SetMeta(dst, &e)
 }
 
-// derivedItems are the entries of a layer with other times.
+// derivedItems are the entries of a layer, maybe with other times.
 type derivedItems struct {
 	idx   *manifest.Index
-	epoch time.Time
-	dir   string // where the contents are; "": in tar
+	epoch *time.Time // nil: the times stay as they are
+	dir   string     // where the contents are; "": in tar
 	tar   *os.File
 }
 
@@ -191,8 +193,8 @@ func (t *derivedItems) walk(_ context.Context, emit func(pack.Item) error) error
 		if err != nil {
 			return err
 		}
-		if r.Type != TypeWhiteout {
-			r.Limit(r.TrueTime(), &t.epoch)
+		if t.epoch != nil && r.Type != TypeWhiteout {
+			r.Limit(r.TrueTime(), t.epoch)
 		}
 		it := pack.Item{Record: *r, Want: r.Digest, Linked: linked[r.Path]}
 		switch {
@@ -201,7 +203,7 @@ func (t *derivedItems) walk(_ context.Context, emit func(pack.Item) error) error
 			it.Host = filepath.Join(t.dir, r.Path)
 		case r.Size > 0:
 			it.Open = func() (io.ReadCloser, error) {
-				return io.NopCloser(io.NewSectionReader(t.tar, r.Offset, r.Size)), nil
+				return sparse.NewSection(t.tar, r.Offset, r.Size, false), nil
 			}
 		}
 		if err := emit(it); err != nil {

@@ -29,6 +29,7 @@ const (
 	dupForm      = "dup"      // file contents that a later entry of the same tar replaced
 	blobFile     = "blob.json"
 	clampedFile  = "clamped.json" // what was derived from the layer (see Clamp)
+	diffFile     = "diffid"       // the digest of the tar of a layer without a name (see Name)
 )
 
 // emptyTar is the DiffID of a tar without entries.
@@ -51,6 +52,9 @@ type layerRecord struct {
 	Times *layerTimes `json:",omitempty"`
 	// Aliases are further paths of the layer's entries (tree.Alias).
 	Aliases []alias `json:",omitempty"`
+
+	// holes is how much of the layer's size takes no room; only where it was made.
+	holes int64
 }
 
 // alias is a tree.Alias; paths are bytes.
@@ -173,7 +177,7 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 		}
 	}
 	s.pinLayer(rec.Layer.ID)
-	s.lease.Made(rec.Layer.Size)
+	s.lease.Made(rec.Layer.Size - rec.holes)
 	err = os.Rename(tmp, s.layerPath(rec.Layer.ID))
 	if errors.Is(err, fs.ErrExist) {
 		if old, lerr := s.loadLayer(rec.Layer.ID); lerr == nil {

@@ -71,6 +71,13 @@ func (s *Store) Check(ctx context.Context, id LayerID, quick bool) error {
 	if quick {
 		return nil
 	}
+	if rec.Layer.Unnamed() {
+		err := s.checkUnnamed(ctx, rec)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("rebuild tar: %v", err)
+		}
+		return context.Cause(ctx)
+	}
 	r, err := s.Tar(ctx, rec.Layer)
 	if err != nil {
 		return fmt.Errorf("rebuild tar: %v", err)

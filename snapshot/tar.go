@@ -19,8 +19,8 @@ import (
 	"layered.build/builder/snapshot/tarsplit"
 )
 
-// Tar returns the exact uncompressed tar of a layer; its digest is the DiffID,
-// and a read that would end with another digest fails instead. The caller closes
+// Tar returns the exact uncompressed tar of a layer; its digest is the DiffID, if the
+// layer has a name, and a read that would end with another digest fails instead. The caller closes
 // it.
 func (s *Store) Tar(ctx context.Context, l Layer) (io.ReadCloser, error) {
 	if err := s.ensure(ctx, Stack{l}, false); err != nil {
@@ -39,8 +39,12 @@ func (s *Store) Tar(ctx context.Context, l Layer) (io.ReadCloser, error) {
 
 func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, error) {
 	id := rec.Layer.ID
+	want, err := s.diffID(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
 	verified := func(r io.ReadCloser) io.ReadCloser {
-		return &verifier{r: r, h: sha256.New(), want: digest.Digest(rec.Layer.DiffID)}
+		return &verifier{r: r, h: sha256.New(), want: digest.Digest(want)}
 	}
 	if f, err := os.Open(s.layerPath(id, tarForm)); err == nil {
 		return verified(f), nil
@@ -59,7 +63,7 @@ func (s *Store) openTar(ctx context.Context, rec *layerRecord) (io.ReadCloser, e
 	return produce(ctx, func(ctx context.Context, w io.Writer) error {
 		got, err := s.packDir(ctx, idx, s.layerPath(id, dirForm), w)
 		if err == nil {
-			err = damage(digest.Digest(got), digest.Digest(rec.Layer.DiffID))
+			err = damage(digest.Digest(got), digest.Digest(want))
 		}
 		return err
 	}), nil

@@ -25,10 +25,11 @@ type WriteOptions struct {
 	// Otherwise the layer is streamed into its tar only, and the directory is
 	// made when something mounts the layer.
 	Dir bool
-	// Epoch, Inspect and Tap are as in CommitOptions.
+	// Epoch, Inspect, Tap and Named are as in CommitOptions.
 	Epoch   *time.Time
 	Inspect Inspector
 	Tap     Tap
+	Named   bool
 }
 
 // WriteLayer makes a layer from a list of changes without mounting anything.
@@ -80,12 +81,14 @@ func (s *Store) writeLayer(ctx context.Context, parent Stack, changes []Change, 
 		defer out.Close()
 	}
 	walk := func(_ context.Context, emit func(pack.Item) error) error { return set.walk(dir, opts.Epoch, emit) }
-	return s.makeLayer(ctx, parent, layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, walk: walk, settle: func() error {
+	m := layerMaking{tmp: tmp, out: out, epoch: opts.Epoch, look: opts.Inspect, tap: opts.Tap, named: opts.Named, walk: walk}
+	m.settle = func() error {
 		if opts.Dir {
 			return s.maker.SetRoot(dir, object.Root{Mode: 0o755})
 		}
 		return nil
-	}})
+	}
+	return s.makeLayer(ctx, parent, m)
 }
 
 // changeSet is a list of changes on its way into a layer.

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,11 @@ import (
 )
 
 const (
-	// recordVersion is the version of the file format.
-	recordVersion = 1
-	recordSuffix  = ".json"
+	// recordVersion is the version of the file format, unnamedVersion that of records of
+	// layers without a name, which older versions of this program would take for others.
+	recordVersion  = 1
+	unnamedVersion = 2
+	recordSuffix   = ".json"
 	// touchEvery is how precise the recency of a record is.
 	touchEvery = time.Hour
 )
@@ -119,6 +122,11 @@ func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 	}
 	r := *rec
 	r.Key, r.Version = key, recordVersion
+	for _, stack := range r.Outputs {
+		if slices.ContainsFunc(stack, snapshot.Layer.Unnamed) {
+			r.Version = unnamedVersion
+		}
+	}
 	b, err := encode(&r)
 	if err != nil {
 		return fmt.Errorf("write record %s: %w", key, err)
@@ -191,22 +199,25 @@ func encode(r *cache.Record) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "builder-record %d %x\n", recordVersion, sha256.Sum256(payload))
+	fmt.Fprintf(&b, "builder-record %d %x\n", r.Version, sha256.Sum256(payload))
 	b.Write(payload)
 	return b.Bytes(), nil
 }
 
 func decode(b []byte, known *stacks) (*cache.Record, error) {
 	head, payload, ok := bytes.Cut(b, []byte("\n"))
-	want := fmt.Sprintf("builder-record %d %x", recordVersion, sha256.Sum256(payload))
-	if !ok || string(head) != want {
-		return nil, errors.New("damaged, or of another version")
+	sum := sha256.Sum256(payload)
+	for version := recordVersion; ok && version <= unnamedVersion; version++ {
+		if string(head) != fmt.Sprintf("builder-record %d %x", version, sum) {
+			continue
+		}
+		r, err := known.decode(payload)
+		if err != nil {
+			return nil, fmt.Errorf("damaged: %w", err)
+		}
+		return r, nil
 	}
-	r, err := known.decode(payload)
-	if err != nil {
-		return nil, fmt.Errorf("damaged: %w", err)
-	}
-	return r, nil
+	return nil, errors.New("damaged, or of another version")
 }
 
 var (

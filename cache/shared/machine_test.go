@@ -54,6 +54,11 @@ func (m *machine) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot
 	return snapshot.Layer{ID: snapshot.LayerID(parent.ChainID().With(l.DiffID)), DiffID: l.DiffID, Content: l.Content}, nil
 }
 
+// Name implements shared.Store: all layers have names.
+func (m *machine) Name(_ context.Context, _, layers snapshot.Stack) (snapshot.Stack, error) {
+	return layers, nil
+}
+
 func form(l snapshot.Layer) ocispec.Descriptor {
 	data := []byte(l.DiffID)
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))}

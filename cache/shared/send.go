@@ -51,6 +51,10 @@ func (t *exporter) allLayers(ctx context.Context, recs map[cache.Key]*cache.Reco
 func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, error) {
 	out := make([][]layer, len(rec.Outputs))
 	for o, stack := range rec.Outputs {
+		stack, err := t.session.opts.Store.Name(ctx, nil, stack)
+		if err != nil {
+			return nil, err
+		}
 		var chain snapshot.ChainID
 		for i, l := range stack {
 			chain = chain.With(l.DiffID)

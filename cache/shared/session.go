@@ -33,6 +33,8 @@ type Store interface {
 	// Known is Lookup, also of layers that can be fetched.
 	Known(chain snapshot.ChainID) (snapshot.Layer, bool)
 	AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error)
+	// Name gives layers that are known here only the names that all know them by.
+	Name(ctx context.Context, parent, layers snapshot.Stack) (snapshot.Stack, error)
 }
 
 // Packer makes compressed forms of layers.

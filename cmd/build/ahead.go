@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"layered.build/builder/executor"
@@ -81,8 +82,8 @@ func (a *ahead) tap(step *dag.Step, below snapshot.Stack) snapshot.Tap {
 func (a *ahead) run(s *executor.Solver) {
 	for step := range a.queue {
 		res, ok := s.Result(dag.Edge{Step: step})
-		if !ok || a.ctx.Err() != nil {
-			continue
+		if !ok || a.ctx.Err() != nil || slices.ContainsFunc(res.Stack, snapshot.Layer.Unnamed) {
+			continue // what has no name yet is sent at the end
 		}
 		var wg sync.WaitGroup
 		for _, to := range a.to {

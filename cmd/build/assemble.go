@@ -98,6 +98,17 @@ func (j *Job) clamp(ctx context.Context, in *registry.AssembleInput) error {
 	return nil
 }
 
+// name gives the layers of a stage the digests that images know layers by.
+func (j *Job) name(ctx context.Context, in *registry.AssembleInput) error {
+	named, err := j.e.Store.Name(ctx, nil, in.Stack)
+	if err != nil || sameLayers(named, in.Stack) {
+		return err
+	}
+	in.Stack, in.Steps = named, slices.Clone(in.Steps)
+	onTopOf(in.Steps, named)
+	return nil
+}
+
 // onTopOf gives steps the layers of a stack of which there are as many.
 func onTopOf(steps []registry.AssembleStep, stack snapshot.Stack) {
 	for i := range steps {
@@ -121,6 +132,9 @@ func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time, v1 ma
 		}
 		if err == nil {
 			err = j.squash(ctx, &in)
+		}
+		if err == nil {
+			err = j.name(ctx, &in)
 		}
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"layered.build/builder/planner"
+	"layered.build/builder/registry"
 	"layered.build/builder/registry/assemble"
 	"layered.build/builder/snapshot"
 )
@@ -24,9 +25,15 @@ type recorded struct {
 func (j *Job) record(ctx context.Context, s *Solution) (map[*planner.Image]string, error) {
 	var errs []error
 	last := map[*planner.Image]string{}
+	wanted := map[*planner.Image]bool{}
+	for _, t := range s.plan.Targets {
+		for ; t != nil; t = t.Parent {
+			wanted[t] = true
+		}
+	}
 	done := map[*planner.Image]*recorded{}
 	for _, st := range s.plan.Stages {
-		r, err := j.recordStage(ctx, s, st, done[st.Parent])
+		r, err := j.recordStage(ctx, s, st, done[st.Parent], wanted[st])
 		errs = append(errs, err)
 		if r != nil {
 			done[st] = r
@@ -39,7 +46,8 @@ func (j *Job) record(ctx context.Context, s *Solution) (map[*planner.Image]strin
 }
 
 // recordStage makes the records of a stage, on top of those of its parent if it has one.
-func (j *Job) recordStage(ctx context.Context, s *Solution, st *planner.Image, parent *recorded) (*recorded, error) {
+// Unless it is wanted for an image, they end before a layer that has no name.
+func (j *Job) recordStage(ctx context.Context, s *Solution, st *planner.Image, parent *recorded, wanted bool) (*recorded, error) {
 	if parent != nil && !parent.complete {
 		return parent, nil
 	}
@@ -59,14 +67,25 @@ func (j *Job) recordStage(ctx context.Context, s *Solution, st *planner.Image, p
 		if parent.own == 0 {
 			return nil, errors.New("the result does not stand on the layers of its base image")
 		}
-		return j.recordStage(ctx, s, st, nil) // other layers of the same content
+		return j.recordStage(ctx, s, st, nil, wanted) // other layers of the same content
 	}
-	if epoch := s.plan.Epoch; epoch != nil && ctx.Err() == nil { // a build that was ended has no time for it
-		own, err := j.e.Store.Clamp(ctx, parent.chain.Stack(), made[n:], *epoch)
-		if err != nil {
-			return nil, err
+	own := made[n:]
+	if ctx.Err() == nil { // a build that was ended has no time for it
+		if epoch := s.plan.Epoch; epoch != nil {
+			if own, err = j.e.Store.Clamp(ctx, parent.chain.Stack(), own, *epoch); err != nil {
+				return nil, err
+			}
+		}
+		if wanted {
+			if own, err = j.e.Store.Name(ctx, parent.chain.Stack(), own); err != nil {
+				return nil, err
+			}
 		}
 		onTopOf(steps, append(slices.Clone(parent.chain.Stack()), own...))
+	}
+	noName := func(st registry.AssembleStep) bool { return slices.ContainsFunc(st.Stack, snapshot.Layer.Unnamed) }
+	if i := slices.IndexFunc(steps, noName); i >= 0 {
+		steps, complete = steps[:i], false
 	}
 	chain, recs, err := parent.chain.Extend(steps)
 	if err == nil {

@@ -96,6 +96,19 @@ func targets(p *Plan) []dag.Edge {
 	return out
 }
 
+// inImages tells the steps that the images of the targets have the layers of.
+func (p *Plan) inImages() func(*dag.Step) bool {
+	steps := map[*dag.Step]bool{}
+	for _, t := range p.Targets {
+		for ; t != nil; t = t.Parent {
+			for _, in := range t.Instructions {
+				steps[in.Step] = true
+			}
+		}
+	}
+	return func(s *dag.Step) bool { return steps[s] }
+}
+
 // newSolver wires the executor.
 func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap func(*dag.Step, snapshot.Stack) snapshot.Tap) *executor.Solver {
 	w := local.New(local.Machine{Store: j.e.Store, Sandbox: sb, Devices: p.devices}, local.Build{
@@ -103,7 +116,7 @@ func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap 
 		Secrets: j.in.Secrets, SecretScan: p.secretScan, Sent: j.in.Sent, Agents: j.in.Agents,
 		SeccompProfiles: j.req.SeccompProfiles,
 		Epoch:           p.Epoch,
-		Tap:             tap,
+		Tap:             tap, Named: p.inImages(),
 	}, j.req.Grants)
 	return executor.New(executor.Options{
 		Cache: j.records(), Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),

@@ -33,11 +33,15 @@ func Commit(ctx context.Context, e *engine.Engine, rec *runs.Record, o CommitOpt
 	if o.Author != "" {
 		config.Author = o.Author
 	}
+	stack, err := e.Store.Name(ctx, nil, rec.Stack)
+	if err != nil {
+		return nil, err
+	}
 	img, err := Assemble(e, registry.AssembleInput{
-		Base: &rec.Config, BaseStack: rec.Base, BaseV1: rec.V1, Stack: rec.Stack, Config: config,
+		Base: &rec.Config, BaseStack: rec.Base, BaseV1: rec.V1, Stack: stack, Config: config,
 		Steps: []registry.AssembleStep{{
 			CreatedBy: strings.Join(rec.Command, " "), Comment: o.Message, Cmd: rec.Command,
-			Stack: rec.Stack, Config: config,
+			Stack: stack, Config: config,
 		}},
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // emptyTree is scratch.
@@ -141,7 +142,7 @@ func (d *draft) Digest(p string) (digest.Digest, error) {
 		return "", err
 	}
 	defer r.Close()
-	return digest.FromReader(r)
+	return sparse.FromReader(r)
 }
 
 // put sets what is at a path. Whatever other type was there must have been

@@ -52,7 +52,7 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	}
 	look := guard.Inspector()
 	commit := func(a *snapshot.Active, below snapshot.Stack, tap snapshot.Tap) (executor.Result, error) {
-		l, err := a.Commit(ctx, snapshot.CommitOptions{Epoch: w.build.Epoch, Inspect: look, Tap: tap})
+		l, err := a.Commit(ctx, snapshot.CommitOptions{Epoch: w.build.Epoch, Inspect: look, Tap: tap, Named: w.named(job)})
 		return executor.Result{Stack: append(slices.Clone(below), l)}, leakOnly(err)
 	}
 	results := make([]executor.Result, job.Step.Outputs())

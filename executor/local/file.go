@@ -43,7 +43,7 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ *
 	guard := w.fetchGuard(job)
 	look := guard.Inspector()
 	l, err := w.machine.Store.WriteLayer(ctx, base, changes, snapshot.WriteOptions{
-		Dir: job.Mounted, Epoch: w.build.Epoch, Inspect: look, Tap: w.tap(job, base, look),
+		Dir: job.Mounted, Epoch: w.build.Epoch, Inspect: look, Tap: w.tap(job, base, look), Named: w.named(job),
 	})
 	if err != nil {
 		return nil, leakOnly(err)

@@ -51,6 +51,9 @@ type Build struct {
 	// below, nil for nothing. It is not asked where the layer is searched for secrets:
 	// what receives a tar may send it away before the search ends.
 	Tap func(step *dag.Step, below snapshot.Stack) snapshot.Tap
+	// Named, if set, tells the steps whose layers an image is going to have. Others may
+	// have none of the names that images know layers by (snapshot.Layer.Unnamed).
+	Named func(step *dag.Step) bool
 	// Sent returns the secrets that Remote has used; nil: none.
 	Sent func() map[string][]byte
 }
@@ -100,6 +103,11 @@ func (w *Worker) tap(job *executor.Job, below snapshot.Stack, look snapshot.Insp
 		return nil
 	}
 	return w.build.Tap(job.Step, below)
+}
+
+// named says whether an image is going to have a step's layer.
+func (w *Worker) named(job *executor.Job) bool {
+	return w.build.Named != nil && w.build.Named(job.Step)
 }
 
 // source opens a source; nothing is fetched yet.

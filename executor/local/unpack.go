@@ -15,6 +15,7 @@ import (
 
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/archive"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // unpack adds the content of a source that is a tar, plain or compressed, to the
@@ -235,9 +236,9 @@ func newSpool(dir string) (*spool, error) {
 
 // add stores a content and returns a way to read it again.
 func (s *spool) add(r io.Reader) (func() (io.ReadCloser, error), int64, digest.Digest, error) {
-	d := digest.SHA256.Digester()
+	d := sparse.New()
 	at := s.size
-	n, err := io.Copy(io.MultiWriter(s.f, d.Hash()), r)
+	n, err := io.Copy(io.MultiWriter(s.f, d), r)
 	s.size += n
 	if err != nil {
 		return nil, 0, "", err

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"sync"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // spool holds contents of files that change, in one file without a name.
@@ -102,11 +102,11 @@ func (t *Tree) restore(n *node, f *os.File) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.New()
+	sum := sparse.New()
 	if _, err := io.Copy(io.MultiWriter(sum, k), io.LimitReader(f, e.Size)); err != nil {
 		return nil, err
 	}
-	if sumDigest(sum) != e.Digest {
+	if sum.Digest() != e.Digest {
 		return nil, fmt.Errorf("/%s %w", e.Path, snapshot.ErrChanged)
 	}
 	if now, err := regular(f); err != nil || now.size != stat.size {

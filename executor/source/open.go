@@ -1,11 +1,8 @@
 package source
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -16,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/sparse"
 )
 
 const emptyDigest = digest.Digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
@@ -123,7 +121,7 @@ func (t *Tree) hashOnce(p string, keep bool) (h hashed, err error) {
 	if h.stat, err = regular(f); err != nil {
 		return h, err
 	}
-	sum := sha256.New()
+	sum := sparse.New()
 	var to io.Writer = sum
 	if keep {
 		if h.kept, err = t.newKept(); err != nil {
@@ -131,14 +129,18 @@ func (t *Tree) hashOnce(p string, keep bool) (h hashed, err error) {
 		}
 		to = io.MultiWriter(sum, h.kept)
 	}
-	size := h.stat.size
-	n, err := io.CopyBuffer(to, onlyReader{io.LimitReader(f, size)}, make([]byte, min(64<<10, max(512, size))))
+	size, n := h.stat.size, int64(0)
+	if size >= sparse.Run && !keep {
+		n, err = sum.ReadFile(f, size)
+	} else {
+		n, err = io.CopyBuffer(to, onlyReader{io.LimitReader(f, size)}, make([]byte, min(64<<10, max(512, size))))
+	}
 	if err != nil {
 		return h, err
 	}
 	after, err := regular(f)
 	h.changed = err != nil || n != size || after.key() != h.stat.key()
-	h.stat.size, h.digest = n, sumDigest(sum)
+	h.stat.size, h.digest = n, sum.Digest()
 	return h, nil
 }
 
@@ -160,10 +162,6 @@ func gone(err error) error {
 		return fmt.Errorf("%w: %w", snapshot.ErrChanged, err)
 	}
 	return err
-}
-
-func sumDigest(h hash.Hash) digest.Digest {
-	return digest.Digest("sha256:" + hex.EncodeToString(h.Sum(nil)))
 }
 
 // onlyReader hides all other methods, so that io.CopyBuffer uses its buffer.
@@ -205,8 +203,8 @@ func (c *checkedFile) end() error {
 		return io.EOF
 	case c.digest == "" || c.read != c.want.size:
 	default:
-		sum := sha256.New()
-		if n, err := io.Copy(sum, io.NewSectionReader(c.f, 0, c.want.size)); err == nil && n == c.want.size && sumDigest(sum) == c.digest {
+		sum := sparse.New()
+		if n, err := sum.ReadFile(c.f, c.want.size); err == nil && n == c.want.size && sum.Digest() == c.digest {
 			return io.EOF
 		}
 	}

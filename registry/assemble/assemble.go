@@ -4,7 +4,9 @@
 package assemble
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"layered.build/builder/registry/errdef"
@@ -53,12 +55,18 @@ type Step struct {
 	Config image.Config
 }
 
+// errUnnamed says that nobody asked for the layers' names before (snapshot.Store.Name).
+var errUnnamed = errors.New("assemble image: a layer has no name yet")
+
 // Image makes the image of a build: configuration with rootfs and history. The same
 // input gives the same bytes. Errors match errdef.ErrInvalid.
 func Image(in Input) (*image.Image, error) {
 	cfg := in.Config
 	if cfg.OS == "" || cfg.Architecture == "" {
 		return nil, fmt.Errorf("assemble image: %w: the configuration lacks os or architecture", errdef.ErrInvalid)
+	}
+	if slices.ContainsFunc(in.Stack, snapshot.Layer.Unnamed) {
+		return nil, errUnnamed
 	}
 	entries, err := newHistory(in)
 	if err != nil {

@@ -117,7 +117,11 @@ func (c *Chain) on(st Step) (snapshot.Stack, error) {
 	if !isPrefix(c.stack, st.Stack) {
 		return nil, fmt.Errorf("assemble image: %w: %q has a file system that is not made on top of the one before", errdef.ErrInvalid, st.CreatedBy)
 	}
-	return st.Stack[len(c.stack):], nil
+	added := st.Stack[len(c.stack):]
+	if slices.ContainsFunc(added, snapshot.Layer.Unnamed) {
+		return nil, errUnnamed
+	}
+	return added, nil
 }
 
 func (c *Chain) lay(st Step, added snapshot.Stack) {

@@ -42,15 +42,20 @@ type Target struct {
 	// Tap, unless nil, receives the tar too; it gets no more after an error, which
 	// has no other consequence.
 	Tap io.Writer
-	// Inspector, unless nil, sees all that is packed.
+	// Inspector, unless nil, sees all that is packed; of a hole only a part.
 	Inspector Inspector
+	// MayOmit leaves out the tar's digest if runs of zeros are left out of that of a file
+	// (sparse.Hash), and there is no Tap.
+	MayOmit bool
 }
 
 // Result is what came out.
 type Result struct {
-	// Digest and Size are those of the tar.
+	// Digest and Size are those of the tar. Digest is "" if it was omitted.
 	Digest digest.Digest
 	Size   int64
+	// Holes is how much of Size is in holes of files.
+	Holes int64
 	// Entries is how many there are, and Whiteouts says that some are whiteouts.
 	Entries   int
 	Whiteouts bool
@@ -86,7 +91,7 @@ func Run(ctx context.Context, to Target, walk Walk) (Result, error) {
 }
 
 func (p *packer) run(ctx context.Context, walk Walk) (Result, error) {
-	p.sink = newTarSink(p.Out, p.Tap)
+	p.sink = newTarSink(&p.Target)
 	g, gctx := errgroup.WithContext(ctx)
 	free := make(chan *job, window)
 	for range window {
@@ -133,7 +138,7 @@ func (p *packer) run(ctx context.Context, walk Walk) (Result, error) {
 	if err == nil {
 		err = p.finishDirs()
 	}
-	return Result{Digest: d, Size: p.sink.pos, Whiteouts: p.hasWhiteouts, Entries: p.entries, Newest: p.newest}, err
+	return Result{Digest: d, Size: p.sink.pos, Holes: p.sink.holes, Whiteouts: p.hasWhiteouts, Entries: p.entries, Newest: p.newest}, err
 }
 
 // prepare makes what must exist before later items: everything but files and links.

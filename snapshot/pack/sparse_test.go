@@ -16,8 +16,8 @@ import (
 	"layered.build/builder/snapshot/object"
 )
 
-// sparse makes a file of a size that has data at some offsets only, and returns its content.
-func sparse(t *testing.T, path string, size int64, data ...int64) []byte {
+// sparseFile makes a file of a size that has data at some offsets only, and returns its content.
+func sparseFile(t *testing.T, path string, size int64, data ...int64) []byte {
 	t.Helper()
 	f, err := os.Create(path)
 	must(t, err)
@@ -54,7 +54,7 @@ func TestHoles(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			at := t.TempDir()
-			want := sparse(t, filepath.Join(at, "a"), c.size, c.data...)
+			want := sparseFile(t, filepath.Join(at, "a"), c.size, c.data...)
 			it := other("a", manifest.TypeFile)
 			it.Record.Size, it.Record.UID, it.Record.GID = c.size, uint32(os.Geteuid()), uint32(os.Getegid())
 			it.Host, it.Dest = filepath.Join(at, "a"), filepath.Join(at, "copy")
@@ -92,7 +92,7 @@ func TestHoles(t *testing.T) {
 func TestHolesThatAreNone(t *testing.T) {
 	at := t.TempDir()
 	name := filepath.Join(at, "a")
-	sparse(t, name, 4*sinkChunk)
+	sparseFile(t, name, 4*sinkChunk)
 	it := other("a", manifest.TypeFile)
 	it.Record.Size, it.Host = 8*sinkChunk, name
 	if _, err := Run(t.Context(), Target{Maker: object.NewMaker()}, emitAll(it)); err == nil {

@@ -2,17 +2,17 @@ package pack
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // stream copies a large file into the tar: one goroutine reads, hashes and writes
@@ -31,15 +31,13 @@ func (p *packer) stream(ctx context.Context, j *job) (err error) {
 		}
 		defer func() { err = errors.Join(err, dst.Close()) }()
 	}
-	var h hash.Hash
+	var h *sparse.Hash
 	if p.Manifest != nil {
-		h = sha256.New()
+		h = sparse.New()
 	}
-	c := &chunker{r: r, dst: dst, h: h, size: j.Record.Size, full: make(chan []byte, 3), free: make(chan []byte, 3)}
-	if f, ok := r.(*os.File); ok {
-		if at, err := f.Seek(0, io.SeekCurrent); err == nil && at == 0 {
-			c.file = f
-		}
+	c := &chunker{r: r, dst: dst, h: h, omit: p.sink.omit, size: j.Record.Size, full: make(chan chunk, 3), free: make(chan []byte, 3)}
+	if f, off, ok := sparse.Place(r); ok {
+		c.file, c.off, c.pass = f, off, r.(io.Seeker)
 	}
 	if p.Inspector != nil {
 		c.look = p.Inspector.Content(&j.Record.Entry)
@@ -50,12 +48,17 @@ func (p *packer) stream(ctx context.Context, j *job) (err error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.run(ctx) })
 	for b := range c.full {
-		p.sink.write(b)
-		if &b[0] != &hole[0] {
-			c.free <- b[:cap(b)]
+		if b.zeros > 0 {
+			p.sink.hole(ctx, b.zeros)
+			continue
 		}
+		p.sink.write(b.data)
+		c.free <- b.data[:cap(b.data)]
 	}
 	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if errors.Is(c.err, object.ErrSize) {
 		return j.changed()
 	}
@@ -66,7 +69,11 @@ func (p *packer) stream(ctx context.Context, j *job) (err error) {
 		return fmt.Errorf("read %s: %w", j.Record.Path, c.err)
 	}
 	if h != nil {
-		if err := j.check([32]byte(h.Sum(nil))); err != nil {
+		err := j.check(h.Sum())
+		if err != nil && h.LeavesOut() { // who wants it may have left nothing out
+			err = j.checkWhole()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -86,23 +93,55 @@ func (j *job) reader() (io.ReadCloser, error) {
 	return j.Open()
 }
 
-// hole is what a chunk without data reads as; nobody writes to it.
+// checkWhole is check with the digest of all that the item has.
+func (j *job) checkWhole() error {
+	r, err := j.reader()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", j.Record.Path, err)
+	}
+	got, err := digest.SHA256.FromReader(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("read %s: %w", j.Record.Path, err)
+	}
+	if got != j.Want {
+		return j.changed()
+	}
+	return nil
+}
+
+// chunk is a part of a file: bytes, or as many zeros as a hole reads as.
+type chunk struct {
+	data  []byte
+	zeros int64
+}
+
+func (c *chunk) len() int64 { return int64(len(c.data)) + c.zeros }
+
+// hole is what holes read as, a part of them at a time; nobody writes to it.
 var hole = make([]byte, sinkChunk)
 
-// chunker reads exactly size bytes in chunks. Chunks that lie in a hole of a file are not
-// read, and leave a hole in dst.
-type chunker struct {
-	r          io.Reader
-	dst        *os.File // may be nil
-	h          hash.Hash
-	size       int64
-	look       io.Writer // may be nil
-	full, free chan []byte
-	err        error
-	refused    error // what look said
+// isHole reports whether bytes are those of hole.
+func isHole(b []byte) bool { return len(b) > 0 && &b[0] == &hole[0] }
 
-	file *os.File // r, if that can tell its holes
-	data int64    // where it has data that is not passed yet
+// chunker reads exactly size bytes in chunks. Holes of a file that are as large as one are
+// not read; they are holes in dst, and so are chunks of zeros.
+type chunker struct {
+	r    io.Reader
+	dst  *os.File     // may be nil
+	h    *sparse.Hash // may be nil
+	omit func()       // called when something is left out of h
+	size int64
+	look io.Writer // may be nil
+	full chan chunk
+	free chan []byte
+	err  error
+	// refused is what look said.
+	refused error
+
+	file *os.File  // what r reads, if that can tell its holes
+	off  int64     // where in it r begins
+	pass io.Seeker // r
+	data int64     // where it has data that is not passed yet
 }
 
 func (c *chunker) run(ctx context.Context) {
@@ -112,17 +151,19 @@ func (c *chunker) run(ctx context.Context) {
 			c.err = context.Cause(ctx)
 			return
 		}
-		b, err := c.next(at, min(sinkChunk, c.size-at))
+		b, err := c.next(at)
 		if err != nil {
 			c.err = err
 			return
 		}
-		at += int64(len(b))
-		if c.h != nil {
-			c.h.Write(b)
-		}
+		at += b.len()
+		c.hash(b)
 		if c.look != nil {
-			if _, c.refused = c.look.Write(b); c.refused != nil {
+			seen := b.data
+			if b.zeros > 0 { // a part of a hole says it all
+				seen = hole
+			}
+			if _, c.refused = c.look.Write(seen); c.refused != nil {
 				return
 			}
 		}
@@ -139,63 +180,75 @@ func (c *chunker) run(ctx context.Context) {
 	}
 }
 
-// next returns the n bytes at an offset, which all before were returned of.
-func (c *chunker) next(at, n int64) ([]byte, error) {
+func (c *chunker) hash(b chunk) {
+	if c.h == nil {
+		return
+	}
+	c.h.Zeros(b.zeros)
+	c.h.Write(b.data)
+	if c.h.LeavesOut() {
+		c.omit()
+	}
+}
+
+// next returns what is at an offset, which all before was returned of.
+func (c *chunker) next(at int64) (chunk, error) {
 	if c.file != nil {
-		empty, err := c.isHole(at, n)
-		if empty || err != nil {
-			return hole[:n], err
+		zeros, err := c.skip(at)
+		if zeros > 0 || err != nil {
+			return chunk{zeros: zeros}, err
 		}
 	}
-	b := <-c.free
-	b = b[:n]
+	b := (<-c.free)[:min(sinkChunk, c.size-at)]
 	_, err := io.ReadFull(c.r, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = object.ErrSize
 	}
-	return b, err
+	if err == nil && len(b) == sinkChunk && sparse.IsZero(b) { // the reader does not tell its holes
+		c.free <- b
+		return chunk{zeros: sinkChunk}, nil
+	}
+	return chunk{data: b}, err
 }
 
-// isHole reports whether the n bytes at an offset of the file are in a hole, and passes
-// over them then.
-func (c *chunker) isHole(at, n int64) (bool, error) {
+// skip returns how large the hole at an offset of the file is, and passes over it, if it
+// is large.
+func (c *chunker) skip(at int64) (int64, error) {
 	if at >= c.data { // how far it is to the next data is not known
-		off, err := unix.Seek(int(c.file.Fd()), at, unix.SEEK_DATA)
+		off, err := unix.Seek(int(c.file.Fd()), c.off+at, unix.SEEK_DATA)
 		switch {
 		case err == nil:
-			c.data = off
+			c.data = min(off-c.off, c.size)
 		case errors.Is(err, unix.ENXIO): // none follows
 			fi, err := c.file.Stat()
 			if err != nil {
-				return false, err
+				return 0, err
 			}
-			if fi.Size() < c.size {
-				return false, object.ErrSize
+			if fi.Size() < c.off+c.size {
+				return 0, object.ErrSize
 			}
 			c.data = c.size
 		default: // the file system does not tell
 			c.data = at
 		}
 	}
-	to := at
-	if c.data >= at+n {
-		to += n
+	zeros := c.data - at
+	if zeros < sinkChunk {
+		zeros = 0
 	}
-	if _, err := c.file.Seek(to, io.SeekStart); err != nil {
-		return false, err
-	}
-	return to > at, nil
+	_, err := c.pass.Seek(at+zeros, io.SeekStart)
+	return zeros, err
 }
 
 // put writes a chunk that ends at an offset. The file has its full length with the last.
-func (c *chunker) put(b []byte, end int64) error {
-	if &b[0] != &hole[0] {
-		_, err := c.dst.Write(b)
+func (c *chunker) put(b chunk, end int64) error {
+	if b.zeros == 0 {
+		_, err := c.dst.Write(b.data)
 		return err
 	}
 	if end == c.size {
 		return c.dst.Truncate(end)
 	}
-	_, err := c.dst.Seek(int64(len(b)), io.SeekCurrent)
+	_, err := c.dst.Seek(b.zeros, io.SeekCurrent)
 	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // Layer is one layer of a Merged.
@@ -270,7 +271,7 @@ func (l *Layer) Open(r *manifest.Record) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if offset > 0 {
-		return &section{Reader: io.NewSectionReader(f, offset, r.Size), f: f}, nil
+		return sparse.NewSection(f, offset, r.Size, true), nil
 	}
 	return f, nil
 }
@@ -290,15 +291,6 @@ func (l *Layer) OpenFile(r *manifest.Record) (*os.File, int64, error) {
 	return f, 0, err
 }
 
-// section is a part of a file that closes the file.
-type section struct {
-	io.Reader
-	f *os.File
-}
-
-// Close implements io.Closer.
-func (s *section) Close() error { return s.f.Close() }
-
 // Digest implements Tree.
 func (t *Merged) Digest(p string) (digest.Digest, error) {
 	r, l, err := t.file("digest", p)
@@ -313,7 +305,7 @@ func (t *Merged) Digest(p string) (digest.Digest, error) {
 		return "", err
 	}
 	defer f.Close()
-	return digest.SHA256.FromReader(f)
+	return sparse.FromReader(f)
 }
 
 // HostPath implements HostPather, for regular files of layers that have a

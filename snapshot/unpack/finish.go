@@ -12,7 +12,7 @@ import (
 
 // finish makes whiteouts, completes directories and writes the manifest.
 func (a *applier) finish() (*Layer, error) {
-	out := &Layer{Root: a.root, Movable: a.isMovable(), Empty: a.isEmpty()}
+	out := &Layer{Root: a.root, Movable: a.isMovable(), Empty: a.isEmpty(), LeavesOut: a.pool.leavesOut}
 	if a.Based || a.Own { // an own layer has its whiteouts wherever it is
 		if err := a.hideBelow(out); err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // Form makes what a manifest lists in an empty directory; contents are in the
@@ -117,16 +118,14 @@ func (u *unpacker) large(p string, r *manifest.Record) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	off, left := r.Offset, r.Size
-	for left > 0 {
-		n, err := unix.CopyFileRange(int(u.tar.Fd()), &off, int(f.Fd()), nil, int(min(left, 1<<30)), 0)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return object.ErrSize
-		}
-		left -= int64(n)
+	// Workers share u.tar, whose position looking for holes moves.
+	tar, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", u.tar.Fd()))
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
+	if err := sparse.Copy(f, tar, r.Offset, r.Size); err != nil {
+		return err
 	}
 	return u.m.SetFileMeta(f, &r.Entry)
 }

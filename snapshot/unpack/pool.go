@@ -1,7 +1,6 @@
 package unpack
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,6 +13,7 @@ import (
 
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/sparse"
 	"layered.build/builder/snapshot/tarsplit"
 )
 
@@ -27,8 +27,10 @@ type writePool struct {
 
 	pending []*fileInode // since the last wait; only the owner's
 	big     []byte       // for large; only the owner's
-	mu      sync.Mutex   // guards err
-	err     error
+	// leavesOut: some digest leaves runs of zeros out. Only the owner's.
+	leavesOut bool
+	mu        sync.Mutex // guards err
+	err       error
 }
 
 type writeJob struct {
@@ -136,7 +138,7 @@ func (p *writePool) close() error {
 
 // fileSink says what becomes of a large file's bytes, besides being written.
 type fileSink struct {
-	sparse bool // leave blocks of zeros out
+	sparse bool // the stream does not have its holes
 	sum    tarsplit.Sum
 	grow   func(bytes int64) error
 }
@@ -151,10 +153,10 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 	if p.big == nil {
 		p.big = make([]byte, object.SmallFile)
 	}
-	h := sha256.New()
-	var w io.Writer = f
+	h := sparse.New()
+	w := &holeWriter{f: f, block: object.SmallFile}
 	if to.sparse {
-		w = &holeWriter{f: f, grow: to.grow}
+		w.block, w.grow = len(zeroPage), to.grow
 	}
 	got, err := io.CopyBuffer(io.MultiWriter(w, h, to.sum), struct{ io.Reader }{r}, p.big)
 	if err != nil {
@@ -163,39 +165,46 @@ func (p *writePool) large(path string, n *node, r io.Reader, to fileSink) (err e
 	if got != n.entry.Size {
 		return fmt.Errorf("%d bytes instead of %d", got, n.entry.Size)
 	}
-	if to.sparse {
-		if err := f.Truncate(got); err != nil {
-			return err
-		}
+	if err := f.Truncate(got); err != nil { // it may end with zeros
+		return err
 	}
-	n.ino.digest = digest.NewDigest(digest.SHA256, h)
+	n.ino.digest = h.Digest()
+	p.leavesOut = p.leavesOut || h.LeavesOut()
 	return p.m.SetFileMeta(f, &n.entry)
 }
 
 // holeWriter writes a file without its blocks of zeros.
 type holeWriter struct {
-	f    *os.File
-	grow func(bytes int64) error
+	f     *os.File
+	block int                     // their size
+	grow  func(bytes int64) error // told of what is written; may be nil
 }
 
 // Write implements io.Writer.
 func (w *holeWriter) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		n := min(4096, len(b)-done)
-		part := b[done : done+n]
-		var err error
-		if n == 4096 && bytes.Equal(part, zeroPage[:]) {
-			_, err = w.f.Seek(int64(n), io.SeekCurrent)
-		} else if err = w.grow(2 * int64(n)); err == nil { // it is in the tarsplit as well
-			_, err = w.f.Write(part)
-		}
-		if err != nil {
+		part := b[done:min(done+w.block, len(b))]
+		if err := w.put(part); err != nil {
 			return done, err
 		}
-		done += n
+		done += len(part)
 	}
 	return done, nil
+}
+
+func (w *holeWriter) put(part []byte) error {
+	if len(part)%len(zeroPage) == 0 && sparse.IsZero(part) {
+		_, err := w.f.Seek(int64(len(part)), io.SeekCurrent)
+		return err
+	}
+	if w.grow != nil {
+		if err := w.grow(2 * int64(len(part))); err != nil { // it is in the tarsplit as well
+			return err
+		}
+	}
+	_, err := w.f.Write(part)
+	return err
 }
 
 var zeroPage [4096]byte

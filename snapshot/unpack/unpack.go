@@ -46,6 +46,8 @@ type Layer struct {
 	Size   int64
 	// Content is the digest of the entries.
 	Content digest.Digest
+	// LeavesOut says that the digest of a file in it leaves runs of zeros out.
+	LeavesOut bool
 	// Root is the metadata of the root directory, if the tar has it.
 	Root *object.Root
 	// Empty says that the layer changes nothing.

@@ -9,7 +9,6 @@ import (
 	"sort"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/snapshot/diff"
@@ -17,6 +16,7 @@ import (
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 	"layered.build/builder/snapshot/pack"
+	"layered.build/builder/snapshot/sparse"
 	"layered.build/builder/snapshot/tree"
 )
 
@@ -325,8 +325,7 @@ func (d *Differ) sameBytes(rel string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	got, err := digest.SHA256.FromReader(f)
-	return got == want, err
+	return sparse.Matches(f, want)
 }
 
 // Settle makes the directory equal to the stack with the new layer. Nothing may read it

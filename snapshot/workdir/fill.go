@@ -18,6 +18,7 @@ import (
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
+	"layered.build/builder/snapshot/sparse"
 	"layered.build/builder/snapshot/tree"
 )
 
@@ -295,29 +296,7 @@ func (c *copier) content(dst, src *os.File, off, size int64) error {
 			c.noClone = true
 		}
 	}
-	for left := size; left > 0; {
-		n, err := unix.CopyFileRange(int(src.Fd()), &off, int(dst.Fd()), nil, int(min(left, 1<<30)), 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return slowCopy(dst, src, off, left)
-		}
-		if n == 0 {
-			return object.ErrSize
-		}
-		left -= int64(n)
-	}
-	return nil
-}
-
-// slowCopy is for where copy_file_range(2) is not possible.
-func slowCopy(dst, src *os.File, off, left int64) error {
-	n, err := io.Copy(dst, io.NewSectionReader(src, off, left))
-	if err == nil && n != left {
-		err = object.ErrSize
-	}
-	return err
+	return sparse.Copy(dst, src, off, size)
 }
 
 // notExisting leaves out the error that says that there is nothing.

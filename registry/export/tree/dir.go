@@ -19,6 +19,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/registry/progress"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/sparse"
 )
 
 // WriteDir writes the file systems into a directory, which is made if there is none. The
@@ -200,12 +201,9 @@ func (w *dirWriter) file(name string, e *snapshot.Entry) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(f, src) // which the kernel may do
-	if err == nil && n != e.Size {
-		err = io.ErrUnexpectedEOF
-	}
+	err = sparse.CopyFrom(f, src, e.Size)
 	if err == nil {
-		w.shown.Done += n
+		w.shown.Done += e.Size
 		w.shown.To(w.shown.Item, w.shown.Done, w.shown.Total)
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
