@@ -113,10 +113,12 @@ type upload struct {
 }
 
 // Part implements object.Upload. Blocks are named for their contents: those of others that
-// write the same blob in other parts are not taken for ours.
+// write the same blob in other parts are not taken for ours. All names for one blob must be as
+// long as the first: they have 64 bytes, as those of Azure's SDK and so of BuildKit, which may
+// have begun the same blob and died.
 func (u *upload) Part(ctx context.Context, n int, data []byte) error {
 	s := sum(data)
-	id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%08d%s", n, s))
+	id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%040d%s", n, s))
 	r := u.bucket.request("put", http.MethodPut, u.key, map[string]string{"comp": "block", "blockid": id})
 	r.Object += fmt.Sprintf(" (block %d)", n+1)
 	r.Body = data

@@ -118,6 +118,12 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request, path string, body [
 		if f.blocks[path] == nil {
 			f.blocks[path] = map[string][]byte{}
 		}
+		for id := range f.blocks[path] {
+			if len(id) != len(q.Get("blockid")) {
+				refuse(w, r, 400, "InvalidBlobOrBlock")
+				return
+			}
+		}
 		f.blocks[path][q.Get("blockid")] = body
 		w.WriteHeader(201)
 	case q.Get("comp") == "blocklist":

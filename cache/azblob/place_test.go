@@ -183,6 +183,24 @@ func TestSameBlob(t *testing.T) {
 	}
 }
 
+// Blocks that BuildKit has left are in nobody's way.
+func TestLeftBlocks(t *testing.T) {
+	f := &fake{}
+	s := newFake(t, f)
+	data := bytes.Repeat([]byte("0123456789"), 300_000)
+	b := sharedtest.NewBlob(data)
+	left := base64.StdEncoding.EncodeToString(make([]byte, 64)) // the SDK's UploadStream
+	f.containers["buildkit-cache"] = true
+	f.blocks["buildkit-cache/blobs/"+b.Digest.String()] = map[string][]byte{left: []byte("left")}
+	p := open(t, quick, withKey(s), nil)
+	if err := p.Store(t.Context(), b, sharedtest.Content(data)); err != nil {
+		t.Fatal(err)
+	}
+	if missing, err := p.Missing(t.Context(), []shared.Blob{b}); err != nil || len(missing) != 0 {
+		t.Errorf("missing %v, %v", missing, err)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	f := &fake{bearer: "token-of-the-workload"}
 	s := newFake(t, f)
