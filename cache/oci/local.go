@@ -23,6 +23,9 @@ import (
 	"layered.build/builder/snapshot/files"
 )
 
+// scopeAnnotation is where a layout says which scope a manifest is of: not every tag tells.
+const scopeAnnotation = "build.layered.cache.scope"
+
 // lockFile is held by who replaces an index of a folder.
 const lockFile = "builder.lock"
 
@@ -57,6 +60,19 @@ func NewLocal(a *shared.Attrs, to bool) (*Local, error) {
 		return l, err
 	}
 	return l, l.prepare()
+}
+
+// OpenFolder opens a folder as NewLocal does without further options; to says that it is made
+// if it is not there.
+func OpenFolder(dir string, to bool) (*Local, error) {
+	l := &Local{dir: dir, tag: "latest"}
+	if to {
+		return l, l.prepare()
+	}
+	if _, err := os.Lstat(filepath.Join(dir, ocispec.ImageLayoutFile)); err != nil {
+		return nil, mistake.New("%s is no OCI layout: %w", dir, err)
+	}
+	return l, nil
 }
 
 // prepare makes the folder a layout, unless it is one. A folder that holds something else
@@ -129,6 +145,22 @@ func (l *Local) Index(_ context.Context, scope string) ([]byte, string, error) {
 	return data, d.String(), err
 }
 
+// Scopes implements shared.Scoped.
+func (l *Local) Scopes(context.Context) ([]string, error) {
+	x, err := l.manifests()
+	if err != nil {
+		return nil, err
+	}
+	scopes := []string{}
+	for _, m := range x.Manifests {
+		scope, ok := m.Annotations[scopeAnnotation]
+		if tag := m.Annotations[ocispec.AnnotationRefName]; ok && tag == tagOf(l.tag, scope) || !ok && tag == l.tag {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes, nil
+}
+
 // small reads and verifies a blob that fits in memory.
 func (l *Local) small(d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
@@ -179,7 +211,7 @@ func (l *Local) Replace(ctx context.Context, scope string, data []byte, blobs []
 		}
 	}
 	desc := e.desc
-	desc.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
+	desc.Annotations = map[string]string{ocispec.AnnotationRefName: tag, scopeAnnotation: scope}
 	if at >= 0 {
 		x.Manifests[at] = desc
 	} else {

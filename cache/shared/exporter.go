@@ -214,7 +214,7 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 				continue
 			}
 		}
-		return t.sweep(ctx, old, written)
+		return removeUnnamed(ctx, t.Backend, old.index, written)
 	}
 	return fmt.Errorf("others replaced the index %d times: %w", rounds, ErrConflict)
 }
@@ -328,28 +328,6 @@ func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.K
 		return nil, err
 	}
 	return x, t.Replace(ctx, t.Scope, data, x.blobs(), old.version)
-}
-
-// sweep removes the blobs that an index named before and does not any more.
-func (t *exporter) sweep(ctx context.Context, old *loadedScope, now *index) error {
-	r, ok := t.Backend.(Remover)
-	if !ok {
-		return nil
-	}
-	kept := map[string]bool{}
-	for _, b := range now.blobs() {
-		kept[string(b.Digest)] = true
-	}
-	var gone []Blob
-	for _, b := range old.index.blobs() {
-		if !kept[string(b.Digest)] {
-			gone = append(gone, b)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	return r.Remove(ctx, gone)
 }
 
 func today() int64 { return time.Now().Unix() / (24 * 60 * 60) }

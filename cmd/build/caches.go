@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/cache"
 	"layered.build/builder/cache/shared"
+	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/task"
 	"layered.build/builder/executor"
 	"layered.build/builder/executor/sandbox"
@@ -31,19 +32,25 @@ func (j *Job) newSession() *shared.Session {
 	if len(j.in.Caches.From)+len(j.in.Caches.To) == 0 {
 		return nil
 	}
-	return shared.New(shared.Options{
-		Local: j.e.Cache, Store: j.e.Store, Packer: packer{j.e.Client}, From: j.in.Caches.From, To: j.in.Caches.To,
-		Salt: j.e.Cache.Salt,
+	o := SessionOptions(j.e, j.in.Caches)
+	o.Task = func(ctx context.Context, name string, fn func(context.Context) error) error {
+		return task.Run(ctx, j.obs, name, func(ctx context.Context, _ *task.Task) error { return fn(ctx) })
+	}
+	o.Tell = func(text string) {
+		j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(text)})
+	}
+	return shared.New(o)
+}
+
+// SessionOptions are those of a session of an engine's store, that nobody is told of.
+func SessionOptions(e *engine.Engine, c Caches) shared.Options {
+	return shared.Options{
+		Local: e.Cache, Store: e.Store, Packer: packer{e.Client}, From: c.From, To: c.To,
+		Salt: e.Cache.Salt,
 		Lock: func(ctx context.Context, name string) (func(), error) {
-			return j.e.Cache.Lock(ctx, cache.NameKey(name))
+			return e.Cache.Lock(ctx, cache.NameKey(name))
 		},
-		Task: func(ctx context.Context, name string, fn func(context.Context) error) error {
-			return task.Run(ctx, j.obs, name, func(ctx context.Context, _ *task.Task) error { return fn(ctx) })
-		},
-		Tell: func(text string) {
-			j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(text)})
-		},
-	})
+	}
 }
 
 // records are what the solver looks up and writes.

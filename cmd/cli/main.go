@@ -161,7 +161,7 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
 		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
-		caches.Command(caches.Program{Out: std.Out, Err: std.Err, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
+		caches.Command(caches.Program{In: std.In, Out: std.Out, Err: std.Err, Failed: &exitError{code: ExitBuild}, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
 		a.versionCommand(), exitCodesTopic(),
 	)
 	leaveOutFlags(root.Commands())

@@ -13,7 +13,11 @@ import (
 
 // Program is what the commands need of the program that they are part of.
 type Program struct {
+	In       io.Reader
 	Out, Err io.Writer
+	// Failed is the error that ends the program with the code of what was found to be wrong,
+	// after it was told.
+	Failed error
 	// Getenv reads the environment.
 	Getenv func(string) string
 	// WithEngine runs fn on the store, which it opens and closes.
@@ -36,7 +40,7 @@ func Command(p Program) *cobra.Command {
 		RunE:        func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 		Annotations: p.Outside,
 	}
-	cmd.AddCommand(p.keygen())
+	cmd.AddCommand(p.list(), p.show(), p.remove(), p.verify(), p.export(), p.importing(), p.keygen())
 	return cmd
 }
 
