@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -64,9 +65,15 @@ func (s *Session) Begin(ctx context.Context) {
 		t.wg.Go(func() {
 			var g errgroup.Group
 			g.SetLimit(parallel)
+			var failed atomic.Bool // a place that is silent would be waited for with each layer
 			for rec := range t.queue {
 				g.Go(func() error {
-					_, _ = t.layers(ctx, rec) // Finish meets the error again and reports it
+					if failed.Load() {
+						return nil
+					}
+					if _, err := t.layers(ctx, rec); err != nil { // Finish meets the error again and reports it
+						failed.Store(true)
+					}
 					return nil
 				})
 			}
@@ -120,7 +127,8 @@ func (s *Session) Finish(ctx context.Context, results []snapshot.Stack) error {
 	return errors.Join(errs...)
 }
 
-// chosen are the records that a mode exports.
+// chosen are the records that a mode exports. One that was used until a layer of it turned
+// out to be gone cannot be: what the place has of that layer is not known.
 func (s *Session) chosen(mode string, results []snapshot.Stack) map[cache.Key]*cache.Record {
 	below := map[snapshot.ChainID]bool{"": true}
 	for _, stack := range results {
@@ -134,11 +142,11 @@ func (s *Session) chosen(mode string, results []snapshot.Stack) map[cache.Key]*c
 	defer s.mu.Unlock()
 	out := map[cache.Key]*cache.Record{}
 	for key, rec := range s.noted {
-		all := true
+		all := s.whole(rec)
 		for _, o := range rec.Outputs {
-			all = all && below[o.ChainID()]
+			all = all && (mode == ModeMax || below[o.ChainID()])
 		}
-		if all || mode == ModeMax {
+		if all {
 			out[key] = rec
 		}
 	}

@@ -171,6 +171,9 @@ func (t *exporter) form(ctx context.Context, stack snapshot.Stack, chain snapsho
 
 // store sends one blob unless the place has it.
 func (t *exporter) store(ctx context.Context, b Blob, content Content) error {
+	if ctx.Err() != nil { // another layer failed
+		return context.Cause(ctx)
+	}
 	select {
 	case t.slots <- struct{}{}:
 		defer func() { <-t.slots }()

@@ -145,7 +145,7 @@ func (s *Session) fetch(ctx context.Context, key cache.Key, since time.Time) (*c
 		if err != nil {
 			return nil, err
 		}
-		if rec == nil {
+		if rec == nil || !s.usable(rec) {
 			continue
 		}
 		s.note(key, rec)
@@ -198,6 +198,11 @@ func (s *Session) note(key cache.Key, rec *cache.Record) {
 func (s *Session) usable(rec *cache.Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.whole(rec)
+}
+
+// whole is usable. The caller holds s.mu.
+func (s *Session) whole(rec *cache.Record) bool {
 	if len(s.lazy) == 0 {
 		return true
 	}

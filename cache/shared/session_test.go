@@ -1,0 +1,199 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/cache"
+	"layered.build/builder/cache/cachetest"
+	"layered.build/builder/snapshot"
+)
+
+// emptyStore has no layers, but knows those that can be fetched.
+type emptyStore struct {
+	lazy map[snapshot.ChainID]snapshot.Layer
+}
+
+func (*emptyStore) Lookup(snapshot.ChainID) (snapshot.Layer, bool) { return snapshot.Layer{}, false }
+
+func (s *emptyStore) Known(chain snapshot.ChainID) (snapshot.Layer, bool) {
+	l, ok := s.lazy[chain]
+	return l, ok
+}
+
+func (s *emptyStore) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error) {
+	layer := snapshot.Layer{DiffID: l.DiffID, Content: l.Content}
+	s.lazy[parent.ChainID().With(l.DiffID)] = layer
+	return layer, nil
+}
+
+// forms has a form of every layer.
+type forms struct{}
+
+func (forms) Pack(_ context.Context, stack snapshot.Stack, _ Compression) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{Digest: digest.FromString("blob of " + string(stack[len(stack)-1].DiffID)), Size: 9}, nil
+}
+
+func (forms) Known(snapshot.Layer) (ocispec.Descriptor, bool) { return ocispec.Descriptor{}, false }
+
+func (forms) Packed(ocispec.Descriptor) Content { return nil }
+
+// onlyIndex is a place that has an index, and none of the blobs.
+type onlyIndex struct{ index []byte }
+
+func (*onlyIndex) String() string { return "place" }
+
+func (*onlyIndex) Missing(_ context.Context, blobs []Blob) ([]Blob, error) { return blobs, nil }
+
+func (*onlyIndex) Store(context.Context, Blob, Content) error { return errors.New("not here") }
+
+func (*onlyIndex) Open(context.Context, Blob, int64) (io.ReadCloser, error) {
+	return nil, fs.ErrNotExist
+}
+
+func (p *onlyIndex) Index(context.Context, string) ([]byte, string, error) {
+	if p.index == nil {
+		return nil, "", fs.ErrNotExist
+	}
+	return p.index, "1", nil
+}
+
+func (p *onlyIndex) Replace(_ context.Context, _ string, data []byte, _ []Blob, _ string) error {
+	p.index = data
+	return nil
+}
+
+func testKey(name string) cache.Key { return cache.Key(digest.FromString(name)) }
+
+// testLayer is one whose blob a place has, or not.
+func testLayer(name string, there bool) layer {
+	l := layer{DiffID: snapshot.DiffID(digest.FromString(name)), Content: digest.FromString("content of " + name)}
+	if there {
+		l.Blob = &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("blob of " + name), Size: 9}
+	}
+	return l
+}
+
+func newPlace(t *testing.T, records map[string][]layer) *onlyIndex {
+	t.Helper()
+	w := newWriter()
+	for name, ls := range records {
+		w.add(record{Key: testKey(name)}, [][]layer{ls})
+	}
+	data, err := w.out.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &onlyIndex{data}
+}
+
+func newTestSession(p Backend) *Session {
+	return New(Options{
+		Local: &cachetest.Memory{}, Store: &emptyStore{lazy: map[snapshot.ChainID]snapshot.Layer{}}, Packer: forms{},
+		From: []Source{{Backend: p}}, To: []Target{{Backend: p, To: To{Mode: ModeMax}}},
+	})
+}
+
+// lose tells the session that a layer cannot be fetched.
+func lose(t *testing.T, s *Session, l layer) {
+	t.Helper()
+	if !s.Recover(t.Context(), &snapshot.FetchError{DiffID: l.DiffID, Blob: l.Blob.Digest, Err: fs.ErrNotExist}) {
+		t.Fatal("the build is not begun again")
+	}
+}
+
+// A record that was used until its layer turned out to be gone is not exported as one of a
+// base image's: whoever reads that would not know where the layer is.
+func TestExportAfterLoss(t *testing.T) {
+	gone := testLayer("a", true)
+	p := newPlace(t, map[string][]layer{"a": {gone}})
+	s := newTestSession(p)
+	if _, err := s.Get(t.Context(), testKey("a")); err != nil {
+		t.Fatal(err)
+	}
+	lose(t, s, gone)
+	if err := s.Put(t.Context(), testKey("b"), &cache.Record{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Finish(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	x, err := decodeIndex(p.index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := x.byKey()
+	if records[testKey("b")] == nil {
+		t.Error("what was made is not exported")
+	}
+	if got := x.layers(records[testKey("a")].Outputs[0]); got[0].Blob == nil {
+		t.Errorf("exported as %+v", got)
+	}
+}
+
+// What is known to be gone is a miss, whatever record names it: also one that says that its
+// layer is a base image's.
+func TestGoneIsMiss(t *testing.T) {
+	gone := testLayer("a", true)
+	p := newPlace(t, map[string][]layer{"a": {gone}, "b": {gone}, "poisoned": {testLayer("a", false)}})
+	s := newTestSession(p)
+	if _, err := s.Get(t.Context(), testKey("a")); err != nil {
+		t.Fatal(err)
+	}
+	lose(t, s, gone)
+	for _, name := range []string{"a", "b", "poisoned"} {
+		if rec, err := s.Get(t.Context(), testKey(name)); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("%s: got %v, %v", name, rec, err)
+		}
+	}
+}
+
+
+// fullStore has all layers.
+type fullStore struct{ emptyStore }
+
+func (*fullStore) Lookup(snapshot.ChainID) (snapshot.Layer, bool) { return snapshot.Layer{}, true }
+
+// broken is a place that fails, and counts how often.
+type broken struct {
+	onlyIndex
+	asked atomic.Int64
+}
+
+func (b *broken) Missing(context.Context, []Blob) ([]Blob, error) {
+	b.asked.Add(1)
+	return nil, errors.New("broken")
+}
+
+// A place that fails is not asked again for each of many layers: it may take a minute each
+// time.
+func TestBrokenWhileSending(t *testing.T) {
+	p := &broken{}
+	var told []string
+	s := New(Options{
+		Local: &cachetest.Memory{}, Store: &fullStore{}, Packer: forms{}, To: []Target{{Backend: p, To: To{Mode: ModeMax}}},
+		Tell: func(text string) { told = append(told, text) },
+	})
+	s.Begin(t.Context())
+	for i := range 200 {
+		l := testLayer(strconv.Itoa(i), false)
+		rec := &cache.Record{Outputs: []snapshot.Stack{{{DiffID: l.DiffID, Content: l.Content}}}}
+		if err := s.Put(t.Context(), testKey(strconv.Itoa(i)), rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Finish(t.Context(), nil); err != nil || len(told) != 1 {
+		t.Errorf("%v, told %q", err, told)
+	}
+	if n := p.asked.Load(); n > 4*parallel {
+		t.Errorf("asked %d times", n)
+	}
+}
