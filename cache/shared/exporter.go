@@ -48,6 +48,8 @@ type sending struct {
 	done chan struct{} // closed when all of this is known:
 	blob *ocispec.Descriptor
 	err  error
+	// doubted says that what was found may not be so any more; guarded by exporter.mu.
+	doubted bool
 }
 
 func newExporter(s *Session, to Target) *exporter {

@@ -91,12 +91,12 @@ func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapsho
 		return w.blob, w.err
 	}
 	w.blob, w.err = t.sendLayer(ctx, stack, chain)
-	if w.err != nil { // it may be tried again
-		t.mu.Lock()
+	t.mu.Lock()
+	if w.err != nil || w.doubted { // it may be tried again
 		delete(t.sent, chain)
-		t.mu.Unlock()
 	}
 	close(w.done)
+	t.mu.Unlock()
 	return w.blob, w.err
 }
 
@@ -246,6 +246,21 @@ func (t *exporter) forget(blobs []Blob) {
 				}
 			default:
 			}
+		}
+	}
+}
+
+// doubt has a blob sent again that turned out to be damaged or gone in some place, and all
+// that is being looked at now, as it may be that one.
+func (t *exporter) doubt(b Blob) {
+	t.forget([]Blob{b})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.sent {
+		select {
+		case <-w.done:
+		default:
+			w.doubted = true
 		}
 	}
 }

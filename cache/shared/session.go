@@ -160,10 +160,23 @@ func (s *Session) Put(ctx context.Context, key cache.Key, rec *cache.Record) err
 		return err
 	}
 	s.note(key, rec)
+	if s.promised(rec) { // and may not be there
+		return nil
+	}
 	for _, t := range s.targets {
 		t.ahead(rec)
 	}
 	return nil
+}
+
+// promised reports whether the data of a record's results are in a place only.
+func (s *Session) promised(rec *cache.Record) bool {
+	for _, o := range rec.Outputs {
+		if s.Lazy(o.ChainID()) {
+			return true
+		}
+	}
+	return false
 }
 
 // Latest implements cache.History with the records of this machine.
@@ -255,6 +268,9 @@ func (s *Session) Recover(ctx context.Context, err error) bool {
 	}
 	s.mu.Unlock()
 	for _, r := range bad {
+		for _, t := range s.targets {
+			t.doubt(r.blob)
+		}
 		s.tellOnce("cache "+r.from.String()+": layer "+string(r.layer.DiffID)+" is damaged or gone: what needs it is made again", "")
 	}
 	return len(bad) > 0

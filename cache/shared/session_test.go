@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"runtime"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -77,7 +80,7 @@ func testKey(name string) cache.Key { return cache.Key(digest.FromString(name)) 
 func testLayer(name string, there bool) layer {
 	l := layer{DiffID: snapshot.DiffID(digest.FromString(name)), Content: digest.FromString("content of " + name)}
 	if there {
-		l.Blob = &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("blob of " + name), Size: 9}
+		l.Blob = &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("blob of " + string(l.DiffID)), Size: 9}
 	}
 	return l
 }
@@ -156,7 +159,6 @@ func TestGoneIsMiss(t *testing.T) {
 	}
 }
 
-
 // fullStore has all layers.
 type fullStore struct{ emptyStore }
 
@@ -196,4 +198,71 @@ func TestBrokenWhileSending(t *testing.T) {
 	if n := p.asked.Load(); n > 4*parallel {
 		t.Errorf("asked %d times", n)
 	}
+}
+
+// counting is a place that has all blobs, and counts what it is asked and given.
+type counting struct {
+	onlyIndex
+	asked, stored atomic.Int64
+}
+
+func (c *counting) Missing(context.Context, []Blob) ([]Blob, error) {
+	c.asked.Add(1)
+	return nil, nil
+}
+
+func (c *counting) Store(context.Context, Blob, Content) error {
+	c.stored.Add(1)
+	return nil
+}
+
+// What is damaged in the place is sent again, although it was there when a step that stands
+// on it was exported.
+func TestSentAgain(t *testing.T) {
+	below, above := testLayer("below", true), testLayer("above", false)
+	p := &counting{onlyIndex: *newPlace(t, map[string][]layer{"below": {below}})}
+	store := &halfStore{emptyStore: emptyStore{lazy: map[snapshot.ChainID]snapshot.Layer{}}}
+	s := New(Options{
+		Local: &cachetest.Memory{}, Store: store, Packer: forms{},
+		From: []Source{{Backend: p}}, To: []Target{{Backend: p, To: To{Mode: ModeMax}}},
+	})
+	s.Begin(t.Context())
+	rec, err := s.Get(t.Context(), testKey("below"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A record that is found and kept is not looked for in the place that it comes from.
+	if err := s.Put(t.Context(), testKey("below"), rec); err != nil {
+		t.Fatal(err)
+	}
+	stack := append(slices.Clone(rec.Outputs[0]), snapshot.Layer{DiffID: above.DiffID, Content: above.Content})
+	store.here.Store(string(stack.ChainID()), true)
+	if err := s.Put(t.Context(), testKey("above"), &cache.Record{Outputs: []snapshot.Stack{stack}}); err != nil {
+		t.Fatal(err)
+	}
+	for p.asked.Load() < 2 { // below, then above
+		runtime.Gosched()
+	}
+	lose(t, s, below)
+	store.here.Store(string(rec.Outputs[0].ChainID()), true) // it was made anew
+	if err := s.Finish(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if p.stored.Load() != 1 {
+		t.Errorf("%d blobs were sent", p.stored.Load())
+	}
+	if p.asked.Load() > 3 {
+		t.Errorf("asked %d times", p.asked.Load())
+	}
+}
+
+// halfStore has the layers that are in here.
+type halfStore struct {
+	emptyStore
+	here sync.Map
+}
+
+func (s *halfStore) Lookup(chain snapshot.ChainID) (snapshot.Layer, bool) {
+	_, ok := s.here.Load(string(chain))
+	return s.lazy[chain], ok
 }
