@@ -2,10 +2,12 @@ package engine
 
 import (
 	"fmt"
+	"io"
 
 	"layered.build/builder/cache/actions"
 	"layered.build/builder/cache/azblob"
 	"layered.build/builder/cache/oci"
+	"layered.build/builder/cache/reapi"
 	"layered.build/builder/cache/s3"
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/parser/mistake"
@@ -13,9 +15,14 @@ import (
 
 // OpenCache makes the place of a shared cache known that options ask for; to says that it
 // is exported to. Options that nothing takes, and the kinds that are not known, are
-// refused: errors are mistakes.
+// refused: errors are mistakes. The place is open until the engine is closed.
 func (e *Engine) OpenCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	b, err := e.openCache(a, to)
+	if c, ok := b.(io.Closer); ok && err == nil {
+		e.mu.Lock()
+		e.places = append(e.places, c)
+		e.mu.Unlock()
+	}
 	if err == nil {
 		err = a.Left()
 	}
@@ -44,7 +51,9 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		return azblob.New(a, e.Getenv)
 	case "gha":
 		return actions.New(a, e.Getenv)
+	case "reapi":
+		return reapi.New(a, e.Getenv)
 	default:
-		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3, azblob or gha")
+		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3, azblob, gha or reapi")
 	}
 }

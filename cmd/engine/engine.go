@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+	"sync"
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/cmd/containers/runs"
@@ -24,6 +26,9 @@ type Engine struct {
 
 	host    *Host
 	sandbox Sandbox // nil until it is needed
+
+	mu     sync.Mutex
+	places []io.Closer // guarded by mu; of shared caches
 }
 
 // Host is what opened the engine.
@@ -62,6 +67,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	var errs []error
 	if e.sandbox != nil {
 		errs = append(errs, e.sandbox.Close())
+	}
+	for _, p := range e.places {
+		errs = append(errs, p.Close())
 	}
 	if e.Store.Written() > 0 {
 		errs = append(errs, e.Store.Release())
