@@ -119,7 +119,7 @@ func (m *MountTarget) Store(ctx context.Context, b MountBlob, data []byte) error
 	if m.t.session.isSpoiled(m.t.String(), b.Digest) {
 		return m.t.Store(ctx, blob, content)
 	}
-	return m.t.store(ctx, blob, content)
+	return m.t.store(ctx, blob, content, false)
 }
 
 func (s *Session) isSpoiled(place string, d digest.Digest) bool {

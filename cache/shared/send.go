@@ -109,18 +109,21 @@ func (t *exporter) sendLayer(ctx context.Context, stack snapshot.Stack, chain sn
 		return form, err
 	}
 	form, content, err := t.form(ctx, stack, chain)
-	if err != nil || form == nil || t.has(form.Digest) {
-		return form, err
+	if err != nil || form == nil {
+		return nil, err
 	}
-	return form, t.store(ctx, Blob{Descriptor: *form, DiffID: l.DiffID}, content)
+	damaged := t.session.damaged(t.String(), chain, form.Digest)
+	if t.has(form.Digest) && !damaged {
+		return form, nil
+	}
+	return form, t.store(ctx, Blob{Descriptor: *form, DiffID: l.DiffID}, content, damaged)
 }
 
-// has reports whether the index names a blob that is not known to be damaged.
+// has reports whether the index names a blob.
 func (t *exporter) has(d digest.Digest) bool {
 	t.mu.Lock()
-	there := t.there[d]
-	t.mu.Unlock()
-	return there && !t.session.damaged(t.String(), d)
+	defer t.mu.Unlock()
+	return t.there[d]
 }
 
 // stream sends a layer of this machine while it is being compressed, if the place can. It
@@ -130,7 +133,7 @@ func (t *exporter) stream(ctx context.Context, stack snapshot.Stack, chain snaps
 	if _, here := t.session.opts.Store.Lookup(chain); !ok || !here || t.Form != (Compression{}) {
 		return nil, false, nil
 	}
-	if known, ok := t.session.opts.Packer.Known(stack[len(stack)-1]); ok && (t.has(known.Digest) || t.session.damaged(t.String(), known.Digest)) {
+	if known, ok := t.session.opts.Packer.Known(stack[len(stack)-1]); ok && (t.has(known.Digest) || t.session.damaged(t.String(), chain, known.Digest)) {
 		return nil, false, nil
 	}
 	form, err := place.StoreLayer(ctx, stack)
@@ -169,8 +172,8 @@ func (t *exporter) form(ctx context.Context, stack snapshot.Stack, chain snapsho
 	return plain(form), s.opts.Packer.Packed(form), nil
 }
 
-// store sends one blob unless the place has it.
-func (t *exporter) store(ctx context.Context, b Blob, content Content) error {
+// store sends one blob unless the place has it, undamaged.
+func (t *exporter) store(ctx context.Context, b Blob, content Content, damaged bool) error {
 	if ctx.Err() != nil { // another layer failed
 		return context.Cause(ctx)
 	}
@@ -180,7 +183,7 @@ func (t *exporter) store(ctx context.Context, b Blob, content Content) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !t.session.damaged(t.String(), b.Digest) {
+	if !damaged {
 		missing, err := t.Missing(ctx, []Blob{b})
 		if err != nil || len(missing) == 0 {
 			return err

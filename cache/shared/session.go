@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -91,6 +92,7 @@ type restored struct {
 	from   *importer
 	blob   Blob
 	banned bool // its data are damaged or gone
+	wrong  bool // they are there, but others
 }
 
 // New returns a Session. Nothing is read or written yet.
@@ -264,7 +266,7 @@ func (s *Session) Recover(ctx context.Context, err error) bool {
 	s.mu.Lock()
 	bad := s.suspects(err)
 	for _, r := range bad {
-		r.banned = true
+		r.banned, r.wrong = true, !errors.Is(err, fs.ErrNotExist)
 	}
 	s.mu.Unlock()
 	for _, r := range bad {
@@ -276,12 +278,15 @@ func (s *Session) Recover(ctx context.Context, err error) bool {
 	return len(bad) > 0
 }
 
-// damaged reports whether a place is known to have other bytes than those of a digest.
-func (s *Session) damaged(place string, d digest.Digest) bool {
+// damaged reports whether a place may have other bytes than those of a layer's form,
+// whatever it says: it is known of that one, or the place had other bytes of another layer
+// and did not promise this one.
+func (s *Session) damaged(place string, chain snapshot.ChainID, d digest.Digest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	promised := s.lazy[chain] != nil && !s.lazy[chain].banned
 	for _, r := range s.lazy {
-		if r.banned && r.blob.Digest == d && r.from.String() == place {
+		if r.banned && r.from.String() == place && (r.blob.Digest == d || r.wrong && !promised) {
 			return true
 		}
 	}

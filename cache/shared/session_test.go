@@ -38,6 +38,10 @@ func (s *emptyStore) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snaps
 	return layer, nil
 }
 
+func (*emptyStore) Name(_ context.Context, _, layers snapshot.Stack) (snapshot.Stack, error) {
+	return layers, nil
+}
+
 // forms has a form of every layer.
 type forms struct{}
 
@@ -265,4 +269,41 @@ type halfStore struct {
 func (s *halfStore) Lookup(chain snapshot.ChainID) (snapshot.Layer, bool) {
 	_, ok := s.here.Load(string(chain))
 	return s.lazy[chain], ok
+}
+
+// A place that had other bytes than it should is not believed to have what was made anew:
+// that may be damaged, too, as what is made anew may be the same.
+func TestNotBelieved(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		a, b := testLayer("a", true), testLayer("b", true)
+		p := &counting{onlyIndex: *newPlace(t, map[string][]layer{"a": {a}, "b": {b}})}
+		store := &halfStore{emptyStore: emptyStore{lazy: map[snapshot.ChainID]snapshot.Layer{}}}
+		s := New(Options{
+			Local: &cachetest.Memory{}, Store: store, Packer: forms{},
+			From: []Source{{Backend: p}}, To: []Target{{Backend: p, To: To{Mode: ModeMax}}},
+		})
+		if _, err := s.Get(t.Context(), testKey("a")); err != nil {
+			t.Fatal(err)
+		}
+		err := errors.New("damaged")
+		if gone {
+			err = fs.ErrNotExist
+		}
+		if !s.Recover(t.Context(), &snapshot.FetchError{DiffID: a.DiffID, Blob: a.Blob.Digest, Err: err}) {
+			t.Fatal("the build is not begun again")
+		}
+		for _, l := range []layer{a, b} {
+			stack := snapshot.Stack{{DiffID: l.DiffID, Content: l.Content}}
+			store.here.Store(string(stack.ChainID()), true)
+			if err := s.Put(t.Context(), testKey(string(l.DiffID)), &cache.Record{Outputs: []snapshot.Stack{stack}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Finish(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.stored.Load(); gone && n != 1 || !gone && n != 2 {
+			t.Errorf("gone %t: %d blobs were sent", gone, n)
+		}
+	}
 }
