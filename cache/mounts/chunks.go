@@ -54,7 +54,7 @@ func (c *chunks) fill(ctx context.Context) error {
 		return err
 	}
 	if sha256.Sum256(data) != what.Digest {
-		return fmt.Errorf("a chunk of pack %s is not what it should be: %w", c.m.Packs[what.Pack].Digest, ErrDamaged)
+		return c.damaged(what)
 	}
 	c.left, c.skip = data[c.skip:], 0
 	c.next++
@@ -76,9 +76,13 @@ func (c *chunks) read(ctx context.Context, what *Chunk) ([]byte, error) {
 	}
 	plain, err := c.zstd.DecodeAll(packed, c.plain[:0])
 	if err != nil || len(plain) != what.Size {
-		return nil, fmt.Errorf("a chunk of pack %s: %w", c.m.Packs[what.Pack].Digest, ErrDamaged)
+		return nil, c.damaged(what)
 	}
 	return plain, nil
+}
+
+func (c *chunks) damaged(what *Chunk) error {
+	return &PackError{c.m.Packs[what.Pack].Digest, fmt.Errorf("a chunk is not what it should be: %w", ErrDamaged)}
 }
 
 // readFull fills p with the bytes that follow.

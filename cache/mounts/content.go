@@ -109,6 +109,18 @@ const (
 	maxExtents  = 64 << 10 // of one file
 )
 
+// PackError says which pack is not what it should be, or cannot be had.
+type PackError struct {
+	Pack digest.Digest
+	Err  error
+}
+
+// Error implements error.
+func (e *PackError) Error() string { return "pack " + e.Pack.String() + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong with the pack.
+func (e *PackError) Unwrap() error { return e.Err }
+
 var (
 	// ErrDamaged says that a manifest or pack is not what it should be.
 	ErrDamaged = errors.New("no content of a mount, or damaged")

@@ -138,7 +138,7 @@ func (f *fetcher) fetch(ctx context.Context, p int) (_ *os.File, err error) {
 	pack := f.packs[p]
 	r, err := f.how.Open(ctx, pack)
 	if err != nil {
-		return nil, fmt.Errorf("pack %s: %w", pack.Digest, err)
+		return nil, &PackError{pack.Digest, err}
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	out, err := os.OpenFile(filepath.Join(f.how.Scratch, strconv.Itoa(p)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -149,7 +149,7 @@ func (f *fetcher) fetch(ctx context.Context, p int) (_ *os.File, err error) {
 		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("it has fewer than %d bytes: %w", pack.Size, ErrDamaged)
 		}
-		return nil, errors.Join(fmt.Errorf("pack %s: %w", pack.Digest, err), out.Close())
+		return nil, errors.Join(&PackError{pack.Digest, err}, out.Close())
 	}
 	return out, nil
 }

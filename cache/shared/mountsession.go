@@ -110,6 +110,10 @@ func (m *MountTarget) Usable(d digest.Digest) bool {
 	return m.t.has(d) && !m.t.session.isSpoiled(m.t.String(), d)
 }
 
+// Trusts reports whether an entry of the index may stay as it is: if what is exported is
+// signed, only what the same key has signed.
+func (m *MountTarget) Trusts(e *Mount) bool { return m.t.signs.satisfiedMount(m.now, e) }
+
 // Store stores a blob unless the place has it. It is safe for concurrent use.
 func (m *MountTarget) Store(ctx context.Context, b MountBlob, data []byte) error {
 	blob := b.blob(b.Type)

@@ -33,11 +33,9 @@ func (j *Job) newSession() *shared.Session {
 		return nil
 	}
 	o := SessionOptions(j.e, j.in.Caches)
-	o.Task = func(ctx context.Context, name string, fn func(context.Context) error) error {
-		return task.Run(ctx, j.obs, name, func(ctx context.Context, _ *task.Task) error { return fn(ctx) })
-	}
-	o.Tell = func(text string) {
-		j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(text)})
+	o.Task, o.Tell = j.task, j.tell
+	if j.carrier != nil {
+		o.Mounts = j.carrier
 	}
 	return shared.New(o)
 }
@@ -51,6 +49,16 @@ func SessionOptions(e *engine.Engine, c Caches) shared.Options {
 			return e.Cache.Lock(ctx, cache.NameKey(name))
 		},
 	}
+}
+
+// task runs fn as a task that is shown.
+func (j *Job) task(ctx context.Context, name string, fn func(context.Context) error) error {
+	return task.Run(ctx, j.obs, name, func(ctx context.Context, _ *task.Task) error { return fn(ctx) })
+}
+
+// tell warns of something that does not stop the build.
+func (j *Job) tell(text string) {
+	j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(text)})
 }
 
 // records are what the solver looks up and writes.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"layered.build/builder/cache/mounts/carry"
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/task"
@@ -28,12 +29,15 @@ type Job struct {
 	obs executor.Observer
 	// shared is the cache if there are others than the machine's; else nil.
 	shared *shared.Session
+	// carrier carries cache mounts between the shared caches and this machine; nil: none is.
+	carrier *carry.Carrier
 }
 
 // New returns a build on an engine that is its own. The observer is told of steps and of
 // work beside them; the errors that it is told hold an *Error once the Dockerfile is known.
 func New(e *engine.Engine, req Request, in Inputs, obs executor.Observer) *Job {
 	j := &Job{e: e, req: req, in: in, obs: obs}
+	j.carrier = j.newCarrier()
 	j.shared = j.newSession()
 	return j
 }
@@ -48,6 +52,7 @@ type Plan struct {
 	images     *resolver
 	secretScan dag.SecretScan
 	devices    *cdi.Registry // those of this machine, if a step asks for one
+	mountKey   string        // see Job.mountKey
 }
 
 // Parse loads what is to be built and parses it, and resolves nothing.
@@ -92,6 +97,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	if err := export.CheckEpochs(j.req.Exporters, p.Epoch); err != nil {
 		return nil, p.explain(err)
 	}
+	p.mountKey = j.mountKey(ctx, p, opts.Excludes)
 	if p.devices, err = p.findDevices(); err != nil {
 		return nil, p.explain(err)
 	}

@@ -36,6 +36,9 @@ type Request struct {
 	Verify bool
 	// SecretScan says what happens if a step leaves secrets; by default the Dockerfile does.
 	SecretScan dag.SecretScan
+	// MountKey are files of the context: the contents of cache mounts that shared caches carry
+	// belong to what they hold. None: the Dockerfile's, if it names any.
+	MountKey []string
 	// Squash makes one layer of all that the build adds to its base.
 	Squash bool
 	// MultiPlatform writes the files of one platform as those of several are written.

@@ -23,6 +23,8 @@ type machine struct {
 	*client
 	t    *testing.T
 	host string // of the base image
+	// tasks are those that were done for cache mounts, and warnings.
+	tasks []string
 }
 
 func machines(t *testing.T) func() *machine {
@@ -30,7 +32,7 @@ func machines(t *testing.T) func() *machine {
 	fixtures.NeedRealRoot(t, "it runs containers")
 	fixtures.NeedProgram(t, "busybox")
 	host := twoFaced(t, "a")
-	return func() *machine { return &machine{newClient(t, "a"), t, host} }
+	return func() *machine { return &machine{client: newClient(t, "a"), t: t, host: host} }
 }
 
 // shares has a machine read and write a place.

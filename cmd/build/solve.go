@@ -117,6 +117,7 @@ func (j *Job) newSolver(p *Plan, sb sandbox.Sandbox, obs executor.Observer, tap 
 		SeccompProfiles: j.req.SeccompProfiles,
 		Epoch:           p.Epoch,
 		Tap:             tap, Named: p.inImages(),
+		CacheMounts: j.cacheMounts(p),
 	}, j.req.Grants)
 	return executor.New(executor.Options{
 		Cache: j.records(), Locker: j.e.Cache, Worker: w, Slots: j.e.Host().Slots(),

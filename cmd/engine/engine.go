@@ -25,6 +25,7 @@ type Engine struct {
 	Cache  *disk.Cache
 
 	host    *Host
+	room    snapshot.Room
 	sandbox Sandbox // nil until it is needed
 
 	mu     sync.Mutex

@@ -129,7 +129,7 @@ func (h *Host) Open(_ context.Context, access Access) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{host: h}
-	if e.Store, err = snapshot.Open(h.opts.Root, snapshot.Options{Driver: driver, Emulated: h.opts.Rung.Isolation == rootless.Chroot}); err != nil {
+	if e.Store, err = snapshot.Open(h.opts.Root, snapshot.Options{Driver: driver, Emulated: h.emulated()}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := e.open(access); err != nil {
@@ -153,7 +153,8 @@ func (e *Engine) open(access Access) error {
 	if e.Cache, err = disk.Open(e.path(disk.Folder), e.Store.Has); err != nil {
 		return fmt.Errorf("open cache: %w", err)
 	}
-	e.Store.SetRoom(&roomKeeper{e: e})
+	e.room = &roomKeeper{e: e}
+	e.Store.SetRoom(e.room)
 	return nil
 }
 

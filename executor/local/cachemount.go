@@ -2,8 +2,6 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,8 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/executor/cachemount"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
@@ -28,30 +28,33 @@ import (
 func (m *mounter) cache(ctx context.Context, mount dag.Mount) (sandbox.Mount, error) {
 	out := sandbox.Mount{ReadOnly: mount.ReadOnly}
 	in := m.input(mount)
-	id := mount.ID
+	full := mount.ID
 	seed := mount.Input >= 0
 	selector := strings.TrimPrefix(path.Clean("/"+mount.Selector), "/")
 	if seed { // another seed, another cache
-		id += "\x00" + string(in.Stack.Content()) + "\x00" + selector
+		full += "\x00" + string(in.Stack.Content()) + "\x00" + selector
 	}
 	if selector == "" && (mount.UID != nil || mount.GID != nil || mount.Mode != nil) { // as in BuildKit, another owner, too
-		id += fmt.Sprintf("\x00%d:%d %o", number(mount.UID, 0), number(mount.GID, 0), number(mount.Mode, 0o755))
+		full += fmt.Sprintf("\x00%d:%d %o", number(mount.UID, 0), number(mount.GID, 0), number(mount.Mode, 0o755))
 	}
-	sum := sha256.Sum256([]byte(id))
-	base := filepath.Join(m.w.folder(mountsFolder), hex.EncodeToString(sum[:16]))
-	if err := os.MkdirAll(filepath.Dir(base), 0o711); err != nil {
+	c := cachemount.Named(m.w.machine.Store.Root(), mount.ID, full)
+	if err := os.MkdirAll(filepath.Dir(c.Dir), 0o711); err != nil {
 		return out, err
 	}
-	dir, held := m.caches[base] // mounted twice: it must not wait for itself
+	dir, held := m.caches[c.Dir] // mounted twice: it must not wait for itself
+	c.Platform = platforms.Format(m.job.Step.Platform)
 	if !held {
 		var err error
-		if dir, err = m.lockCache(ctx, base, mount.Sharing); err != nil {
+		if dir, err = m.lockCache(ctx, c, mount.Sharing); err != nil {
 			return out, err
 		}
 		if m.caches == nil {
 			m.caches = map[string]string{}
 		}
-		m.caches[base] = dir
+		m.caches[c.Dir] = dir
+	}
+	if m.w.build.CacheMounts != nil && dir == c.Dir && !mount.ReadOnly {
+		m.written = append(m.written, c)
 	}
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := m.newCache(ctx, mount, dir, seed, selector); err != nil {
@@ -84,20 +87,25 @@ func makeInCache(dir, selector string) error {
 }
 
 // lockCache returns the directory of a cache, or of the first copy of it that is not
-// in use, once it is locked.
-func (m *mounter) lockCache(ctx context.Context, base, sharing string) (dir string, err error) {
+// in use, once it is locked. One that is empty has then been restored, if it is known
+// elsewhere.
+func (m *mounter) lockCache(ctx context.Context, c cachemount.Mount, sharing string) (dir string, err error) {
 	var lock *files.Lock
-	dir = base
+	shared := sharing == "" || sharing == "shared"
+	base := c.Dir
 	switch sharing {
 	case "", "shared":
-		lock, err = files.LockFile(ctx, dir+cacheLock, files.Shared)
+		if err := m.restoreShared(ctx, c); err != nil {
+			return "", err
+		}
+		lock, err = files.LockFile(ctx, c.Lock(), files.Shared)
 	case "locked":
-		lock, err = files.LockFile(ctx, dir+cacheLock, files.Exclusive)
+		lock, err = files.LockFile(ctx, c.Lock(), files.Exclusive)
 	case "private":
-		lock, err = files.TryLockFile(dir+cacheLock, files.Exclusive)
+		lock, err = files.TryLockFile(c.Lock(), files.Exclusive)
 		for n := 1; errors.Is(err, files.ErrLocked); n++ {
-			dir = fmt.Sprintf("%s.%d", base, n)
-			lock, err = files.TryLockFile(dir+cacheLock, files.Exclusive)
+			c.Dir = fmt.Sprintf("%s.%d", base, n)
+			lock, err = files.TryLockFile(c.Lock(), files.Exclusive)
 		}
 	default:
 		err = fmt.Errorf("unknown sharing %q", sharing)
@@ -108,13 +116,16 @@ func (m *mounter) lockCache(ctx context.Context, base, sharing string) (dir stri
 	now := time.Now()
 	os.Chtimes(lock.Name(), now, now) // says when the cache was last used
 	m.undo = append(m.undo, lock.Release)
-	return dir, nil
+	if err := c.Label(lock); err != nil || shared {
+		return c.Dir, err
+	}
+	return c.Dir, m.restoreCache(ctx, c)
 }
 
 // newCache makes a cache directory, with the files of its "from" where it has one.
 // Several processes may try at once: the first one's stays.
 func (m *mounter) newCache(ctx context.Context, mount dag.Mount, dir string, seed bool, selector string) error {
-	tmp, err := files.NewScratch(filepath.Dir(dir), newCaches)
+	tmp, err := files.NewScratch(filepath.Dir(dir), cachemount.Making)
 	if err != nil {
 		return err
 	}

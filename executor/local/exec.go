@@ -45,7 +45,10 @@ func (w *Worker) exec(ctx context.Context, job *executor.Job, op *dag.Exec) (_ *
 	}
 	spec.Root, spec.ReadOnlyRoot = active.Mount(), readOnly
 	mounts := &mounter{w: w, job: job, guard: guard}
-	defer func() { err = errors.Join(err, mounts.discard()) }()
+	defer func() {
+		err = errors.Join(err, mounts.discard())
+		mounts.tellUsed(err == nil)
+	}()
 	usage, err := w.runProcess(ctx, mounts, op, spec)
 	if err != nil {
 		return nil, err

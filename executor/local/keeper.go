@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"layered.build/builder/executor/cachemount"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/files"
 	"layered.build/builder/snapshot/gc"
@@ -15,14 +15,9 @@ import (
 
 // The folders of the worker in a store.
 const (
-	mountsFolder = "mounts" // cache mounts, each with a lock beside it
-	logsFolder   = "logs"   // what processes wrote
-	runFolder    = "run"    // what processes need while they run
-)
-
-const (
-	cacheLock = ".lock" // ends the name of a cache mount's lock
-	newCaches = "new-"  // begins the name of a cache mount in the making
+	mountsFolder = cachemount.Folder
+	logsFolder   = "logs" // what processes wrote
+	runFolder    = "run"  // what processes need while they run
 )
 
 // keeper looks after the cache mounts and logs of a store.
@@ -39,20 +34,15 @@ func (keeper) Folders() []gc.Folder {
 // Items implements gc.Keeper.
 func (k keeper) Items(context.Context) (gc.Contents, error) {
 	var out gc.Contents
-	mounts, err := readFolder(k.path(mountsFolder))
+	mounts, err := cachemount.List(k.store.Root())
 	if err != nil {
 		return out, err
 	}
-	for _, e := range mounts {
-		if strings.HasSuffix(e.Name(), cacheLock) || strings.HasPrefix(e.Name(), newCaches) {
-			continue
+	for _, c := range mounts {
+		it := gc.Item{Kind: gc.KindMount, Path: filepath.Join(mountsFolder, filepath.Base(c.Dir)), Rule: gc.Free, LastUsed: c.LastUsed, InUse: c.InUse}
+		if c.ID != "" {
+			it.Description = "cache mount " + c.ID
 		}
-		it := gc.Item{Kind: gc.KindMount, Path: filepath.Join(mountsFolder, e.Name()), Rule: gc.Free}
-		lock := k.path(it.Path) + cacheLock
-		if fi, err := os.Stat(lock); err == nil {
-			it.LastUsed = fi.ModTime()
-		}
-		it.InUse = files.IsLocked(lock, files.Exclusive)
 		out.Items = append(out.Items, it)
 	}
 	logs, err := readFolder(k.path(logsFolder))
@@ -66,7 +56,7 @@ func (k keeper) Items(context.Context) (gc.Contents, error) {
 func (k keeper) Remove(c *snapshot.Collection, it gc.Item) (bool, error) {
 	path := k.path(it.Path)
 	if it.Kind == gc.KindMount {
-		lock, err := files.TryLockExisting(path+cacheLock, files.Exclusive)
+		lock, err := files.TryLockExisting(cachemount.Mount{Dir: path}.Lock(), files.Exclusive)
 		if errors.Is(err, files.ErrLocked) {
 			return false, nil // somebody has just begun to use it
 		}

@@ -54,6 +54,9 @@ type Build struct {
 	// Named, if set, tells the steps whose layers an image is going to have. Others may
 	// have none of the names that images know layers by (snapshot.Layer.Unnamed).
 	Named func(step *dag.Step) bool
+	// CacheMounts brings contents of cache mounts from elsewhere; nil: they are this
+	// machine's.
+	CacheMounts CacheMounts
 	// Sent returns the secrets that Remote has used; nil: none.
 	Sent func() map[string][]byte
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/cachemount"
 	"layered.build/builder/executor/leak"
 	"layered.build/builder/executor/sandbox"
 	"layered.build/builder/planner/dag"
@@ -26,10 +27,11 @@ type mounter struct {
 	w       *Worker
 	job     *executor.Job
 	guard   *leak.Guard
-	scratch *files.Scratch    // copies of contexts
-	secrets *files.Scratch    // in memory
-	sockets *files.Scratch    // of ssh agents
-	caches  map[string]string // directories that are held, by what names them
+	scratch *files.Scratch     // copies of contexts
+	secrets *files.Scratch     // in memory
+	sockets *files.Scratch     // of ssh agents
+	caches  map[string]string  // directories that are held, by what names them
+	written []cachemount.Mount // that the process may write to, if anybody wants to know
 	outputs map[int]output
 	undo    []func() error
 }

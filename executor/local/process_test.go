@@ -222,7 +222,7 @@ func TestCacheSharing(t *testing.T) {
 	open := func(sharing string) (string, func() error, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
-		m := &mounter{w: s.worker, job: &executor.Job{}}
+		m := &mounter{w: s.worker, job: &executor.Job{Step: &dag.Step{}}}
 		p, err := m.cache(ctx, dag.Mount{Type: dag.MountCache, Input: -1, ID: "c", Sharing: sharing})
 		return p.HostPath, m.close, err
 	}
@@ -253,7 +253,7 @@ func TestCacheSharing(t *testing.T) {
 	if err := os.Symlink("/etc", filepath.Join(first, "out")); err != nil {
 		t.Fatal(err)
 	}
-	m := &mounter{w: s.worker, job: &executor.Job{}}
+	m := &mounter{w: s.worker, job: &executor.Job{Step: &dag.Step{}}}
 	defer m.close()
 	if p, err := m.cache(t.Context(), dag.Mount{Input: -1, ID: "c", Selector: "out/x"}); err == nil {
 		t.Errorf("the source of a cache leads out of it: %s/%s", p.HostPath, p.Selector)

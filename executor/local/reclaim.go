@@ -3,6 +3,7 @@ package local
 import (
 	"path/filepath"
 
+	"layered.build/builder/executor/cachemount"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/files"
 )
@@ -16,5 +17,5 @@ func Reclaim(store *snapshot.Store) {
 		files.Sweep(dir, secretPrefix())
 	}
 	files.Sweep(filepath.Join(store.Root(), runFolder), "")
-	files.Sweep(filepath.Join(store.Root(), mountsFolder), newCaches)
+	files.Sweep(filepath.Join(store.Root(), mountsFolder), cachemount.Making)
 }

@@ -3,6 +3,7 @@ package flags
 import (
 	"io"
 	"strconv"
+	"strings"
 
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/build/inputs"
@@ -114,6 +115,9 @@ func (f *Build) request(env Environment) (r build.Request, err error) {
 	}
 	if r.SecretScan, err = parseSecretScan(f.secretScan); err != nil {
 		return r, err
+	}
+	if v := env.getenv("BUILDER_CACHE_MOUNT_KEY"); v != "" {
+		r.MountKey = strings.Split(v, ",")
 	}
 	r.Total.Parent = f.limits.cgroupParent
 	r.Timeout = f.total.timeout
