@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -89,8 +90,19 @@ func TestSharedCache(t *testing.T) {
 	}
 	second := newMachine().shares(place, shared.ModeMax)
 	fixtures.WriteFiles(t, second.dir, "other", "other")
+	var asked atomic.Int32
+	place.Fault = func(op string) error {
+		if op != "index" && op != "open" {
+			asked.Add(1)
+		}
+		return nil
+	}
 	if ran := second.run(sharedDockerfile); len(ran) != 0 {
 		t.Errorf("ran %q", ran)
+	}
+	place.Fault = nil
+	if n := asked.Load(); n != 0 {
+		t.Errorf("%d requests to write what the place itself has given", n)
 	}
 	second.is("all", "one\nthe file of atwo\n")
 
