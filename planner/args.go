@@ -106,5 +106,5 @@ func predefined(name string) bool {
 	if _, ok := predefinedArgs(ocispec.Platform{}, ocispec.Platform{}, nil, "").Get(name); ok {
 		return true
 	}
-	return name == epochArg || name == hostnameArg || name == syntaxArg || name == checkArg || name == cacheNamespaceArg
+	return name == epochArg || name == hostnameArg || name == syntaxArg || name == checkArg || name == cacheNamespaceArg || name == inlineCacheArg
 }

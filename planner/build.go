@@ -24,6 +24,7 @@ const (
 	checkArg    = "BUILDKIT_DOCKERFILE_CHECK"
 	// cacheNamespaceArg keeps the cache mounts of builds apart.
 	cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
+	inlineCacheArg    = "BUILDKIT_INLINE_CACHE" // the caller reads it
 )
 
 // Build plans the images that a Dockerfile and options ask for. Mistakes in the

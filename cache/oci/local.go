@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -138,6 +139,10 @@ func (l *Local) Index(_ context.Context, scope string) ([]byte, string, error) {
 		return nil, "", err
 	}
 	index, err := indexOf(raw)
+	if errors.Is(err, errNoCache) && scope == "" {
+		data, err := inline(raw, func(d ocispec.Descriptor, _ bool) ([]byte, error) { return l.small(d.Digest) })
+		return data, ofImage + d.String(), err
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -197,6 +202,9 @@ func (l *Local) Replace(ctx context.Context, scope string, data []byte, blobs []
 	now := ""
 	if at >= 0 {
 		now = x.Manifests[at].Digest.String()
+	}
+	if strings.HasPrefix(version, ofImage) {
+		return errImage
 	}
 	if now != version {
 		return shared.ErrConflict

@@ -100,15 +100,11 @@ func indexOf(raw []byte) (ocispec.Descriptor, error) {
 	return ocispec.Descriptor{}, errNoCache
 }
 
-// kindError is what somebody else's manifest is.
-type kindError string
-
-// Error implements error.
-func (e kindError) Error() string { return string(e) }
-
-const (
-	errBuildKit = kindError("it is a cache of BuildKit's, which only BuildKit can read: name another place for this program's with --cache-to")
-	errNoCache  = kindError("it is an image, not a cache: name what --cache-to has written")
+// What somebody else's manifest is.
+var (
+	errBuildKit = shared.PlaceError("it is a cache of BuildKit's, which only BuildKit can read: name another place for this program's with --cache-to")
+	errNoCache  = shared.PlaceError("it is an image, not a cache: name what --cache-to has written")
+	errImage    = shared.PlaceError("it is an image: name another place for the cache, or use --cache-to type=inline")
 )
 
 var unfit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9._-]`) })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -83,6 +84,10 @@ func (r *Registry) Index(ctx context.Context, scope string) ([]byte, string, err
 		return nil, "", err
 	}
 	index, err := indexOf(raw)
+	if errors.Is(err, errNoCache) && scope == "" {
+		data, err := r.inline(ctx, raw)
+		return data, ofImage + desc.Digest.String(), err
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -93,8 +98,22 @@ func (r *Registry) Index(ctx context.Context, scope string) ([]byte, string, err
 	return data, desc.Digest.String(), err
 }
 
+// inline is the index that images hold.
+func (r *Registry) inline(ctx context.Context, raw []byte) ([]byte, error) {
+	return inline(raw, func(d ocispec.Descriptor, manifest bool) ([]byte, error) {
+		if manifest {
+			raw, _, err := r.repo.Manifest(ctx, d.Digest.String())
+			return raw, err
+		}
+		return r.repo.Small(ctx, d, maxConfig)
+	})
+}
+
 // Replace implements shared.Indexes.
-func (r *Registry) Replace(ctx context.Context, scope string, data []byte, blobs []shared.Blob, _ string) error {
+func (r *Registry) Replace(ctx context.Context, scope string, data []byte, blobs []shared.Blob, version string) error {
+	if strings.HasPrefix(version, ofImage) {
+		return errImage
+	}
 	e, err := r.form.encode(data, blobs)
 	if err != nil {
 		return err

@@ -156,6 +156,10 @@ func (i *importer) restore(sc *loadedScope, r *record) (*cache.Record, error) {
 func (i *importer) restoreLayer(parent snapshot.Stack, l layer) (snapshot.Layer, bool, error) {
 	s := i.session
 	chain := parent.ChainID().With(l.DiffID)
+	if l.Content == "" {
+		known, ok := s.opts.Store.Known(chain)
+		return known, ok, nil
+	}
 	if known, ok := s.opts.Store.Lookup(chain); ok && known.Content == l.Content {
 		return l.dated(known), true, nil
 	}

@@ -44,10 +44,12 @@ type index struct {
 // layer is a layer that records name.
 type layer struct {
 	DiffID  snapshot.DiffID
-	Content digest.Digest
+	Content digest.Digest // "": that of the layer of the base image, whatever it is
 	Size    int64
 	Created int64 // seconds since 1970; 0: unknown
 	Empty   bool  `json:",omitempty"`
+	// Image says that Blob is what an image says that holds the index: it is not signed.
+	Image bool `json:",omitempty"`
 	// Blob is the compressed form that the place has; nil: it has none, since the layer
 	// is one of a base image.
 	Blob *ocispec.Descriptor `json:",omitempty"`
@@ -132,7 +134,7 @@ func (x *index) check() error {
 		}
 	}
 	for i, l := range x.Layers {
-		if digest.Digest(l.DiffID).Validate() != nil || l.Content.Validate() != nil || l.Size < 0 {
+		if digest.Digest(l.DiffID).Validate() != nil || l.Size < 0 || l.Content.Validate() != nil && (l.Content != "" || l.Image || l.Blob != nil) {
 			return fmt.Errorf("%w: layer %d", errIndex, i)
 		}
 		if b := l.Blob; b != nil && (b.Digest.Validate() != nil || b.Size < 0) {

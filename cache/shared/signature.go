@@ -86,6 +86,11 @@ func leafOf(scope string, r *record, outputs [][]layer) (leaf, error) {
 	}
 	for i, ls := range outputs {
 		s.Outputs[i] = append([]layer{}, ls...)
+		for j := range s.Outputs[i] {
+			if l := &s.Outputs[i][j]; l.Image {
+				l.Blob = nil
+			}
+		}
 	}
 	return hashOf("builder-cache-entry 1\n", s)
 }

@@ -57,6 +57,9 @@ func ParseAttrs(text string) (*Attrs, error) {
 	return a, nil
 }
 
+// Is reports whether the kind is this one.
+func (a *Attrs) Is(kind string) bool { return a.values["type"] == kind && a.Kind() == kind }
+
 // Kind is the value of "type".
 func (a *Attrs) Kind() string { return a.Take("type") }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"layered.build/builder/cache/shared"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
@@ -139,13 +140,18 @@ func (j *Job) assemble(ctx context.Context, s *Solution, epoch *time.Time, v1 ma
 		if err != nil {
 			return nil, err
 		}
-		files := in.Stack
+		files, made := in.Stack, s.results[i].Stack
 		if err := j.forWindows(ctx, t, &in); err != nil {
 			return nil, err
 		}
 		img, err := registry.Assemble(in)
 		if err != nil {
 			return nil, err
+		}
+		if sameLayers(files, in.Stack) {
+			if img, err = j.withCache(ctx, img, shared.InlineImage{Made: made, As: files, Base: len(in.BaseStack), Epoch: epoch}); err != nil {
+				return nil, err
+			}
 		}
 		img.V1 = v1[t]
 		out = append(out, built{target: t, image: img, files: files})

@@ -25,11 +25,13 @@ type Caches struct {
 	From []shared.Source
 	// To are written.
 	To []shared.Target
+	// Inline, unless nil, is the cache that the image itself holds.
+	Inline *shared.Inline
 }
 
 // newSession opens the cache of the build. It is nil if the build has the machine's alone.
 func (j *Job) newSession() *shared.Session {
-	if len(j.in.Caches.From)+len(j.in.Caches.To) == 0 {
+	if len(j.in.Caches.From)+len(j.in.Caches.To) == 0 && j.in.Caches.Inline == nil {
 		return nil
 	}
 	o := SessionOptions(j.e, j.in.Caches)

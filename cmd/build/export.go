@@ -73,7 +73,9 @@ func (j *Job) Export(ctx context.Context, s *Solution) (*Product, error) {
 		if err != nil {
 			return err
 		}
-		p, err = j.newProduct(ctx, first, done)
+		if p, err = j.newProduct(ctx, first, done); err == nil {
+			j.missCaches(p.Images)
+		}
 		return err
 	})
 	return p, s.plan.explain(err)

@@ -41,7 +41,7 @@ func (e *Engine) Getenv(name string) string { return e.host.opts.Getenv(name) }
 
 func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	switch kind := a.Kind(); kind {
-	case "registry":
+	case "registry", "inline": // an image holds the one as it is the other
 		return oci.NewRegistry(e.Client, a)
 	case "local":
 		return oci.NewLocal(a, to)

@@ -87,3 +87,16 @@ func ReadConfig(m ocispec.Manifest, raw []byte) (Config, error) {
 	}
 	return cfg, nil
 }
+
+// WithMember returns the image with one more member in its configuration, that no standard
+// knows: tools leave it as it is, and programs that run images pass it over.
+func (img *Image) WithMember(name string, value any) (*Image, error) {
+	member, err := json.Marshal(map[string]any{name: value})
+	if err != nil {
+		return nil, fmt.Errorf("encode image configuration: %w", err)
+	}
+	out := *img
+	out.RawConfig = append(append(append([]byte{}, img.RawConfig[:len(img.RawConfig)-1]...), ','), member[1:]...)
+	out.ID, out.Manifest, out.RawManifest = digest.FromBytes(out.RawConfig), nil, nil
+	return &out, nil
+}

@@ -1,6 +1,8 @@
 package inputs
 
 import (
+	"fmt"
+
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/engine"
@@ -31,6 +33,14 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 		}
 	}
 	for _, a := range c.To {
+		if a.Is("inline") {
+			in, err := shared.TakeInline(a, e.Getenv)
+			if err != nil {
+				return out, fmt.Errorf("--cache-to: %w", err)
+			}
+			out.Inline = in
+			continue
+		}
 		to, err := shared.TakeTo(a, e.Getenv)
 		if err != nil {
 			return out, err
@@ -46,15 +56,14 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 
 // checkTrust refuses to sign what nobody has verified: what a build imports, it exports.
 func checkTrust(c build.Caches) error {
+	signs := c.Inline != nil && c.Inline.Signer != nil
 	for _, to := range c.To {
-		if to.Signer == nil {
-			continue
-		}
-		for _, from := range c.From {
-			if len(from.Verify) == 0 {
-				return mistake.New("--cache-to %s: sign-key would sign what comes from %s unverified", to, from).
-					WithHint("give that --cache-from a verify-key")
-			}
+		signs = signs || to.Signer != nil
+	}
+	for _, from := range c.From {
+		if signs && len(from.Verify) == 0 {
+			return mistake.New("--cache-to: sign-key would sign what comes from %s unverified", from).
+				WithHint("give that --cache-from a verify-key")
 		}
 	}
 	return nil

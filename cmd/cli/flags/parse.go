@@ -77,13 +77,11 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 		inv.Request.Plan.AllStages = true
 	}
 	args := inv.Request.Plan.BuildArgs
-	if on, err := strconv.ParseBool(args["BUILDKIT_INLINE_CACHE"]); err == nil && on {
-		inv.Notes = append(inv.Notes, "--build-arg BUILDKIT_INLINE_CACHE changes nothing: images hold no cache")
-	}
 	if inv.Inputs, err = f.inputs(context, env, args); err != nil {
 		return nil, err
 	}
-	if inv.Caches, err = f.caches(); err != nil {
+	inline, err := strconv.ParseBool(args["BUILDKIT_INLINE_CACHE"]) // another value is none, as in BuildKit
+	if inv.Caches, err = f.caches(inline && err == nil); err != nil {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()
