@@ -19,10 +19,20 @@ func (s *Store) Materialize(ctx context.Context, stack Stack) error {
 // Layers are fetched and unpacked independently of each other; only one that
 // needs to know what lies below it waits for that.
 func (s *Store) ensure(ctx context.Context, stack Stack, needDir bool) error {
+	return s.ensureThose(ctx, stack, needDir, func(int) bool { return true })
+}
+
+// ensureSome is ensure, of the layers that are wanted. What one of them needs to know of
+// those below, it fetches.
+func (s *Store) ensureSome(ctx context.Context, stack Stack, wanted func(i int) bool) error {
+	return s.ensureThose(ctx, stack, false, wanted)
+}
+
+func (s *Store) ensureThose(ctx context.Context, stack Stack, needDir bool, wanted func(i int) bool) error {
 	var g *errgroup.Group
 	var tasks []*layerTask
 	for i, l := range stack {
-		if s.isReady(l, needDir) {
+		if !wanted(i) || s.isReady(l, needDir) {
 			continue
 		}
 		if g == nil {

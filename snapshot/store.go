@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"layered.build/builder/snapshot/lease"
+	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 )
 
@@ -53,14 +54,18 @@ type Store struct {
 	seen     sync.Map            // LayerID: layers that are on disk and stay, for they are pinned
 	isNew    bool                // this Store made the folder
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	lazy    map[LayerID]lazyLayer // what AddLazy registered
-	actives map[*Active]bool      // not yet committed or discarded
-	byDiff  map[DiffID][]LayerID  // of Movable layers; nil until it is needed
-	views   map[LayerID]bool      // in mounts that View returned
-	kept    []*laidOut            // committed ones to continue from, the latest last
-	copies  map[string]*laidOut   // what View returned, by stackKey
+	mu     sync.Mutex // guards what follows
+	closed bool
+	lazy   map[LayerID]lazyLayer // what AddLazy registered
+	// outlines, unless nil, know entries of layers that are not here; outlined are those
+	// that they told.
+	outlines Outlines
+	outlined map[LayerID]*manifest.Index
+	actives  map[*Active]bool     // not yet committed or discarded
+	byDiff   map[DiffID][]LayerID // of Movable layers; nil until it is needed
+	views    map[LayerID]bool     // in mounts that View returned
+	kept     []*laidOut           // committed ones to continue from, the latest last
+	copies   map[string]*laidOut  // what View returned, by stackKey
 }
 
 // LayersFolder and BlobsFolder are where, below the store's folder, each layer lies under

@@ -31,9 +31,9 @@ func (s *Store) stackTree(ctx context.Context, stack Stack) (*tree.Merged, error
 			continue
 		}
 		seen[l.ID] = true
-		rec, err := s.loadLayer(l.ID)
+		f, err := s.forms(l.ID)
 		if err == nil {
-			err = t.Add(s.layerPath(l.ID, manifestFile), s.layerPath(l.ID, dirForm), s.layerPath(l.ID, tarForm), rec.aliases()...)
+			err = t.Add(f.List, f.Dir, f.Tar, f.Aliases...)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)

@@ -151,7 +151,7 @@ func (c *changeSet) sort() error {
 
 func (c *changeSet) lower(ctx context.Context) (Tree, error) {
 	if c.tree == nil {
-		t, err := c.s.Tree(ctx, c.parent)
+		t, err := c.s.Outline(ctx, c.parent)
 		if err != nil {
 			return nil, err
 		}

@@ -299,6 +299,9 @@ func (c *copier) file(src *snapshot.Entry, dest string) error {
 		e.Digest = d
 	}
 	from, p := c.from, src.Path
+	if t, ok := from.(interface{ WillOpen(path string) }); ok {
+		t.WillOpen(p)
+	}
 	open := func() (io.ReadCloser, error) { return from.Open(p) }
 	if first, ok := c.sameFile(src, dest); ok && c.to.link(first, e, open) {
 		return nil

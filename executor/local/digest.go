@@ -31,7 +31,7 @@ func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res
 	if res.Tree == nil && res.Remote == nil && wholeMount(step, input) {
 		return res.Stack.Content(), nil, nil
 	}
-	tree, err := w.tree(ctx, res)
+	tree, err := w.outline(ctx, res)
 	if err != nil {
 		return "", nil, err
 	}

@@ -25,7 +25,7 @@ func (w *Worker) file(ctx context.Context, job *executor.Job, op *dag.File) (_ *
 	var below snapshot.Tree = emptyTree{}
 	if op.Base && len(job.Inputs) > 0 {
 		base = job.Inputs[0].Stack
-		if below, err = w.tree(ctx, job.Inputs[0]); err != nil {
+		if below, err = w.outline(ctx, job.Inputs[0]); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +97,7 @@ func (e *editor) copy(ctx context.Context, c *dag.Copy) error {
 	if c.Input < 0 || c.Input >= len(e.job.Inputs) {
 		return fmt.Errorf("copy from input %d, which does not exist", c.Input)
 	}
-	from, err := e.w.tree(ctx, e.job.Inputs[c.Input])
+	from, err := e.w.outline(ctx, e.job.Inputs[c.Input])
 	if err != nil {
 		return err
 	}

@@ -170,6 +170,16 @@ func diff(inputs []executor.Result) (snapshot.Stack, error) {
 
 // tree returns the files of an input.
 func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, error) {
+	return filesOf(ctx, in, w.machine.Store.Tree)
+}
+
+// outline is tree for those who may need no file's content: layers that are not on this
+// machine are not fetched if it is known what they have (snapshot.Store.Outline).
+func (w *Worker) outline(ctx context.Context, in executor.Result) (snapshot.Tree, error) {
+	return filesOf(ctx, in, w.machine.Store.Outline)
+}
+
+func filesOf(ctx context.Context, in executor.Result, of func(context.Context, snapshot.Stack) (snapshot.Tree, error)) (snapshot.Tree, error) {
 	if in.Tree != nil {
 		return in.Tree, nil
 	}
@@ -179,7 +189,7 @@ func (w *Worker) tree(ctx context.Context, in executor.Result) (snapshot.Tree, e
 	if len(in.Stack) == 0 {
 		return emptyTree{}, nil
 	}
-	return w.machine.Store.Tree(ctx, in.Stack)
+	return of(ctx, in.Stack)
 }
 
 // folder returns one of the worker's own folders in the store.

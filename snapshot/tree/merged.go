@@ -29,6 +29,8 @@ type Layer struct {
 	tar string
 	// aliases are entries of the layer by further paths that they have; see Alias.
 	aliases map[string]string
+	// late, unless nil, brings the layer's forms when a file is opened.
+	late *late
 }
 
 // Alias is a further path of a layer's entry: a hard link to an object of the layers below,
@@ -52,19 +54,27 @@ func NewMerged() *Merged { return &Merged{visible: map[string][]int{}} }
 // Add puts a layer below those that are there, before the tree is used. The layer has
 // its manifest and at least one of the directory and the canonical tar.
 func (t *Merged) Add(list, dir, tar string, aliases ...Alias) error {
-	idx, err := manifest.Open(list)
+	l, err := newLayer(list, dir, tar, aliases)
 	if err != nil {
 		return err
 	}
-	l := Layer{Index: idx, Dir: dir, tar: tar}
+	t.Layers = append(t.Layers, *l)
+	return nil
+}
+
+func newLayer(list, dir, tar string, aliases []Alias) (*Layer, error) {
+	idx, err := manifest.Open(list)
+	if err != nil {
+		return nil, err
+	}
+	l := &Layer{Index: idx, Dir: dir, tar: tar}
 	for _, a := range aliases {
 		if l.aliases == nil {
 			l.aliases = map[string]string{}
 		}
 		l.aliases[a.Path] = a.Entry
 	}
-	t.Layers = append(t.Layers, l)
-	return nil
+	return l, nil
 }
 
 var _ interface {
@@ -279,6 +289,9 @@ func (l *Layer) Open(r *manifest.Record) (io.ReadCloser, error) {
 // OpenFile opens the file that holds a file's content, from an offset on that is 0
 // only if it is a file of its own.
 func (l *Layer) OpenFile(r *manifest.Record) (*os.File, int64, error) {
+	if l.late != nil {
+		return l.late.openFile(r)
+	}
 	f, err := os.OpenFile(filepath.Join(l.Dir, r.Path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return f, 0, err
@@ -313,6 +326,9 @@ func (t *Merged) Digest(p string) (digest.Digest, error) {
 func (t *Merged) HostPath(p string) (string, bool) {
 	r, l, err := t.file("open", p)
 	if err != nil {
+		return "", false
+	}
+	if l.late != nil {
 		return "", false
 	}
 	host := filepath.Join(l.Dir, r.Path)

@@ -1,0 +1,190 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"layered.build/builder/snapshot/manifest"
+	"layered.build/builder/snapshot/tree"
+)
+
+// maxOutline is how many bytes the list of a layer's entries may have that comes from
+// elsewhere.
+const maxOutline = 1 << 30
+
+// Outlines know the entries of layers that the store has not. Implementations are safe for
+// concurrent use.
+type Outlines interface {
+	// Entries reads what WriteEntries wrote elsewhere of the layer that completes a chain;
+	// the caller closes it. What is read to its end is what was written. The error matches
+	// fs.ErrNotExist if nothing is known.
+	Entries(ctx context.Context, chain ChainID) (io.ReadCloser, error)
+}
+
+// SetOutlines says who is asked for the entries of layers that are not here.
+func (s *Store) SetOutlines(o Outlines) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outlines = o
+}
+
+// WriteEntries writes the list of a layer's entries, as Outlines give it to other stores.
+// The error matches fs.ErrNotExist if the layer is not here.
+func (s *Store) WriteEntries(l Layer, w io.Writer) error {
+	if !s.onDisk(l.ID) {
+		return fmt.Errorf("entries of layer %s: %w", l.ID, fs.ErrNotExist)
+	}
+	f, err := os.Open(s.layerPath(l.ID, manifestFile))
+	if err != nil {
+		return fmt.Errorf("entries of layer %s: %w", l.ID, err)
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// Outline is Tree for those who may need the contents of no file: of layers that are not on
+// disk, and whose entries somebody knows, nothing is fetched until a file is opened, and
+// then only the layer that the file is in. The Tree is used while ctx lasts.
+func (s *Store) Outline(ctx context.Context, stack Stack) (Tree, error) {
+	lists, err := s.outlinesOf(ctx, stack)
+	if err != nil {
+		return nil, err
+	}
+	var rest Stack
+	for i, l := range stack {
+		if lists[i] == nil {
+			rest = append(rest, l)
+		}
+	}
+	if len(rest) == len(stack) {
+		return s.Tree(ctx, stack)
+	}
+	if err := s.ensureSome(ctx, stack, func(i int) bool { return lists[i] == nil }); err != nil {
+		return nil, err
+	}
+	t := tree.NewMerged()
+	seen := map[LayerID]bool{}
+	for i, l := range slices.Backward(stack) {
+		if seen[l.ID] {
+			continue
+		}
+		seen[l.ID] = true
+		if lists[i] != nil {
+			t.AddLate(lists[i], func() (tree.Forms, error) { return s.bring(ctx, stack, i) })
+			continue
+		}
+		f, err := s.forms(l.ID)
+		if err == nil {
+			err = t.Add(f.List, f.Dir, f.Tar, f.Aliases...)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
+		}
+	}
+	return t, nil
+}
+
+// bring fetches one layer of a stack.
+func (s *Store) bring(ctx context.Context, stack Stack, at int) (tree.Forms, error) {
+	if err := s.ensureSome(ctx, stack[:at+1], func(i int) bool { return i == at }); err != nil {
+		return tree.Forms{}, err
+	}
+	return s.forms(stack[at].ID)
+}
+
+// forms are where the parts of a layer lie that is on disk.
+func (s *Store) forms(id LayerID) (tree.Forms, error) {
+	rec, err := s.loadLayer(id)
+	if err != nil {
+		return tree.Forms{}, err
+	}
+	return tree.Forms{List: s.layerPath(id, manifestFile), Dir: s.layerPath(id, dirForm), Tar: s.layerPath(id, tarForm), Aliases: rec.aliases()}, nil
+}
+
+// outlinesOf finds the entries of the layers of a stack that are not on disk; nil are those
+// that are there, or have to be fetched.
+func (s *Store) outlinesOf(ctx context.Context, stack Stack) ([]*manifest.Index, error) {
+	lists := make([]*manifest.Index, len(stack))
+	s.mu.Lock()
+	from := s.outlines
+	s.mu.Unlock()
+	if from == nil {
+		return lists, nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	var chain ChainID
+	for i, l := range stack {
+		chain = chain.With(l.DiffID)
+		if s.onDisk(l.ID) {
+			continue
+		}
+		g.Go(func() error {
+			list, err := s.outline(gctx, from, chain, l)
+			if err == nil {
+				lists[i] = list
+			}
+			return context.Cause(gctx) // what is not known is fetched
+		})
+	}
+	return lists, g.Wait()
+}
+
+// outline gets the entries of one layer, once.
+func (s *Store) outline(ctx context.Context, from Outlines, chain ChainID, l Layer) (*manifest.Index, error) {
+	s.mu.Lock()
+	known := s.outlined[l.ID]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	r, err := from.Entries(ctx, chain)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	list, err := s.takeList(r)
+	if err != nil {
+		return nil, err
+	}
+	got, err := list.Content()
+	if err != nil {
+		return nil, err
+	}
+	if !l.Foreign() && got != l.Content {
+		return nil, fmt.Errorf("%w: entries of layer %s", ErrDigest, l.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outlined == nil {
+		s.outlined = map[LayerID]*manifest.Index{}
+	}
+	s.outlined[l.ID] = list
+	return list, nil
+}
+
+// takeList reads a list of entries into a file that nobody else sees.
+func (s *Store) takeList(r io.Reader) (_ *manifest.Index, err error) {
+	name := s.lease.TempName(tmpDir)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(name)) }()
+	n, err := io.Copy(f, io.LimitReader(r, maxOutline+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > maxOutline {
+		return nil, fmt.Errorf("a list of more than %d bytes", int64(maxOutline))
+	}
+	return manifest.Open(name)
+}
