@@ -72,7 +72,7 @@ func (s *Store) fill(ctx context.Context, w *laidOut, stack Stack, have int) err
 	if have == len(stack) {
 		return nil
 	}
-	merged, err := s.stackTree(ctx, stack)
+	merged, err := s.stackTree(ctx, stack, nil)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (a *Active) commitCopy(ctx context.Context, tmp string, opts CommitOptions)
 	if err := diff.RemoveStubs(w.tree(), opts.RemovePaths); err != nil {
 		return Layer{}, err
 	}
-	below, err := a.s.stackTree(ctx, a.parent)
+	below, err := a.s.stackTree(ctx, a.parent, nil)
 	if err != nil {
 		return Layer{}, err
 	}

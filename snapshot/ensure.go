@@ -22,12 +22,8 @@ func (s *Store) ensure(ctx context.Context, stack Stack, needDir bool) error {
 	return s.ensureThose(ctx, stack, needDir, func(int) bool { return true })
 }
 
-// ensureSome is ensure, of the layers that are wanted. What one of them needs to know of
+// ensureThose is ensure of the layers that are wanted. What one of them needs to know of
 // those below, it fetches.
-func (s *Store) ensureSome(ctx context.Context, stack Stack, wanted func(i int) bool) error {
-	return s.ensureThose(ctx, stack, false, wanted)
-}
-
 func (s *Store) ensureThose(ctx context.Context, stack Stack, needDir bool, wanted func(i int) bool) error {
 	var g *errgroup.Group
 	var tasks []*layerTask

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 
+	"layered.build/builder/snapshot/changes"
 	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
@@ -58,6 +59,9 @@ func Walk(t Tree, root string, fn func(*Entry) error) error { return tree.Walk(t
 // ErrChanged says that a file of a Tree is not what it was when it was looked at. Who looks
 // anew may find it as it is now.
 var ErrChanged = errors.New("changed while it was read")
+
+// Change is one entry of a layer that is being made.
+type Change = changes.Change
 
 // Inspector sees the entries of a layer while it is made, and may refuse it.
 type Inspector = pack.Inspector

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -58,43 +57,16 @@ func (s *Store) Outline(ctx context.Context, stack Stack) (Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rest Stack
-	for i, l := range stack {
-		if lists[i] == nil {
-			rest = append(rest, l)
-		}
-	}
-	if len(rest) == len(stack) {
-		return s.Tree(ctx, stack)
-	}
-	if err := s.ensureSome(ctx, stack, func(i int) bool { return lists[i] == nil }); err != nil {
+	t, err := s.stackTree(ctx, stack, lists)
+	if err != nil {
 		return nil, err
-	}
-	t := tree.NewMerged()
-	seen := map[LayerID]bool{}
-	for i, l := range slices.Backward(stack) {
-		if seen[l.ID] {
-			continue
-		}
-		seen[l.ID] = true
-		if lists[i] != nil {
-			t.AddLate(lists[i], func() (tree.Forms, error) { return s.bring(ctx, stack, i) })
-			continue
-		}
-		f, err := s.forms(l.ID)
-		if err == nil {
-			err = t.Add(f.List, f.Dir, f.Tar, f.Aliases...)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
-		}
 	}
 	return t, nil
 }
 
 // bring fetches one layer of a stack.
 func (s *Store) bring(ctx context.Context, stack Stack, at int) (tree.Forms, error) {
-	if err := s.ensureSome(ctx, stack[:at+1], func(i int) bool { return i == at }); err != nil {
+	if err := s.ensureThose(ctx, stack[:at+1], false, func(i int) bool { return i == at }); err != nil {
 		return tree.Forms{}, err
 	}
 	return s.forms(stack[at].ID)
@@ -124,11 +96,12 @@ func (s *Store) outlinesOf(ctx context.Context, stack Stack) ([]*manifest.Index,
 	var chain ChainID
 	for i, l := range stack {
 		chain = chain.With(l.DiffID)
+		name := chain
 		if s.onDisk(l.ID) {
 			continue
 		}
 		g.Go(func() error {
-			list, err := s.outline(gctx, from, chain, l)
+			list, err := s.outline(gctx, from, name, l)
 			if err == nil {
 				lists[i] = list
 			}

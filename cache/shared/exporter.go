@@ -45,9 +45,10 @@ type exporter struct {
 
 // sending is a layer on its way to a place; one of all that want it does it.
 type sending struct {
-	done chan struct{} // closed when all of this is known:
-	blob *ocispec.Descriptor
-	err  error
+	done    chan struct{} // closed when all of this is known:
+	blob    *ocispec.Descriptor
+	entries *ocispec.Descriptor
+	err     error
 	// doubted says that what was found may not be so any more; guarded by exporter.mu.
 	doubted bool
 }
@@ -273,7 +274,7 @@ func (t *exporter) read(ctx context.Context) (*loadedScope, error) {
 }
 
 func newLoadedScope(name, version string, x *index) *loadedScope {
-	return &loadedScope{name: name, version: version, index: x, records: x.byKey()}
+	return &loadedScope{name: name, version: version, index: x, records: x.byKey(), entries: sync.OnceValue(x.byChain)}
 }
 
 // know remembers which blobs an index names.
@@ -309,7 +310,7 @@ func sameLayers(a, b []layer) bool {
 	}
 	for i := range a {
 		x, y := a[i], b[i]
-		if x.DiffID != y.DiffID || x.Content != y.Content || (x.Blob == nil) != (y.Blob == nil) || x.Blob != nil && x.Blob.Digest != y.Blob.Digest {
+		if x.DiffID != y.DiffID || x.Content != y.Content || (x.Blob == nil) != (y.Blob == nil) || (x.Entries == nil) != (y.Entries == nil) || x.Blob != nil && x.Blob.Digest != y.Blob.Digest {
 			return false
 		}
 	}

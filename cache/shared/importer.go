@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"layered.build/builder/cache"
 	"layered.build/builder/snapshot"
 )
@@ -26,6 +28,8 @@ type importer struct {
 	read   bool  // the place has answered, be it that it holds nothing
 	err    error // of a place that must be readable
 	scopes []*loadedScope
+	// verified are the lists of layers' entries that records name which somebody signed.
+	verified map[snapshot.ChainID]*ocispec.Descriptor
 }
 
 // loadedScope is the index of a scope as it was read. It does not change.
@@ -34,6 +38,8 @@ type loadedScope struct {
 	version string
 	index   *index
 	records map[cache.Key]*record
+	// entries finds the lists of layers' entries.
+	entries func() map[snapshot.ChainID]*ocispec.Descriptor
 }
 
 // load reads the indexes of all scopes, once: the first time that something is looked up
@@ -104,7 +110,7 @@ func readScope(ctx context.Context, b Backend, name string) (*loadedScope, error
 	if err != nil {
 		return nil, err
 	}
-	return &loadedScope{name: name, version: version, index: x, records: x.byKey()}, nil
+	return newLoadedScope(name, version, x), nil
 }
 
 // get returns the record of a key, nil if the place has none that can be used and is
@@ -146,6 +152,7 @@ func (i *importer) restore(sc *loadedScope, r *record) (*cache.Record, error) {
 				return nil, err
 			}
 			stack = append(stack, got)
+			i.noteEntries(stack.ChainID(), l)
 		}
 		rec.Outputs = append(rec.Outputs, stack)
 	}

@@ -53,6 +53,21 @@ type layer struct {
 	// Blob is the compressed form that the place has; nil: it has none, since the layer
 	// is one of a base image.
 	Blob *ocispec.Descriptor `json:",omitempty"`
+	// Entries is the list of the layer's entries, if the place has it: who needs no file's
+	// content fetches that instead of Blob.
+	Entries *ocispec.Descriptor `json:",omitempty"`
+}
+
+// blobs are what the place keeps of the layer.
+func (l *layer) blobs() []Blob {
+	var out []Blob
+	if l.Blob != nil {
+		out = append(out, Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
+	}
+	if l.Entries != nil {
+		out = append(out, Blob{Descriptor: *l.Entries})
+	}
+	return out
 }
 
 // stack is a layer on top of another stack.
@@ -137,8 +152,10 @@ func (x *index) check() error {
 		if digest.Digest(l.DiffID).Validate() != nil || l.Size < 0 || l.Content.Validate() != nil && (l.Content != "" || l.Image || l.Blob != nil) {
 			return fmt.Errorf("%w: layer %d", errIndex, i)
 		}
-		if b := l.Blob; b != nil && (b.Digest.Validate() != nil || b.Size < 0) {
-			return fmt.Errorf("%w: blob of layer %d", errIndex, i)
+		for _, b := range l.blobs() {
+			if b.Digest.Validate() != nil || b.Size < 0 {
+				return fmt.Errorf("%w: blob of layer %d", errIndex, i)
+			}
 		}
 	}
 	for i, r := range x.Records {
@@ -192,7 +209,7 @@ func (x *index) byKey() map[cache.Key]*record {
 	return m
 }
 
-// blobs lists the blobs that the index names, each once: compressed forms of layers, and
+// blobs lists the blobs that the index names, each once: what the place keeps of layers, and
 // what mounts are in.
 func (x *index) blobs() []Blob {
 	seen := map[digest.Digest]bool{}
@@ -204,8 +221,8 @@ func (x *index) blobs() []Blob {
 		}
 	}
 	for _, l := range x.Layers {
-		if l.Blob != nil {
-			add(Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
+		for _, b := range l.blobs() {
+			add(b)
 		}
 	}
 	for _, m := range x.Mounts {

@@ -58,11 +58,11 @@ func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, er
 		var chain snapshot.ChainID
 		for i, l := range stack {
 			chain = chain.With(l.DiffID)
-			blob, err := t.send(ctx, stack[:i+1], chain)
-			if err != nil {
-				return nil, err
+			w := t.send(ctx, stack[:i+1], chain)
+			if w.err != nil {
+				return nil, w.err
 			}
-			d := layer{DiffID: l.DiffID, Content: l.Content, Size: l.Size, Empty: l.Empty, Blob: blob}
+			d := layer{DiffID: l.DiffID, Content: l.Content, Size: l.Size, Empty: l.Empty, Blob: w.blob, Entries: w.entries}
 			if !l.Created.IsZero() {
 				d.Created = l.Created.Unix()
 			}
@@ -74,7 +74,7 @@ func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, er
 
 // send makes sure that the place has the last layer of a stack, once. The form is nil for
 // layers that were made elsewhere: who has the base image has them.
-func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, error) {
+func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) *sending {
 	t.mu.Lock()
 	w, mine := t.sent[chain], false
 	if w == nil {
@@ -86,18 +86,21 @@ func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapsho
 		select {
 		case <-w.done:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return &sending{err: context.Cause(ctx)}
 		}
-		return w.blob, w.err
+		return w
 	}
 	w.blob, w.err = t.sendLayer(ctx, stack, chain)
+	if w.err == nil {
+		w.entries, w.err = t.sendEntries(ctx, stack[len(stack)-1], chain)
+	}
 	t.mu.Lock()
 	if w.err != nil || w.doubted { // it may be tried again
 		delete(t.sent, chain)
 	}
 	close(w.done)
 	t.mu.Unlock()
-	return w.blob, w.err
+	return w
 }
 
 func (t *exporter) sendLayer(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) (*ocispec.Descriptor, error) {
@@ -226,8 +229,10 @@ func blobIn(outputs map[cache.Key][][]layer, d digest.Digest) (Blob, bool) {
 	for _, outs := range outputs {
 		for _, ls := range outs {
 			for _, l := range ls {
-				if l.Blob != nil && l.Blob.Digest == d {
-					return Blob{Descriptor: *l.Blob, DiffID: l.DiffID}, true
+				for _, b := range l.blobs() {
+					if b.Digest == d {
+						return b, true
+					}
 				}
 			}
 		}
@@ -244,7 +249,7 @@ func (t *exporter) forget(blobs []Blob) {
 		for chain, w := range t.sent {
 			select {
 			case <-w.done:
-				if w.blob != nil && w.blob.Digest == b.Digest {
+				if w.blob != nil && w.blob.Digest == b.Digest || w.entries != nil && w.entries.Digest == b.Digest {
 					delete(t.sent, chain)
 				}
 			default:

@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"sync"
 	"time"
@@ -34,6 +35,9 @@ type Store interface {
 	// Known is Lookup, also of layers that can be fetched.
 	Known(chain snapshot.ChainID) (snapshot.Layer, bool)
 	AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error)
+	// WriteEntries writes the list of a layer's entries; the error matches fs.ErrNotExist
+	// if the layer is not here.
+	WriteEntries(l snapshot.Layer, w io.Writer) error
 	// Name gives layers that are known here only the names that all know them by.
 	Name(ctx context.Context, parent, layers snapshot.Stack) (snapshot.Stack, error)
 }
@@ -82,7 +86,8 @@ type Session struct {
 	noted map[cache.Key]*cache.Record
 	lazy  map[snapshot.ChainID]*restored
 	said  map[string]bool
-	// spoiled are blobs of mounts that are damaged or gone, by place and digest.
+	// spoiled are blobs of mounts, and lists of layers' entries, that are damaged or gone, by
+	// place and digest.
 	spoiled map[string]bool
 }
 
@@ -323,4 +328,6 @@ func (s *Session) Lazy(chain snapshot.ChainID) bool {
 var (
 	_ cache.Cache   = (*Session)(nil)
 	_ cache.History = (*Session)(nil)
+
+	_ snapshot.Outlines = (*Session)(nil)
 )

@@ -38,6 +38,8 @@ func (s *emptyStore) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snaps
 	return layer, nil
 }
 
+func (*emptyStore) WriteEntries(snapshot.Layer, io.Writer) error { return fs.ErrNotExist }
+
 func (*emptyStore) Name(_ context.Context, _, layers snapshot.Stack) (snapshot.Stack, error) {
 	return layers, nil
 }

@@ -24,6 +24,7 @@ type layerKey struct {
 	diff    snapshot.DiffID
 	content digest.Digest
 	blob    digest.Digest
+	entries digest.Digest
 	created int64
 }
 
@@ -65,6 +66,9 @@ func (w *writer) layer(l layer) int {
 	k := layerKey{diff: l.DiffID, content: l.Content, created: l.Created}
 	if l.Blob != nil {
 		k.blob = l.Blob.Digest
+	}
+	if l.Entries != nil {
+		k.entries = l.Entries.Digest
 	}
 	n, ok := w.layers[k]
 	if !ok {
@@ -123,9 +127,7 @@ func (w *writer) within(max int64) *index {
 		for i, o := range r.Outputs {
 			outputs[i] = w.out.layers(o)
 			for _, l := range outputs[i] {
-				if l.Blob != nil {
-					blobs = append(blobs, Blob{Descriptor: *l.Blob})
-				}
+				blobs = append(blobs, l.blobs()...)
 			}
 		}
 		if space.take(blobs) {

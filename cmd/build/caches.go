@@ -39,7 +39,9 @@ func (j *Job) newSession() *shared.Session {
 	if j.carrier != nil {
 		o.Mounts = j.carrier
 	}
-	return shared.New(o)
+	s := shared.New(o)
+	j.e.Store.SetOutlines(s)
+	return s
 }
 
 // SessionOptions are those of a session of an engine's store, that nobody is told of.

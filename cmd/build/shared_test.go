@@ -122,6 +122,45 @@ func TestSharedCache(t *testing.T) {
 	cutoff.is("all", "one\nthe file of atwo\n")
 }
 
+// TestSharedEntries builds on layers that are in a shared cache only: what is written on top
+// of them fetches none, and what copies out of them fetches the one that has the file.
+func TestSharedEntries(t *testing.T) {
+	newMachine := machines(t)
+	place := &sharedtest.Memory{}
+	const text = `FROM %%s/base:1 AS one
+RUN echo one > /one && mkdir -m 750 /d && chown 7:8 /d
+RUN echo two > /two && ln /two /d/two
+RUN echo three > /three
+FROM one AS top
+COPY other /d/other
+FROM scratch
+COPY --from=%s
+`
+	first := newMachine().shares(place, shared.ModeMax)
+	fixtures.WriteFiles(t, first.dir, "other", "other")
+	first.run(fmt.Sprintf(text, "top /d/other /"))
+	for _, tc := range []struct {
+		copies, other, file, want string
+		layers, ran               int
+	}{
+		{"top /d/other /", "edited", "other", "edited", 0, 2},
+		{"one /two /x", "other", "x", "two\n", 1, 1},
+		{"one /one /three /", "other", "three", "three\n", 2, 1},
+		{"top /d /d/", "again", "d/two", "two\n", 1, 2},
+	} {
+		before := place.OpenedLayers()
+		m := newMachine().shares(place, shared.ModeMax)
+		fixtures.WriteFiles(t, m.dir, "other", tc.other)
+		if ran := m.run(fmt.Sprintf(text, tc.copies)); len(ran) != tc.ran {
+			t.Errorf("%s: ran %q", tc.copies, ran)
+		}
+		if n := place.OpenedLayers() - before; n != tc.layers {
+			t.Errorf("%s: %d layers were fetched, want %d", tc.copies, n, tc.layers)
+		}
+		m.is(tc.file, tc.want)
+	}
+}
+
 // TestSharedMin exports only what the result is made of.
 func TestSharedMin(t *testing.T) {
 	newMachine := machines(t)

@@ -30,6 +30,14 @@ type Memory struct {
 	indexes map[string][]byte
 	n       map[string]int
 	opened  map[digest.Digest]int
+	layers  int
+}
+
+// OpenedLayers is how often layers were read.
+func (m *Memory) OpenedLayers() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.layers
 }
 
 // String implements shared.Backend.
@@ -138,6 +146,9 @@ func (m *Memory) Open(_ context.Context, b shared.Blob, offset int64) (io.ReadCl
 		m.opened = map[digest.Digest]int{}
 	}
 	m.opened[b.Digest]++
+	if b.DiffID != "" {
+		m.layers++
+	}
 	if m.Mangle != nil {
 		data = m.Mangle(b.Digest, bytes.Clone(data))
 	}
