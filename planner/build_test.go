@@ -103,44 +103,64 @@ func TestStagesShareSteps(t *testing.T) {
 	}
 }
 
-// TestInstructionsDoNotAlias changes one instruction's configuration and looks
-// at all others.
+// TestInstructionsDoNotAlias changes one configuration and looks at all others.
 func TestInstructionsDoNotAlias(t *testing.T) {
 	p := mustPlan(t, "FROM alpine AS a\nENV A=1\nLABEL a=1\nVOLUME /v\nEXPOSE 1\nCMD [\"x\"]\nHEALTHCHECK CMD y\nSHELL [\"s\"]\nONBUILD RUN x\nENTRYPOINT [\"e\"]\nENV A=2\nFROM a\nENV A=3", Options{})
-	var all []*ImageConfig
+	var all []func() *ImageConfig
 	for _, img := range p.Stages {
-		all = append(all, &img.Config)
-		for i := range img.Instructions {
-			all = append(all, &img.Instructions[i].Config)
+		all = append(all, func() *ImageConfig { return &img.Config })
+		for _, in := range img.Instructions {
+			all = append(all, func() *ImageConfig { c := in.Config.Image(); return &c })
 		}
 	}
-	text := func(c *ImageConfig) string {
-		b, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
+	var before []string
+	for _, c := range all {
+		before = append(before, configText(t, c()))
 	}
 	for i, c := range all {
-		var before []string
-		for _, o := range all {
-			before = append(before, text(o))
-		}
-		scribble(c)
+		changed := c()
+		scribble(changed)
+		before[i] = configText(t, c()) // of a stage
 		for j, o := range all {
-			if j != i && o != c && text(o) != before[j] && !sharedPrefix(p, i, j) {
+			if configText(t, o()) != before[j] {
 				t.Fatalf("configuration %d changed with %d", j, i)
 			}
 		}
 	}
 }
 
-// sharedPrefix: the instructions of a stage stand again, by value, in the list
-// of a stage built on it.
-func sharedPrefix(p *Plan, i, j int) bool {
-	n := len(p.Stages[0].Instructions)
-	i, j = min(i, j), max(i, j)
-	return i >= 1 && i <= n && j == i+n+1
+func configText(t *testing.T, c *ImageConfig) string {
+	t.Helper()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestConfigurations compares what each instruction left with what a Dockerfile makes that
+// ends there.
+func TestConfigurations(t *testing.T) {
+	src := "FROM alpine AS a\nENV A=1 B=2\nLABEL a=1 b=2\nVOLUME /v\nEXPOSE 1 2/udp\nENV A=3 PATH=/x\nLABEL b=3\nCMD [\"x\"]\n" +
+		"MAINTAINER m\nUSER u\nWORKDIR /w\nHEALTHCHECK CMD y\nSHELL [\"s\"]\nSTOPSIGNAL 9\nENTRYPOINT [\"e\"]\nEXPOSE 1 3\nARG X\nVOLUME /v /u\n" +
+		"FROM a AS b\nENV B=4 C=5\nLABEL a=5\nFROM scratch AS c\nLABEL c=1\nENV Z=1\nFROM c AS d\nFROM d\nENV Z=2 Y=2\nLABEL c=2\n"
+	opts := Options{Env: [][2]string{{"A", "0"}, {"PATH", "/p"}}}
+	lines := strings.SplitAfter(strings.TrimSuffix(src, "\n"), "\n")
+	for n := 1; n <= len(lines); n++ {
+		target := mustPlan(t, strings.Join(lines[:n], ""), opts).Targets[0]
+		if len(target.Instructions) == 0 || strings.HasPrefix(lines[n-1], "FROM ") {
+			continue
+		}
+		left := target.Instructions[len(target.Instructions)-1].Config.Image()
+		if got, want := configText(t, &left), configText(t, &target.Config); got != want {
+			t.Errorf("%safter it\n%s, want\n%s", lines[n-1], got, want)
+		}
+		for i, in := range target.Instructions[:len(target.Instructions)-1] {
+			if b := target.Instructions[i+1].Config.Before(); b != in.Config {
+				t.Errorf("%s: the configuration after %s is not that before the next", target.Stage, in.CreatedBy)
+			}
+		}
+	}
 }
 
 func scribble(c *ImageConfig) {

@@ -14,14 +14,14 @@ import (
 
 // config lowers the instructions that change the configuration only.
 func (in *instruction) config() error {
-	c := &in.st.img.Config
+	c := &in.st.conf.Image.Config
 	switch cmd := in.cmd.Command.(type) {
 	case *instructions.EnvCommand:
 		in.env(cmd)
 	case *instructions.LabelCommand:
 		in.label(cmd)
 	case *instructions.MaintainerCommand:
-		in.st.img.Author = cmd.Maintainer
+		in.st.conf.Image.Author = cmd.Maintainer
 		in.record("MAINTAINER "+cmd.Maintainer, nil)
 	case *instructions.OnbuildCommand:
 		c.OnBuild = append(c.OnBuild, cmd.Expression) // no history, as BuildKit
@@ -68,19 +68,16 @@ func (in *instruction) env(cmd *instructions.EnvCommand) {
 		in.lintSecret("ENV", kv.Key)
 		text += " " + kv.String()
 		in.st.env = in.st.env.with(kv.Key, kv.Value)
-		in.st.img.Config.Env = setEnv(in.st.img.Config.Env, kv.Key, kv.Value)
+		in.st.conf.SetEnv(kv.Key, kv.Value)
 	}
 	in.record(text, nil)
 }
 
 func (in *instruction) label(cmd *instructions.LabelCommand) {
-	if in.st.img.Config.Labels == nil {
-		in.st.img.Config.Labels = map[string]string{}
-	}
 	text := "LABEL"
 	for _, kv := range cmd.Labels {
 		in.lintLegacy(kv)
-		in.st.img.Config.Labels[kv.Key] = kv.Value
+		in.st.conf.SetLabel(kv.Key, kv.Value)
 		text += " " + kv.String()
 	}
 	in.record(text, nil)
@@ -93,18 +90,15 @@ func (in *instruction) commandLine(line instructions.ShellDependantCmdLine) []st
 		return line.CmdLine
 	}
 	in.lintShellForm()
-	return withShell(&in.st.img, line.CmdLine)
+	return withShell(&in.st.conf.Image, line.CmdLine)
 }
 
 func (in *instruction) volume(cmd *instructions.VolumeCommand) error {
-	if in.st.img.Config.Volumes == nil {
-		in.st.img.Config.Volumes = map[string]struct{}{}
-	}
 	for _, v := range cmd.Volumes {
 		if v == "" {
 			return errors.New("VOLUME specified can not be an empty string")
 		}
-		in.st.img.Config.Volumes[v] = struct{}{}
+		in.st.conf.AddVolume(v)
 	}
 	in.record(fmt.Sprintf("VOLUME %v", cmd.Volumes), nil)
 	return nil
@@ -124,12 +118,12 @@ func (in *instruction) workdir(cmd *instructions.WorkdirCommand) error {
 	if !path.IsAbs(wd) {
 		wd = path.Join(in.cwd(), wd)
 	}
-	st.img.Config.WorkingDir = st.native(wd)
+	st.conf.Image.Config.WorkingDir = st.native(wd)
 	if path.Clean(wd) == "/" {
 		in.record("WORKDIR "+wd, nil)
 		return nil
 	}
-	mkdir := &dag.Mkdir{Path: path.Clean(wd), Mode: 0o755, MakeParents: true, Owner: owner(st.img.Config.User)}
+	mkdir := &dag.Mkdir{Path: path.Clean(wd), Mode: 0o755, MakeParents: true, Owner: owner(st.conf.Image.Config.User)}
 	op := &dag.File{Base: true, Actions: []dag.Action{{Mkdir: mkdir}}}
 	in.advance(in.step(op, newInputs(st.rootfs), display(in.lex, cmd.String(), st.env)), "WORKDIR "+wd)
 	return nil

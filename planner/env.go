@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -73,17 +72,4 @@ func (e env) list() []string {
 		out[i] = v.key + "=" + v.value
 	}
 	return out
-}
-
-// setEnv sets a variable in an image's list, in place if it is there already.
-func setEnv(list []string, key, value string) []string {
-	i := slices.IndexFunc(list, func(kv string) bool {
-		k, _, _ := strings.Cut(kv, "=")
-		return k == key
-	})
-	if i >= 0 {
-		list[i] = key + "=" + value
-		return list
-	}
-	return append(list, key+"="+value)
 }

@@ -26,12 +26,8 @@ func (in *instruction) expose(cmd *instructions.ExposeCommand) error {
 			ports = append(ports, ps...)
 		}
 	}
-	c := &in.st.img.Config
-	if c.ExposedPorts == nil {
-		c.ExposedPorts = map[string]struct{}{}
-	}
 	for _, p := range ports {
-		c.ExposedPorts[p] = struct{}{}
+		in.st.conf.Expose(p)
 	}
 	in.record(fmt.Sprintf("EXPOSE %v", ports), nil)
 	return nil

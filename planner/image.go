@@ -1,11 +1,12 @@
 package planner
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/planner/settings"
 )
 
 const (
@@ -30,32 +31,10 @@ func emptyImage(p ocispec.Platform) ImageConfig {
 // fromBase is the configuration that a stage on an image starts with: the
 // image's own, without what belongs to its layers and its making.
 func fromBase(base *BaseImage) ImageConfig {
-	img := cloneImage(base.Config)
+	img := settings.Clone(base.Config)
 	img.Created = nil
 	img.History = nil
 	img.RootFS = ocispec.RootFS{}
-	return img
-}
-
-// cloneImage copies a configuration so that nothing is shared. History and
-// rootfs are immutable here and stay shared.
-func cloneImage(src ImageConfig) ImageConfig {
-	img := src
-	img.Platform = clonePlatform(src.Platform)
-	c := &img.Config
-	c.Env = slices.Clone(c.Env)
-	c.Cmd = slices.Clone(c.Cmd)
-	c.Entrypoint = slices.Clone(c.Entrypoint)
-	c.OnBuild = slices.Clone(c.OnBuild)
-	c.Shell = slices.Clone(c.Shell)
-	c.ExposedPorts = maps.Clone(c.ExposedPorts)
-	c.Volumes = maps.Clone(c.Volumes)
-	c.Labels = maps.Clone(c.Labels)
-	if c.Healthcheck != nil {
-		h := *c.Healthcheck
-		h.Test = slices.Clone(h.Test)
-		c.Healthcheck = &h
-	}
 	return img
 }
 

@@ -101,7 +101,7 @@ func (in *instruction) lintOnce() {
 
 // lintShellForm recommends the JSON form.
 func (in *instruction) lintShellForm() {
-	if len(in.st.img.Config.Shell) == 0 {
+	if len(in.st.conf.Image.Config.Shell) == 0 {
 		in.lint.Run(&linter.RuleJSONArgsRecommended, in.cmd.Location(), linter.RuleJSONArgsRecommended.Format(in.cmd.Name()))
 	}
 }

@@ -17,13 +17,14 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // state is what the instructions of a stage have made so far.
 type state struct {
 	rootfs     dag.Edge
 	env        env // of RUN and of expansion: the image's, and the arguments
-	img        ImageConfig
+	conf       settings.Settings
 	buildArgs  []instructions.KeyValuePairOptional
 	history    []Instruction
 	lent       bool // a stage that is built on this one appends to its history
@@ -62,7 +63,7 @@ func (l *lowering) begin(st *stage) {
 	case st.base != nil:
 		b := st.base
 		st.state = state{
-			rootfs: b.rootfs, env: b.env, img: cloneImage(b.img), source: b.source, platform: b.platform,
+			rootfs: b.rootfs, env: b.env, conf: b.conf.Clone(), source: b.source, platform: b.platform,
 			buildArgs: slices.Clone(b.buildArgs), history: b.history, workdirSet: b.workdirSet,
 		}
 		if b.lent {
@@ -70,7 +71,7 @@ func (l *lowering) begin(st *stage) {
 		}
 		b.lent = true
 	case st.from == scratchName:
-		st.state = state{img: emptyImage(l.target), platform: l.target}
+		st.state = state{conf: settings.Settings{Image: emptyImage(l.target)}, platform: l.target}
 		if st.plat != nil && st.plat.OS == l.target.OS { // BuildKit ignores it
 			st.platform = *st.plat
 		}
@@ -78,7 +79,7 @@ func (l *lowering) begin(st *stage) {
 			l.filesRoot(st)
 		}
 	default:
-		st.state = state{img: fromBase(st.image), source: st.image, platform: l.target}
+		st.state = state{conf: settings.Settings{Image: fromBase(st.image)}, source: st.image, platform: l.target}
 		if st.plat != nil {
 			st.platform = *st.plat
 		}
@@ -87,12 +88,12 @@ func (l *lowering) begin(st *stage) {
 	}
 	st.once = map[string]instructions.Command{}
 	if st.base == nil {
-		l.opts.override(&st.img)
+		l.opts.override(&st.conf)
 	}
-	c := &st.img.Config
+	c := &st.conf.Image.Config
 	c.OnBuild = nil // triggers have run or are the base stage's
 	if !isWindows(st.platform) && !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
-		c.Env = append(c.Env, "PATH="+defaultPath)
+		st.conf.SetEnv("PATH", defaultPath)
 	}
 	st.env = st.env.withAll(c.Env)
 	if c.WorkingDir != "" && !isWindows(st.platform) && !path.IsAbs(c.WorkingDir) {
@@ -239,7 +240,7 @@ func (in *instruction) advance(s *dag.Step, createdBy string) {
 func (in *instruction) record(createdBy string, s *dag.Step) {
 	in.st.history = append(in.st.history, Instruction{
 		CreatedBy: createdBy, Comment: historyComment, Step: s, EmptyLayer: s == nil,
-		Config: cloneImage(in.st.img), Location: in.locations(in.cmd.Location())[0],
+		Config: in.st.conf.Leave(), Location: in.locations(in.cmd.Location())[0],
 	})
 }
 
@@ -276,7 +277,7 @@ func (l *lowering) result(target *stage) (*Image, []*Image, error) {
 		}
 		img := &Image{
 			Stage: st.name, Index: st.index, Platform: clonePlatform(st.platform), Base: st.source,
-			Instructions: st.history, Parent: images[st.base], Result: st.rootfs, Config: cloneImage(st.img),
+			Instructions: st.history, Parent: images[st.base], Result: st.rootfs, Config: settings.Clone(st.conf.Image),
 		}
 		images[st] = img
 		if st == target {

@@ -125,7 +125,7 @@ func (l *lowering) filesRoot(st *stage) {
 	st.rootfs = dag.Edge{Step: step}
 	st.history = []Instruction{{
 		CreatedBy: describe(st.files), Comment: historyComment, Step: step, Unlisted: true,
-		Config: cloneImage(st.img), Location: l.locations(st.def.Location)[0],
+		Config: st.conf.Leave(), Location: l.locations(st.def.Location)[0],
 	}}
 }
 

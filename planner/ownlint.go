@@ -141,7 +141,7 @@ func (in *instruction) lintHeredoc(cmd *instructions.RunCommand) {
 	if len(cmd.Files) == 0 || len(cmd.CmdLine) != 1 || bk.MustParseHeredoc(cmd.CmdLine[0]) == nil {
 		return
 	}
-	shell := withShell(&in.st.img, nil)
+	shell := withShell(&in.st.conf.Image, nil)
 	if !strings.HasSuffix(shell[0], "sh") || slices.ContainsFunc(shell[1:], shelltext.IsErrexitFlag) {
 		return
 	}

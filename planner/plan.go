@@ -9,6 +9,7 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // ImageConfig is Docker's image configuration (a superset of OCI's: Healthcheck,
@@ -151,8 +152,7 @@ type Instruction struct {
 	EmptyLayer bool
 	// Unlisted says that it is no line of the history: the files that a stage starts from.
 	Unlisted bool
-	// Config is the configuration after this instruction, without rootfs and
-	// history.
-	Config   ImageConfig
+	// Config is the configuration after this instruction.
+	Config   *settings.Configuration
 	Location dag.Location
 }

@@ -20,7 +20,7 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	st := in.st
 	ins := newInputs(st.rootfs)
 	exec := &dag.Exec{
-		Env: st.env.list(), Cwd: in.cwd(), User: st.img.Config.User,
+		Env: st.env.list(), Cwd: in.cwd(), User: st.conf.Image.Config.User,
 		Mounts:   []dag.Mount{{Type: dag.MountBind, Input: 0, Dest: "/"}},
 		Hostname: in.opts.Hostname, Hosts: slices.Clone(in.opts.Hosts),
 		Ulimits: slices.Clone(in.opts.Ulimits), ShmSize: in.opts.ShmSize, Network: in.opts.Network,
@@ -66,7 +66,7 @@ func (in *instruction) refuseRun(cmd *instructions.RunCommand) error {
 }
 
 func (in *instruction) cwd() string {
-	wd, err := in.st.slashed(in.st.img.Config.WorkingDir)
+	wd, err := in.st.slashed(in.st.conf.Image.Config.WorkingDir)
 	if err != nil { // an image's; WORKDIR has been checked
 		wd = ""
 	}
@@ -96,7 +96,7 @@ func (in *instruction) commandArgs(cmd *instructions.RunCommand, exec *dag.Exec,
 		}
 	}
 	if cmd.PrependShell {
-		args = withShell(&in.st.img, args)
+		args = withShell(&in.st.conf.Image, args)
 	}
 	return args, text, nil
 }
@@ -114,7 +114,7 @@ func (in *instruction) script(name, body, text string, exec *dag.Exec, ins *inpu
 	exec.Mounts = append(exec.Mounts, dag.Mount{
 		Type: dag.MountBind, Input: ins.add(dag.Edge{Step: file}, "inline document", 1), Dest: pipesDir, ReadOnly: true,
 	})
-	return withShell(&in.st.img, []string{path.Join(pipesDir, name)}), text, nil
+	return withShell(&in.st.conf.Image, []string{path.Join(pipesDir, name)}), text, nil
 }
 
 func checkHeredocName(name string) error {

@@ -1,9 +1,11 @@
 package planner
 
 import (
+	"maps"
 	"slices"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // RunOptions apply to every RUN. They are part of what a step is.
@@ -40,14 +42,12 @@ func (o *RunOptions) apply(exec *dag.Exec) {
 }
 
 // override changes what a stage takes over from its base: variables are added,
-// labels removed. (UnsetEnv is for the result, see finish.)
-func (o *Options) override(img *ImageConfig) {
+// labels removed. (UnsetEnv is for the result, see finish.) Nothing has been left yet.
+func (o *Options) override(s *settings.Settings) {
 	for _, kv := range o.Env {
-		img.Config.Env = setEnv(img.Config.Env, kv[0], kv[1])
+		s.SetEnv(kv[0], kv[1])
 	}
-	for _, name := range o.UnsetLabels {
-		delete(img.Config.Labels, name)
-	}
+	maps.DeleteFunc(s.Image.Config.Labels, func(name, _ string) bool { return slices.Contains(o.UnsetLabels, name) })
 }
 
 // unset removes variables from the resulting image.

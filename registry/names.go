@@ -49,6 +49,8 @@ type (
 	V1Image = image.V1Image
 	// V1Record is a V1Image with what is needed to run it and to build on it.
 	V1Record = image.V1Record
+	// V1Maker makes a V1Record when it is missing.
+	V1Maker = image.V1Maker
 )
 
 // Compression is how layers are compressed; see compression.Config.
@@ -80,8 +82,8 @@ type AssembleStep = assemble.Step
 // Assemble makes the image; see assemble.Image.
 func Assemble(in AssembleInput) (*Image, error) { return assemble.Image(in) }
 
-// V1Records makes the records of all instructions, the oldest first.
-func V1Records(in AssembleInput) ([]V1Record, error) { return assemble.V1Records(in) }
+// V1Records names the records of all instructions, the oldest first.
+func V1Records(in AssembleInput) ([]V1Maker, error) { return assemble.V1Records(in) }
 
 // Progress is told about transfers; see progress.Func.
 type Progress = progress.Func

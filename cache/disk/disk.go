@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"layered.build/builder/cache"
@@ -42,6 +43,7 @@ type Cache struct {
 	has   func(snapshot.LayerID) bool
 	turns files.Turns // of those who wait for the lock of a key
 	known stacks      // of records that were read
+	room  sync.Pool   // *bytes.Buffer, to read them
 }
 
 // Open returns the cache in the folder root, which is made if needed. Has says
@@ -81,13 +83,14 @@ func (c *Cache) read(key cache.Key) (*cache.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(p)
+	b, done, err := c.load(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, cache.ErrMiss
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read record %s: %w", key, err)
 	}
+	defer done()
 	rec, err := decode(b, &c.known)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w: %w", key, err, cache.ErrMiss)
@@ -96,6 +99,25 @@ func (c *Cache) read(key cache.Key) (*cache.Record, error) {
 		return nil, fmt.Errorf("record %s names itself %s: %w", key, rec.Key, cache.ErrMiss)
 	}
 	return rec, nil
+}
+
+// load reads a file into room that is used again after done: the records of a long chain
+// are large.
+func (c *Cache) load(p string) (b []byte, done func(), err error) {
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	buf, ok := c.room.Get().(*bytes.Buffer)
+	if !ok {
+		buf = new(bytes.Buffer)
+	}
+	buf.Reset()
+	if _, err := buf.ReadFrom(f); err != nil {
+		return nil, nil, err
+	}
+	return buf.Bytes(), func() { c.room.Put(buf) }, nil
 }
 
 // touch keeps the time of the last use, within touchEvery. A failure only makes

@@ -10,7 +10,9 @@ import (
 	"layered.build/builder/cache/shared"
 	"layered.build/builder/planner"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 	"layered.build/builder/registry"
+	"layered.build/builder/registry/assemble"
 	"layered.build/builder/registry/winlayers"
 	"layered.build/builder/snapshot"
 )
@@ -74,7 +76,7 @@ func (s *Solution) steps(img *planner.Image, insts []planner.Instruction, below 
 		steps = append(steps, registry.AssembleStep{
 			CreatedBy: inst.CreatedBy, Comment: inst.Comment, EmptyLayer: inst.EmptyLayer, Cmd: ran(inst.Step),
 			Name: layerName(inst), Unlisted: inst.Unlisted,
-			Stack: stack[:n:n], Config: inst.Config,
+			Stack: stack[:n:n], Left: configuration{inst.Config},
 		})
 	}
 	return steps, stack, len(heights) == len(insts), nil
@@ -201,4 +203,19 @@ func ran(step *dag.Step) []string {
 		return x.Args
 	}
 	return nil
+}
+
+// configuration is what an instruction left, for its record.
+type configuration struct{ left *settings.Configuration }
+
+// Image implements assemble.Configuration.
+func (c configuration) Image() registry.ImageConfig { return c.left.Image() }
+
+// On implements assemble.Configuration.
+func (c configuration) On(before assemble.Configuration) (assemble.Additions, bool) {
+	if b, ok := before.(configuration); !ok || c.left.Before() != b.left {
+		return assemble.Additions{}, false
+	}
+	a := c.left.Additions()
+	return assemble.Additions{Rest: c.left.Rest(), Env: a.Env, Labels: a.Labels, Ports: a.Ports, Volumes: a.Volumes}, true
 }

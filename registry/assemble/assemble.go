@@ -53,6 +53,9 @@ type Step struct {
 	Stack snapshot.Stack
 	// Config is the configuration after the instruction (for V1 records).
 	Config image.Config
+	// Left, unless nil, is used instead of Config: it can tell what was added, so that
+	// many instructions do not take the square of their number.
+	Left Configuration
 }
 
 // errUnnamed says that nobody asked for the layers' names before (snapshot.Store.Name).

@@ -1,13 +1,13 @@
 package assemble
 
 import (
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -25,14 +25,15 @@ type Chain struct {
 	v1      string
 	hist    []ocispec.History
 	diffIDs []digest.Digest
-	// extended says that the room behind hist and diffIDs is another's.
+	text    *configText
+	// extended says that text, and the room behind hist and diffIDs, are another's.
 	extended bool
 }
 
 // NewChain is the chain of a base image, of which base, stack and v1 are what Input has as
 // Base, BaseStack and BaseV1. No record is dated after epoch, if there is one.
 func NewChain(base *image.Config, stack snapshot.Stack, v1 string, epoch *time.Time) *Chain {
-	c := &Chain{epoch: epoch, stack: stack, id: stack.ChainID(), v1: v1, hist: baseHistory(base, stack), diffIDs: image.RootFS(stack).DiffIDs}
+	c := &Chain{epoch: epoch, stack: stack, id: stack.ChainID(), v1: v1, hist: baseHistory(base, stack), diffIDs: image.RootFS(stack).DiffIDs, text: &configText{}}
 	fillTimes(c.hist, stack)
 	return c
 }
@@ -43,17 +44,20 @@ func (c *Chain) ID() string { return c.v1 }
 // Stack is the file system that the chain ends with.
 func (c *Chain) Stack() snapshot.Stack { return c.stack }
 
-// Extend makes the records of the instructions that follow, the oldest first. Their ids
+// Extend names the records of the instructions that follow, the oldest first. Their ids
 // are digests of the record, the layers and the parent, as docker's CreateID makes them;
 // so the same build gives the same ids. Errors match errdef.ErrInvalid.
-func (c *Chain) Extend(steps []Step) (*Chain, []image.V1Record, error) {
+func (c *Chain) Extend(steps []Step) (*Chain, []image.V1Maker, error) {
+	if len(steps) == 0 {
+		return c, nil, nil
+	}
 	next := *c
 	next.extended = false
 	if c.extended {
-		next.hist, next.diffIDs = slices.Clip(c.hist), slices.Clip(c.diffIDs)
+		next.hist, next.diffIDs, next.text = slices.Clip(c.hist), slices.Clip(c.diffIDs), &configText{}
 	}
-	c.extended = c.extended || len(steps) > 0
-	recs := make([]image.V1Record, 0, len(steps))
+	c.extended = true
+	recs := make([]image.V1Maker, 0, len(steps))
 	first := firstCreated(steps, len(c.stack), c.epoch)
 	for _, st := range steps {
 		if st.Unlisted {
@@ -83,11 +87,11 @@ func firstCreated(steps []Step, below int, epoch *time.Time) *time.Time {
 	return nil
 }
 
-// add makes the record of one instruction. First is the time of what has no other.
-func (c *Chain) add(st Step, first *time.Time) (image.V1Record, error) {
+// add names the record of one instruction. First is the time of what has no other.
+func (c *Chain) add(st Step, first *time.Time) (image.V1Maker, error) {
 	added, err := c.on(st)
 	if err != nil {
-		return image.V1Record{}, err
+		return image.V1Maker{}, err
 	}
 	if at := lastCreated(c.hist[max(0, len(c.hist)-1):]); at != nil {
 		first = at
@@ -102,14 +106,19 @@ func (c *Chain) add(st Step, first *time.Time) (image.V1Record, error) {
 	}
 	c.lay(st, added)
 
-	rec := newV1(st, added)
-	rec.Created, rec.Parent = first, c.v1
-	rec.Image.History = slices.Clip(c.hist)
-	rec.Image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: slices.Clip(c.diffIDs)}
-	rec.Image.Created = first
-	rec.ID, err = v1ID(rec.V1Image, c.id)
-	c.v1 = rec.ID
-	return rec, err
+	rec := &unwritten{
+		step: st, left: st.Left, created: first, parent: c.v1, hist: slices.Clip(c.hist), diffIDs: slices.Clip(c.diffIDs),
+	}
+	if rec.left == nil {
+		rec.left = &whole{st.Config}
+	}
+	for _, l := range added {
+		rec.size += l.Size
+	}
+	c.text.next(rec.left)
+	id, err := rec.id(c.text, c.id)
+	c.v1 = id
+	return image.V1Maker{ID: id, Make: func() image.V1Record { return rec.record(id) }}, err
 }
 
 // on returns the layers that an instruction lays on those before.
@@ -141,8 +150,8 @@ func (c *Chain) skip(st Step) error {
 	return err
 }
 
-// V1Records makes the records of all instructions of an image, the oldest first.
-func V1Records(in Input) ([]image.V1Record, error) {
+// V1Records names the records of all instructions of an image, the oldest first.
+func V1Records(in Input) ([]image.V1Maker, error) {
 	if _, err := newHistory(in); err != nil {
 		return nil, err
 	}
@@ -150,56 +159,66 @@ func V1Records(in Input) ([]image.V1Record, error) {
 	return recs, err
 }
 
-func newV1(st Step, added snapshot.Stack) image.V1Record {
-	cfg := st.Config.Config
+// unwritten is what a record is made of, when it is missing.
+type unwritten struct {
+	step    Step
+	left    Configuration
+	size    int64
+	created *time.Time
+	parent  string
+	hist    []ocispec.History
+	diffIDs []digest.Digest
+}
+
+// record makes the record.
+func (r *unwritten) record(id string) image.V1Record {
+	img := r.left.Image()
+	cfg := img.Config
 	rec := image.V1Record{
 		V1Image: image.V1Image{
-			Comment:         st.Comment,
-			ContainerConfig: cfg,
-			Author:          st.Config.Author,
-			Config:          &cfg,
-			Architecture:    st.Config.Architecture,
-			Variant:         st.Config.Variant,
-			OS:              st.Config.OS,
+			ID: id, Parent: r.parent, Comment: r.step.Comment, Created: r.created, ContainerConfig: cfg,
+			Author: img.Author, Config: &cfg, Architecture: img.Architecture, Variant: img.Variant, OS: img.OS, Size: r.size,
 		},
-		Stack: st.Stack,
-		Image: st.Config,
+		Stack: r.step.Stack,
+		Image: img,
 	}
-	for _, l := range added {
-		rec.Size += l.Size
-	}
-	rec.ContainerConfig.Cmd = st.Cmd
-	if st.Cmd == nil {
-		rec.ContainerConfig.Cmd = []string{"/bin/sh", "-c", "#(nop) " + strings.TrimSuffix(st.CreatedBy, " # buildkit")}
-	}
+	rec.ContainerConfig.Cmd = r.step.command()
+	rec.Image.History, rec.Image.Created = r.hist, r.created
+	rec.Image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: r.diffIDs}
 	return rec
 }
 
-// hashed is what an id is a digest of: the record in the order of its names, which is that
-// of docker's CreateID, without the id and with the chain of layers.
-type hashed struct {
-	Size            int64                            `json:"Size"`
-	Architecture    string                           `json:"architecture,omitempty"`
-	Author          string                           `json:"author,omitempty"`
-	Comment         string                           `json:"comment,omitempty"`
-	Config          *dockerspec.DockerOCIImageConfig `json:"config,omitempty"`
-	ContainerConfig *dockerspec.DockerOCIImageConfig `json:"container_config"`
-	Created         *time.Time                       `json:"created"`
-	DockerVersion   string                           `json:"docker_version,omitempty"`
-	LayerID         snapshot.ChainID                 `json:"layer_id"`
-	OS              string                           `json:"os,omitempty"`
-	Parent          string                           `json:"parent,omitempty"`
-	Variant         string                           `json:"variant,omitempty"`
+// command is the command of the container that docker would have made the layer with.
+func (st *Step) command() []string {
+	if st.Cmd == nil {
+		return []string{"/bin/sh", "-c", "#(nop) " + strings.TrimSuffix(st.CreatedBy, " # buildkit")}
+	}
+	return st.Cmd
 }
 
-func v1ID(v image.V1Image, chain snapshot.ChainID) (string, error) {
-	raw, err := json.Marshal(hashed{
-		Size: v.Size, Architecture: v.Architecture, Author: v.Author, Comment: v.Comment, Config: v.Config,
-		ContainerConfig: &v.ContainerConfig, Created: v.Created, DockerVersion: v.DockerVersion, LayerID: chain,
-		OS: v.OS, Parent: v.Parent, Variant: v.Variant,
-	})
+// id is that of the record: the digest of its JSON in the order of its names, which is
+// that of docker's CreateID, without the id and with the chain of layers.
+func (r *unwritten) id(text *configText, layers snapshot.ChainID) (string, error) {
+	c := &text.rest
+	w := jsonWriter{to: sha256.New()}
+	w.open()
+	w.value("Size", r.size, true)
+	w.value("architecture", c.Architecture, c.Architecture != "")
+	w.value("author", c.Author, c.Author != "")
+	w.value("comment", r.step.Comment, r.step.Comment != "")
+	w.name("config")
+	text.write(&w, c.Config.Cmd)
+	w.name("container_config")
+	text.write(&w, r.step.command())
+	w.value("created", r.created, true)
+	w.value("layer_id", layers, true)
+	w.value("os", c.OS, c.OS != "")
+	w.value("parent", r.parent, r.parent != "")
+	w.value("variant", c.Variant, c.Variant != "")
+	w.close()
+	sum, err := w.sum()
 	if err != nil {
 		return "", fmt.Errorf("encode v1 record: %w", err)
 	}
-	return digest.FromBytes(raw).Encoded(), nil
+	return hex.EncodeToString(sum), nil
 }

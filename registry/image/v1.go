@@ -26,6 +26,12 @@ type V1Image struct {
 	Size int64 `json:"Size"`
 }
 
+// V1Maker makes a record when it is missing. What the record points at, it may share.
+type V1Maker struct {
+	ID   string
+	Make func() V1Record
+}
+
 // V1Record is a V1Image with what is needed to run it and to build on it.
 type V1Record struct {
 	V1Image

@@ -11,10 +11,10 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// PutV1 stores records of steps. Records that are there already are left alone:
+// PutV1 stores records of steps. Records that are there already are not even made:
 // their names are digests of what they say.
-func (s *Store) PutV1(recs ...image.V1Record) error {
-	var missing []image.V1Record
+func (s *Store) PutV1(recs ...image.V1Maker) error {
+	var missing []image.V1Maker
 	for _, rec := range recs {
 		if fi, err := os.Lstat(s.v1Path(rec.ID)); err != nil || fi.Size() == 0 {
 			missing = append(missing, rec)
@@ -25,7 +25,7 @@ func (s *Store) PutV1(recs ...image.V1Record) error {
 	}
 	return s.locked(func() error {
 		for _, rec := range missing {
-			if err := s.write(s.v1Path(rec.ID), rec, false); err != nil {
+			if err := s.write(s.v1Path(rec.ID), rec.Make(), false); err != nil {
 				return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
 			}
 		}
