@@ -53,7 +53,7 @@ func (r *run) hit(n *node, rec *cache.Record, res []Result, reason string) error
 // take ends a node with a result that was there.
 func (r *run) take(n *node, res []Result, reason string) {
 	r.settle(n, res)
-	r.finish(n, Event{Type: EventCached, Reason: reason})
+	r.finish(n, Event{Type: EventCached, Reason: reason, Lookup: &Lookup{Key: n.key}})
 }
 
 func (r *run) settle(n *node, res []Result) {
@@ -74,7 +74,8 @@ func (r *run) eval(ctx context.Context, n *node) error {
 		return err
 	}
 	if n.noCache {
-		return r.execute(ctx, n, key, parts, "told to run again")
+		n.lookup = &Lookup{Key: n.key, Reasons: []string{"told to run again"}}
+		return r.execute(ctx, n, key, parts)
 	}
 	unlock, err := r.lock(ctx, n, key)
 	if err != nil {
@@ -96,7 +97,8 @@ func (r *run) eval(ctx context.Context, n *node) error {
 	}
 	res, ok := n.fit(rec)
 	if !ok {
-		return r.execute(ctx, n, key, parts, r.why(ctx, n))
+		n.lookup = r.why(ctx, n)
+		return r.execute(ctx, n, key, parts)
 	}
 	rec.Outputs = recordOf(n.key, res).Outputs
 	if err := r.recall(ctx, n, rec); err != nil {
@@ -149,8 +151,8 @@ func (r *run) resultKey(ctx context.Context, n *node) (cache.Key, []cache.Part, 
 }
 
 // execute runs a node and records its result under both of its keys.
-func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache.Part, reason string) error {
-	out, took, err := r.work(ctx, n, reason)
+func (r *run) execute(ctx context.Context, n *node, key cache.Key, parts []cache.Part) error {
+	out, took, err := r.work(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (r *run) done(n *node, out *Outcome, found []cache.Finding) error {
 }
 
 // work has the worker run a node when there is room for it.
-func (r *run) work(ctx context.Context, n *node, reason string) (*Outcome, time.Duration, error) {
+func (r *run) work(ctx context.Context, n *node) (*Outcome, time.Duration, error) {
 	if _, ok := n.step.Op.(*dag.Exec); ok {
 		free, err := token(ctx, r.own)
 		if err != nil {
@@ -206,7 +208,7 @@ func (r *run) work(ctx context.Context, n *node, reason string) (*Outcome, time.
 	for i := range n.inputs {
 		job.Inputs = append(job.Inputs, n.input(i))
 	}
-	r.observe(Event{Type: EventStarted, Step: n.step, Reason: reason})
+	r.observe(Event{Type: EventStarted, Step: n.step, Reason: n.lookup.Reason(), Lookup: n.lookup})
 	begin := time.Now()
 	out, err := r.opts.Worker.Run(ctx, job)
 	if err == nil && len(out.Results) != n.step.Outputs() {
@@ -218,7 +220,8 @@ func (r *run) work(ctx context.Context, n *node, reason string) (*Outcome, time.
 // verify runs a node that has a record and compares. The record stays in force,
 // so that what follows is what an ordinary build would make.
 func (r *run) verify(ctx context.Context, n *node) error {
-	out, _, err := r.work(ctx, n, "verifying the cached result")
+	n.lookup = &Lookup{Key: n.key, Reasons: []string{"verifying the cached result"}}
+	out, _, err := r.work(ctx, n)
 	if err != nil {
 		return err
 	}

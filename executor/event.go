@@ -44,6 +44,9 @@ type Event struct {
 	// Reason says for EventCached which key hit, and for EventStarted of a step why none
 	// did: what changed since it ran here last.
 	Reason string
+	// Lookup is what the cache said of a step, with EventCached and EventStarted; nil for
+	// sources, which are not looked up, and for what no step of this build looked for.
+	Lookup *Lookup
 	Err    error
 	Usage  *Usage // EventDone and EventFailed of a process that ran
 }

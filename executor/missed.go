@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -39,27 +40,64 @@ func (r *run) hasStep(names []string) bool {
 	return len(names) > 0 && slices.ContainsFunc(r.nodes, func(n *node) bool { return n.names[0] == names[0] })
 }
 
+// Lookup is what the cache said of a step.
+type Lookup struct {
+	// Key is the definition key.
+	Key cache.Key
+	// Reasons say in words why the step runs: all that changed. Empty for one that is
+	// cached.
+	Reasons []string
+	// Places says which shared caches had no entry either.
+	Places []string
+	// Changes are the components of the key that differ from those of Earlier, without
+	// values of variables.
+	Changes []Change
+	// Earlier is the record that the step was compared with; nil if there was none.
+	Earlier *cache.Record
+}
+
+// Reason says in a few words why the step runs.
+func (l *Lookup) Reason() string {
+	const most = 3
+	words := slices.Clone(l.Reasons)
+	if more := len(words) - most; more > 0 {
+		words = append(words[:most], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(append(words, l.Places...), ", ")
+}
+
 // whyMissed compares a node's key with that of the latest step of its names.
-func (r *run) whyMissed(ctx context.Context, n *node) ([]Change, string) {
+func (r *run) whyMissed(ctx context.Context, n *node) *Lookup {
+	l := &Lookup{Key: n.key}
 	if n.tooOld != nil {
-		return nil, describeAge(n.tooOld, n.maxAge)
+		l.Earlier, l.Reasons = n.tooOld, []string{describeAge(n.tooOld, n.maxAge)}
+		return l
 	}
 	h, ok := r.opts.Cache.(cache.History)
 	if !ok {
-		return nil, "not in the cache"
+		l.Reasons = []string{"not in the cache"}
+		return l
 	}
-	last := r.earlier(ctx, h, n)
-	if last == nil {
-		return nil, "first time here"
+	if l.Earlier = r.earlier(ctx, h, n); l.Earlier == nil {
+		l.Reasons = []string{"first time here"}
+		return l
 	}
-	changes := diffParts(last.Parts, n.parts)
-	if name, ok := n.freshInput(); ok && len(changes) == 0 {
-		return nil, "the result of " + name + " changed"
+	changes := diffParts(l.Earlier.Parts, n.parts)
+	l.Reasons = describe(n.step, changes)
+	for _, c := range changes {
+		if c.Name == "env" {
+			l.Changes = append(l.Changes, envChanges(n.step, c)...)
+		} else {
+			l.Changes = append(l.Changes, c)
+		}
 	}
 	if len(changes) == 0 {
-		return nil, "the layers of its earlier result are gone"
+		l.Reasons = []string{"the layers of its earlier result are gone"}
+		if name, ok := n.freshInput(); ok {
+			l.Reasons = []string{"the result of " + name + " changed"}
+		}
 	}
-	return changes, r.describe(n, changes)
+	return l
 }
 
 // diffParts lists the components that differ. The digest of an input is left out

@@ -125,7 +125,8 @@ func (r *run) judge(ctx context.Context, n *node) StepPlan {
 		p.Verdict, p.Reason = VerdictRun, "told to run again"
 	default:
 		p.Verdict = VerdictRun
-		p.Changed, p.Reason = r.whyMissed(ctx, n)
+		missed := r.whyMissed(ctx, n)
+		p.Changed, p.Reason = missed.Changes, missed.Reason()
 		for i, in := range n.inputs {
 			if in != nil && !in.known() {
 				p.Verdict = VerdictMaybe

@@ -33,6 +33,7 @@ type node struct {
 	tooOld *cache.Record  // what was found instead, but older than maxAge
 	cached []Result       // of record; see fit
 	again  bool           // record and cached are what this build made before
+	lookup *Lookup        // why it runs
 	misfit bool           // there was a record, but not for the base as it is now
 
 	needed  bool // its result is needed

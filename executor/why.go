@@ -3,7 +3,6 @@ package executor
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,15 +17,15 @@ type places interface {
 	Places() []string
 }
 
-// why says in a few words why a node runs whose inputs are done.
-func (r *run) why(ctx context.Context, n *node) string {
-	_, reason := r.whyMissed(ctx, n)
+// why says why a node runs whose inputs are done.
+func (r *run) why(ctx context.Context, n *node) *Lookup {
+	missed := r.whyMissed(ctx, n)
 	if p, ok := r.opts.Cache.(places); ok {
 		for _, name := range p.Places() {
-			reason += ", no entry in " + name
+			missed.Places = append(missed.Places, "no entry in "+name)
 		}
 	}
-	return reason
+	return missed
 }
 
 // imageDetail is what an input that is an image adds to the components of a key, so that
@@ -41,20 +40,10 @@ func imageDetail(in *node) []cache.Part {
 
 const imagePart = "base image"
 
-// describe says in a few words what changed.
-func (r *run) describe(n *node, changes []Change) string {
-	const most = 3
-	words := describeAll(n.step, changes)
-	if more := len(words) - most; more > 0 {
-		words = append(words[:most], fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(words, ", ")
-}
-
-// describeAll says in words what changed. What the instruction itself says comes first,
+// describe says in words what changed. What the instruction itself says comes first,
 // then what it reads; that an earlier step made something else follows from others, which
 // tell why.
-func describeAll(step *dag.Step, changes []Change) []string {
+func describe(step *dag.Step, changes []Change) []string {
 	var own, read, made []string
 	for _, c := range changes {
 		rest, isInput := strings.CutPrefix(c.Name, "input ")
@@ -115,14 +104,31 @@ func describeOwn(step *dag.Step, c Change) []string {
 	return []string{c.Name + " " + verb(c)}
 }
 
+// describeEnv names the variables that changed.
 func describeEnv(step *dag.Step, c Change) []string {
+	var out []string
+	for _, v := range envChanges(step, c) {
+		out = append(out, v.Name+" "+verb(v))
+	}
+	if len(out) == 0 {
+		return []string{"the order of variables changed"}
+	}
+	return out
+}
+
+// envChanges are those of single variables. Their values are not told.
+func envChanges(step *dag.Step, c Change) []Change {
+	const (
+		was = "(was set)"
+		is  = "(is set)"
+	)
 	var before, after []string
 	_ = json.Unmarshal([]byte(c.Before), &before) // a value that is no list is empty
 	_ = json.Unmarshal([]byte(c.After), &after)
-	was := map[string]string{}
+	old := map[string]string{}
 	for _, kv := range before {
 		k, v, _ := strings.Cut(kv, "=")
-		was[k] = v
+		old[k] = v
 	}
 	kind := func(name string) string {
 		if slices.Contains(step.Meta.Args, name) {
@@ -130,27 +136,24 @@ func describeEnv(step *dag.Step, c Change) []string {
 		}
 		return "ENV " + name
 	}
-	var out []string
+	var out []Change
 	for _, kv := range after {
 		k, v, _ := strings.Cut(kv, "=")
-		old, ok := was[k]
-		delete(was, k)
+		had, ok := old[k]
+		delete(old, k)
 		switch {
 		case !ok:
-			out = append(out, kind(k)+" is new")
-		case old != v:
-			out = append(out, kind(k)+" changed")
+			out = append(out, Change{Name: kind(k), After: is})
+		case had != v:
+			out = append(out, Change{kind(k), was, is})
 		}
 	}
 	for _, kv := range before {
 		k, _, _ := strings.Cut(kv, "=")
-		if _, ok := was[k]; ok {
-			delete(was, k)
-			out = append(out, "variable "+k+" is gone")
+		if _, ok := old[k]; ok {
+			delete(old, k)
+			out = append(out, Change{Name: "variable " + k, Before: was})
 		}
-	}
-	if len(out) == 0 {
-		return []string{"the order of variables changed"}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"strings"
 	"testing"
 
 	"layered.build/builder/planner/dag"
@@ -9,7 +10,7 @@ import (
 // What changed is told in words of the Dockerfile, and without values.
 func TestDescribe(t *testing.T) {
 	base := &dag.Step{Op: &dag.Source{Image: &dag.ImageSource{Ref: "a"}}, Meta: dag.Meta{Name: "FROM a"}}
-	n := &node{step: &dag.Step{Op: &dag.Exec{}, Inputs: []dag.Edge{{Step: base}}, Meta: dag.Meta{Args: []string{"GIT_SHA"}}}}
+	n := &dag.Step{Op: &dag.Exec{}, Inputs: []dag.Edge{{Step: base}}, Meta: dag.Meta{Args: []string{"GIT_SHA"}}}
 	for _, c := range []struct {
 		change Change
 		want   string
@@ -27,12 +28,12 @@ func TestDescribe(t *testing.T) {
 		{Change{"input 0 base image", "a@sha256:1", "b@sha256:2"}, "base image moved from a@sha256:1 to b@sha256:2"},
 		{Change{"input 0 base image", "", "a@sha256:2"}, "it follows FROM a now"},
 	} {
-		if got := (&run{}).describe(n, []Change{c.change}); got != c.want {
+		if got := strings.Join(describe(n, []Change{c.change}), ", "); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.change, got, c.want)
 		}
 	}
 	all := []Change{{"input 0", "x", "y"}, {"input 1 f", "x", "y"}, {"args", "x", "y"}, {"input 2", "x", "y"}}
-	if got, want := (&run{}).describe(n, all), "the instruction changed, f changed, the result of FROM a changed, 1 more"; got != want {
+	if got, want := (&Lookup{Reasons: describe(n, all), Places: []string{"no entry in x"}}).Reason(), "the instruction changed, f changed, the result of FROM a changed, 1 more, no entry in x"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/task"
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/builds"
 	"layered.build/builder/executor/cdi"
 	"layered.build/builder/parser"
 	"layered.build/builder/planner"
@@ -125,6 +126,9 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, d, &executor.TimeoutError{After: d, What: "the build"})
 		defer cancel()
 	}
+	rec := builds.NewRecorder()
+	began, tell := time.Now(), j.obs
+	j.obs = func(ev executor.Event) { rec.Observe(ev); tell(ev) }
 	// Both take some milliseconds; planning mostly waits for registries.
 	var group errgroup.Group
 	var sandbox engine.Sandbox
@@ -154,7 +158,32 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 	if planned != nil {
 		planned(p)
 	}
-	return j.make(ctx, p, sandbox)
+	made, err := j.make(ctx, p, sandbox)
+	j.remember(&builds.Build{Started: began, Steps: rec.Steps(p.Graph)}, p, made, err)
+	return made, err
+}
+
+// remember keeps what became of the build, for `builder why`.
+func (j *Job) remember(b *builds.Build, p *Plan, made *Product, err error) {
+	b.Duration, b.Dockerfile, b.Project = time.Since(b.Started), p.Definition.Name, p.Definition.Project
+	if err != nil {
+		b.Error = err.Error()
+	}
+	if made != nil {
+		b.Names = made.Names
+		for _, img := range made.Images {
+			b.Images = append(b.Images, img.ID)
+			if img.Manifest != nil {
+				b.Images = append(b.Images, img.Manifest.Digest)
+			}
+		}
+		if made.Manifest.Digest != "" {
+			b.Images = append(b.Images, made.Manifest.Digest)
+		}
+	}
+	if err := j.e.Builds().Add(b); err != nil {
+		j.obs(executor.Event{Type: executor.EventWarning, Time: time.Now(), Data: []byte(err.Error())})
+	}
 }
 
 // checkSteps refuses a plan that runs processes where none can run.

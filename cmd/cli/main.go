@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/cmd/cli/caches"
+	"layered.build/builder/cmd/cli/why"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
 )
@@ -161,6 +162,7 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
 		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
+		why.Command(why.Program{Out: std.Out, WithEngine: a.withEngine}),
 		caches.Command(caches.Program{In: std.In, Out: std.Out, Err: std.Err, Failed: &exitError{code: ExitBuild}, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
 		a.versionCommand(), exitCodesTopic(),
 	)

@@ -8,6 +8,7 @@ import (
 
 	"layered.build/builder/cmd/build"
 	"layered.build/builder/cmd/cli/flags"
+	"layered.build/builder/cmd/cli/why"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
@@ -51,43 +52,11 @@ func (a *app) plan(ctx context.Context, inv *flags.Invocation, graph bool) error
 		}
 		steps, err := j.Verdicts(ctx, p)
 		if err == nil {
-			err = a.printVerdicts(p, steps)
+			err = why.PrintVerdicts(a.std.Out, p, steps)
 		}
 		if err == nil {
 			r.warn(p, nil)
 		}
 		return err
 	})
-}
-
-// printVerdicts says of every step whether it would run, and why.
-func (a *app) printVerdicts(p *build.Plan, steps []executor.StepPlan) error {
-	w := a.std.Out
-	fmt.Fprintln(w, "\n# what would be done")
-	runs := 0
-	for _, s := range steps {
-		if s.Verdict == executor.VerdictRun || s.Verdict == executor.VerdictMaybe {
-			runs++
-		}
-		fmt.Fprintf(w, "%-10s %s", s.Verdict, s.Step.Meta.Name)
-		if s.Reason != "" {
-			fmt.Fprintf(w, "  (%s)", s.Reason)
-		}
-		fmt.Fprintln(w)
-		for _, c := range s.Changed {
-			fmt.Fprintf(w, "           %s: %s -> %s\n", c.Name, orNone(c.Before), orNone(c.After))
-		}
-	}
-	for _, s := range p.Skipped {
-		fmt.Fprintf(w, "%-10s stage %s: the target does not need it\n", "skipped", s)
-	}
-	_, err := fmt.Fprintf(w, "# %d of %d steps would run\n", runs, len(steps))
-	return err
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "(none)"
-	}
-	return s
 }

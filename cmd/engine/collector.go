@@ -22,6 +22,7 @@ func (e *Engine) Collector() *collect.Store {
 		e.Images.Keeper(),
 		local.Keeper(e.Store),
 		source.Keeper(e.Root()),
+		e.Builds().Keeper(),
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/cmd/containers/runs"
+	"layered.build/builder/executor/builds"
 	"layered.build/builder/executor/source"
 	"layered.build/builder/registry"
 	"layered.build/builder/snapshot"
@@ -45,6 +46,9 @@ func (e *Engine) path(elem ...string) string {
 
 // Runs are the records of processes that were started on the store's images.
 func (e *Engine) Runs() runs.Folder { return runs.In(e.Root()) }
+
+// Builds are what became of the last builds.
+func (e *Engine) Builds() builds.Folder { return builds.In(e.Root()) }
 
 // ContextsDir is the folder for what is known of build contexts, SourcesDir that for
 // repositories and downloads (package executor/source).

@@ -18,6 +18,7 @@ const (
 	KindHTTP     = "source.http"         // downloads
 	KindBlob     = "blob"                // compressed layers, configurations, manifests
 	KindLog      = "log"                 // output of steps
+	KindBuild    = "build"               // what became of builds
 	KindRun      = "run"                 // kept runs
 	KindInternal = "internal"            // everything else
 )
