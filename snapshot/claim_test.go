@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/folder"
 )
 
 // TestOpenRefusesOthersFolders proves that a folder that holds something else is not
@@ -20,10 +21,10 @@ func TestOpenRefusesOthersFolders(t *testing.T) {
 	if err := os.WriteFile(mine, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := snapshot.Open(dir, snapshot.Options{}); !errors.Is(err, snapshot.ErrNotStore) {
+	if _, err := snapshot.Open(dir, snapshot.Options{}); !errors.Is(err, folder.ErrNotStore) {
 		t.Errorf("Open: %v", err)
 	}
-	if _, _, err := snapshot.ChooseDriver(dir); !errors.Is(err, snapshot.ErrNotStore) {
+	if _, _, err := snapshot.ChooseDriver(dir); !errors.Is(err, folder.ErrNotStore) {
 		t.Errorf("ChooseDriver: %v", err)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {

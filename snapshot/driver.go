@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"layered.build/builder/snapshot/folder"
 	"layered.build/builder/snapshot/overlay"
 )
 
@@ -50,7 +51,7 @@ func (m Mount) Dir() (dir string, ok bool) {
 // made if it is missing (see Open), and for every faster one why it does not work. That the
 // kernel's overlay works is noted in the folder, so that it is tried only once.
 func ChooseDriver(root string) (Driver, map[Driver]error, error) {
-	if err := claim(root); err != nil {
+	if err := folder.Claim(root); err != nil {
 		return "", nil, fmt.Errorf("open store: %w", err)
 	}
 	note, here := filepath.Join(root, driverFile), probedHere()

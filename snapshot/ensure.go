@@ -52,7 +52,7 @@ func (s *Store) isReady(l Layer, needDir bool) bool {
 	if !s.onDisk(l.ID) {
 		return false
 	}
-	return !needDir || l.Empty || s.hasForm(l.ID, dirForm) && !s.isLacking(l.ID)
+	return !needDir || l.Empty || s.hasForm(l.ID, dirForm) && !s.isLacking(l.ID) && !s.isRestored(l.ID)
 }
 
 // layerTask brings one layer on disk.
@@ -88,6 +88,9 @@ func (t *layerTask) run(ctx context.Context) error {
 	defer t.releaseSlot()
 	if t.s.onDisk(id) {
 		err := t.s.makeDir(ctx, id)
+		if err == nil && t.s.isRestored(id) {
+			err = t.s.restore(id)
+		}
 		if err == nil && t.s.isLacking(id) {
 			err = t.s.complete(id)
 		}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"layered.build/builder/snapshot/files"
-	"layered.build/builder/snapshot/manifest"
 )
 
 // lackingFile is there in a layer whose directory a process made that may not make
@@ -36,27 +35,13 @@ func (s *Store) isLacking(id LayerID) bool {
 
 // complete makes what a layer's directory lacks. The caller holds the layer's lock.
 func (s *Store) complete(id LayerID) (err error) {
-	idx, err := manifest.Open(s.layerPath(id, manifestFile))
-	if err != nil {
-		return err
-	}
 	scratch, err := s.lease.TempDir(tmpDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, files.RemoveAll(scratch)) }()
-	for i := range idx.Len() {
-		r, err := idx.Record(i)
-		if err != nil {
-			return err
-		}
-		linked := ""
-		if r.Hardlink != "" {
-			linked = s.layerPath(id, dirForm, r.Hardlink)
-		}
-		if err := s.maker.Complete(s.layerPath(id, dirForm, r.Path), linked, filepath.Join(scratch, "fresh"), &r.Entry); err != nil {
-			return err
-		}
+	if err := s.layerDir(id).Complete(scratch); err != nil {
+		return err
 	}
 	if err := os.Remove(s.layerPath(id, lackingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

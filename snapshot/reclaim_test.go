@@ -18,6 +18,7 @@ import (
 
 	"layered.build/builder/executor/rootless/rootlesstest"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/folder"
 )
 
 // TestMain lets the test binary stand in for other processes on a store. No test
@@ -110,7 +111,7 @@ func TestVersion(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "version"), []byte("99\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := snapshot.Open(root, snapshot.Options{}); !errors.Is(err, snapshot.ErrVersion) || !strings.Contains(err.Error(), `"99"`) {
+	if _, err := snapshot.Open(root, snapshot.Options{}); !errors.Is(err, folder.ErrVersion) || !strings.Contains(err.Error(), `"99"`) {
 		t.Errorf("open: %v", err)
 	}
 }

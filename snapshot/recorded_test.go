@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/fixtures"
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/folder"
 	"layered.build/builder/snapshot/owner"
 	"layered.build/builder/snapshot/snapshottest"
 )
@@ -194,7 +195,7 @@ func TestOtherOwners(t *testing.T) {
 	if err := os.Remove(root + "/owners"); err != nil { // as if root had made it
 		t.Fatal(err)
 	}
-	if err := open(); !errors.Is(err, snapshot.ErrOwners) {
+	if err := open(); !errors.Is(err, folder.ErrOwners) {
 		t.Errorf("error %v", err)
 	}
 }

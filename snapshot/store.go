@@ -1,28 +1,20 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"layered.build/builder/snapshot/files"
+	"layered.build/builder/snapshot/folder"
 	"layered.build/builder/snapshot/lease"
 	"layered.build/builder/snapshot/manifest"
 	"layered.build/builder/snapshot/object"
 )
-
-// storeVersion is the version of the layout on disk (docs/FORMAT.md, "Store").
-const storeVersion = "1"
-
-// ErrVersion says that a store's folder was made by a version of the program that
-// lays it out differently.
-var ErrVersion = errors.New("store has another format version")
 
 // Options say how a store is used. The zero value is the default.
 type Options struct {
@@ -52,6 +44,8 @@ type Store struct {
 	room     Room                // see SetRoom
 	records  sync.Map            // knownRecord by LayerID: what need not be read again
 	seen     sync.Map            // LayerID: layers that are on disk and stay, for they are pinned
+	restored bool                // some layers of a copied store were not looked at
+	used     *files.Lock         // of its folder
 	isNew    bool                // this Store made the folder
 
 	mu     sync.Mutex // guards what follows
@@ -71,20 +65,20 @@ type Store struct {
 // LayersFolder and BlobsFolder are where, below the store's folder, each layer lies under
 // its ID, and each blob under the hexadecimal part of its digest.
 const (
-	LayersFolder = "layers"
-	BlobsFolder  = "blobs/sha256"
+	LayersFolder = folder.Layers
+	BlobsFolder  = folder.Blobs
 )
 
 // The other folders of a store.
 const (
-	activeDir = "active"
+	activeDir = folder.Active
 	tmpDir    = lease.TmpDir
-	emptyDir  = "empty" // an empty directory
+	emptyDir  = folder.Empty
 	rootsDir  = "roots" // empty directories with various metadata
 )
 
 // Open opens the store below root, and makes it where there is none. A folder that holds
-// something else is an error that matches ErrNotStore, and stays as it is.
+// something else is an error that matches folder.ErrNotStore, and stays as it is.
 func Open(root string, opts Options) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -93,20 +87,22 @@ func Open(root string, opts Options) (*Store, error) {
 	if opts.Fetches <= 0 {
 		opts.Fetches = 4
 	}
-	if err := claim(root); err != nil {
+	used, err := folder.Use(root)
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	_, err = os.Lstat(filepath.Join(root, LayersFolder))
-	isNew := errors.Is(err, fs.ErrNotExist)
-	for _, d := range []string{LayersFolder, activeDir, tmpDir, lease.LocksDir, emptyDir, BlobsFolder} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o700); err != nil {
-			return nil, fmt.Errorf("open store: %w", err)
-		}
+	s, err := open(root, opts)
+	if err != nil {
+		return nil, errors.Join(err, used.Release())
 	}
-	spread(filepath.Join(root, tmpDir))
-	spread(filepath.Join(root, activeDir))
-	// Overlay shows this directory's mode as a root's where it is the only one.
-	if err := os.Chmod(filepath.Join(root, emptyDir), 0o755); err != nil {
+	s.used = used
+	return s, nil
+}
+
+// open opens a store that is in use.
+func open(root string, opts Options) (*Store, error) {
+	isNew, err := folder.Prepare(root)
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &Store{
@@ -123,30 +119,13 @@ func Open(root string, opts Options) (*Store, error) {
 	if s.lease, err = lease.Open(root); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := s.checkVersion(); err != nil {
-		s.lease.Close()
-		return nil, err
+	if err = folder.Check(root, s.maker.Recording()); err == nil {
+		err = s.notePlace(context.Background())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.lease.Close())
 	}
 	return s, nil
-}
-
-func (s *Store) checkVersion() error {
-	b, err := os.ReadFile(s.path(versionFile))
-	if err != nil {
-		return fmt.Errorf("open store: %w", err)
-	}
-	v := strings.TrimSpace(string(b))
-	if v == storeVersion {
-		return s.checkOwners()
-	}
-	what := "was made by something else"
-	if n, err := strconv.Atoi(v); err == nil {
-		what = "is older, and cannot be read any more"
-		if own, _ := strconv.Atoi(storeVersion); n > own {
-			what = "was made by a newer version of this program"
-		}
-	}
-	return fmt.Errorf("%w: %s has version %q, which %s (this one reads and writes version %s); name another folder with --root, or move this one away", ErrVersion, s.root, v, what, storeVersion)
 }
 
 // IsNew reports whether the store's folder was made by Open.
@@ -171,7 +150,7 @@ func (s *Store) Close() error {
 		errs = append(errs, a.Discard())
 	}
 	errs = append(errs, s.dropKept())
-	errs = append(errs, s.lease.Close())
+	errs = append(errs, s.lease.Close(), s.used.Release())
 	return errors.Join(errs...)
 }
 

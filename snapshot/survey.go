@@ -71,6 +71,12 @@ func (s *Store) Check(ctx context.Context, id LayerID, quick bool) error {
 	if quick {
 		return nil
 	}
+	if err := s.checkDir(ctx, id); err != nil {
+		if _, gone := os.Lstat(s.layerPath(id)); gone != nil {
+			return gone
+		}
+		return err
+	}
 	if rec.Layer.Unnamed() {
 		err := s.checkUnnamed(ctx, rec)
 		if err != nil && ctx.Err() == nil {

@@ -16,7 +16,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
-	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/folder"
 )
 
 // The exit codes of the program. `builder run` gives its process's code instead,
@@ -73,7 +73,7 @@ func exitCode(err error) int {
 		return ExitUser
 	case errors.As(err, &step):
 		return stepCode(step)
-	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous), errors.Is(err, snapshot.ErrNotStore), errors.Is(err, snapshot.ErrOwners):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrInvalid), errors.Is(err, registry.ErrAmbiguous), errors.Is(err, folder.ErrNotStore), errors.Is(err, folder.ErrOwners), errors.Is(err, folder.ErrBusy):
 		return ExitUser
 	}
 	return ExitInfra

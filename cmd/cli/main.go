@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"layered.build/builder/cmd/cli/caches"
+	"layered.build/builder/cmd/cli/store"
 	"layered.build/builder/cmd/cli/why"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
@@ -161,7 +162,9 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.pullCommand(), a.pushCommand(), a.copyCommand(),
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
-		a.duCommand(), a.pruneCommand(), a.storeCommand(), a.doctorCommand(),
+		a.duCommand(), a.pruneCommand(), store.Command(store.Program{
+			Out: std.Out, Root: a.storeRoot, WithEngine: a.withEngine, Confirm: a.confirm, Wrong: &exitError{code: ExitBuild},
+		}), a.doctorCommand(),
 		why.Command(why.Program{Out: std.Out, WithEngine: a.withEngine}),
 		caches.Command(caches.Program{In: std.In, Out: std.Out, Err: std.Err, Failed: &exitError{code: ExitBuild}, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
 		a.versionCommand(), exitCodesTopic(),

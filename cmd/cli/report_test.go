@@ -17,7 +17,7 @@ import (
 	"layered.build/builder/parser/mistake"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/registry"
-	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/folder"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -30,7 +30,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{mistake.New("x"), 2},
-		{fmt.Errorf("open: %w", snapshot.ErrOwners), 2},
+		{fmt.Errorf("open: %w", folder.ErrOwners), 2},
 		{&parser.Error{Msg: "x"}, 2},
 		{fmt.Errorf("wrapped: %w", &parser.Error{Msg: "x"}), 2},
 		{&parser.Error{Msg: "x", Err: &registry.Error{Kind: registry.ErrUnreachable}}, 3},

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"layered.build/builder/snapshot"
+	"layered.build/builder/snapshot/layerdir"
 )
 
 // Checker is a keeper that can verify what it keeps.
@@ -77,6 +78,11 @@ func (k layers) Check(ctx context.Context, x *Check) error {
 			continue // removed meanwhile
 		}
 		x.Layers++
+		if errors.Is(err, layerdir.ErrDirectory) && (!x.Repairs || k.s.Restore(ctx, id) == nil) {
+			// Its content is whole: nothing that needs it is lost.
+			x.Problem("layer "+string(id), err, func(*snapshot.Collection) error { return nil })
+			continue
+		}
 		if err != nil {
 			x.badLayers[id] = true
 			x.Problem("layer "+string(id), err, func(c *snapshot.Collection) error { return c.RemoveBroken(id) })

@@ -22,10 +22,10 @@ import (
 	"layered.build/builder/snapshot/owner"
 )
 
-// compare checks that the mounted stack and its Tree say the same, that every tar
+// Compare checks that the mounted stack and its Tree say the same, that every tar
 // has its layer's digest, and that the layers' directories hold what their
 // manifests say.
-func compare(t testing.TB, s *snapshot.Store, stack snapshot.Stack) {
+func Compare(t testing.TB, s *snapshot.Store, stack snapshot.Stack) {
 	t.Helper()
 	mounted, merged := list(t, s, stack), listTree(t, s, stack)
 	if mounted != merged {
@@ -38,6 +38,9 @@ func compare(t testing.TB, s *snapshot.Store, stack snapshot.Stack) {
 		must(t, err, r.Close())
 		if n != l.Size {
 			t.Errorf("tar has %d bytes, layer says %d", n, l.Size)
+		}
+		if err := s.Check(t.Context(), l.ID, false); err != nil {
+			t.Error(err)
 		}
 	}
 }

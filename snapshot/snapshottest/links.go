@@ -21,13 +21,13 @@ func testHardlinks(t *testing.T, open Opener) {
 		must(t, os.Link(r+"/low", r+"/new"))
 	})
 	wantNames(t, s, top, "new")
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 	special := build(t, s, on(nil, base, top), snapshot.CommitOptions{}, func(r string) {
 		must(t, os.Mkdir(r+"/d", 0o755), os.Symlink("nowhere", r+"/d/s"), os.Link(r+"/d/s", r+"/s"), os.Link(r+"/d/s", r+"/d/t"))
 		must(t, unix.Mkfifo(r+"/p", 0o600), os.Link(r+"/p", r+"/d/p"))
 	})
 	wantNames(t, s, special, "d d/p d/s d/t=d/s p=d/p s=d/s")
-	compare(t, s, on(nil, base, top, special))
+	Compare(t, s, on(nil, base, top, special))
 }
 
 // testLinksBelow proves that hard links which a layer adds to objects of the layers below
@@ -54,7 +54,7 @@ func testLinksBelow(t *testing.T, open Opener) {
 	})
 	wantNames(t, s, last, "t t/s t/s/b")
 	stack := on(nil, base, next, last)
-	compare(t, s, stack)
+	Compare(t, s, stack)
 	tree, err := s.Tree(t.Context(), stack)
 	must(t, err)
 	group := tree.(snapshot.SameFiler).SameFile
@@ -88,5 +88,5 @@ func testLinksBelow(t *testing.T, open Opener) {
 	if group("t/s/a") == group("t/s/b") {
 		t.Error("a new file is still the old one")
 	}
-	compare(t, s, on(stack, changed))
+	Compare(t, s, on(stack, changed))
 }

@@ -126,7 +126,7 @@ func testFiles(t *testing.T, open Opener) {
 		write(t, r+"/opt/x/y", "y")
 	})
 	wantNames(t, s, top, "etc etc/a opt opt/x opt/x/y")
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 }
 
 func testWhiteouts(t *testing.T, open Opener) {
@@ -144,7 +144,7 @@ func testWhiteouts(t *testing.T, open Opener) {
 	})
 	// A directory over a file needs no whiteout: it hides the file.
 	wantNames(t, s, top, "d -d/a -d/sub file")
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 }
 
 func testOpaque(t *testing.T, open Opener) {
@@ -164,7 +164,7 @@ func testOpaque(t *testing.T, open Opener) {
 		write(t, r+"/d/b/new", "n")
 	})
 	wantNames(t, s, top, "d d/a d/b -d/b/deep d/b/new -d/m")
-	compare(t, s, on(nil, base, middle, top))
+	Compare(t, s, on(nil, base, middle, top))
 }
 
 func testMetadata(t *testing.T, open Opener) {
@@ -183,7 +183,7 @@ func testMetadata(t *testing.T, open Opener) {
 		write(t, r+"/"+strings.Repeat("n", 200)+"/"+strings.Repeat("m", 200), "long name")
 		write(t, r+"/grüße", "ü")
 	})
-	compare(t, s, on(nil, l))
+	Compare(t, s, on(nil, l))
 	tree, err := s.Tree(t.Context(), on(nil, l))
 	must(t, err)
 	e, err := tree.Lstat("suid")
@@ -207,7 +207,7 @@ func testManyLayers(t *testing.T, open Opener) {
 	}
 	top := build(t, s, stack, snapshot.CommitOptions{}, func(r string) { must(t, os.Remove(r+"/f007")) })
 	wantNames(t, s, top, "-f007")
-	compare(t, s, on(stack, top))
+	Compare(t, s, on(stack, top))
 }
 
 // testRoundTrip makes a layer of random changes, and the same layer once more from
@@ -231,8 +231,8 @@ func testRoundTrip(t *testing.T, open Opener) {
 	if want != got {
 		t.Errorf("applied differs from committed:\n%s", firstDifference(want, got))
 	}
-	compare(t, s, stack)
-	compare(t, other, copied)
+	Compare(t, s, stack)
+	Compare(t, other, copied)
 }
 
 func testEpoch(t *testing.T, open Opener) {
@@ -244,7 +244,7 @@ func testEpoch(t *testing.T, open Opener) {
 			must(t, os.Chtimes(r+"/d/a", epoch, epoch.Add(-time.Hour)))
 		})
 		top := build(t, s, on(nil, base), snapshot.CommitOptions{Epoch: &epoch}, func(r string) { write(t, r+"/d/b", "b") })
-		compare(t, s, on(nil, base, top))
+		Compare(t, s, on(nil, base, top))
 		return base, top
 	}
 	a1, b1 := make()
@@ -286,7 +286,7 @@ func testRename(t *testing.T, open Opener) {
 		}
 	})
 	wantNames(t, s, top, want)
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 }
 
 func testEmpty(t *testing.T, open Opener) {
@@ -295,8 +295,8 @@ func testEmpty(t *testing.T, open Opener) {
 	if !none.Empty || none.Size != 1024 {
 		t.Errorf("%+v", none)
 	}
-	compare(t, s, on(nil, none))
-	compare(t, s, nil)
+	Compare(t, s, on(nil, none))
+	Compare(t, s, nil)
 	a, err := s.Prepare(t.Context(), nil)
 	must(t, err)
 	must(t, a.Discard(), a.Discard())

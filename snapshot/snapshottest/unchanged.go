@@ -29,7 +29,7 @@ func testUnchanged(t *testing.T, open Opener) {
 	if !top.Empty {
 		t.Error("the layer is not empty")
 	}
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 }
 
 // A directory that is removed and made again as it was is in no layer, nor are those
@@ -49,13 +49,13 @@ func testRemade(t *testing.T, open Opener) {
 		must(t, os.Chtimes(r+"/d/e/full/f", when, when))
 	})
 	wantNames(t, s, same, "")
-	compare(t, s, on(nil, base, same))
+	Compare(t, s, on(nil, base, same))
 	other := build(t, s, on(nil, base), snapshot.CommitOptions{}, func(r string) {
 		must(t, os.RemoveAll(r+"/c"), os.MkdirAll(r+"/c/empty", 0o755))
 		must(t, os.RemoveAll(r+"/d/e/full"), os.Mkdir(r+"/d/e/full", 0o755))
 	})
 	wantNames(t, s, other, "d d/e d/e/full -d/e/full/f")
-	compare(t, s, on(nil, base, other))
+	Compare(t, s, on(nil, base, other))
 }
 
 // Times of whole seconds may have been cut off: then files of one time and size are
@@ -89,5 +89,5 @@ func testWholeSeconds(t *testing.T, open Opener) {
 		}
 	})
 	wantNames(t, s, top, "first last other")
-	compare(t, s, on(nil, base, top))
+	Compare(t, s, on(nil, base, top))
 }

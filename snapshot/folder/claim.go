@@ -1,4 +1,4 @@
-package snapshot
+package folder
 
 import (
 	"errors"
@@ -15,17 +15,14 @@ import (
 // ErrNotStore says that a folder holds something else than a store.
 var ErrNotStore = errors.New("folder is no store")
 
-// versionFile marks a folder as a store.
-const versionFile = "version"
-
-// claim makes sure that root is the folder of a store: one that has the mark of one, or a
+// Claim makes sure that root is the folder of a store: one that has the mark of one, or a
 // new one, which gets it before anything else is made or removed in it. A folder that
 // holds something else is refused and stays as it is.
-func claim(root string) error {
+func Claim(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	version := filepath.Join(root, versionFile)
+	version := filepath.Join(root, VersionFile)
 	if _, err := os.Lstat(version); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -37,11 +34,11 @@ func claim(root string) error {
 		return err
 	}
 	if owner.Emulated() {
-		if err := mark(root, ownersFile, "recorded\n"); err != nil {
+		if err := mark(root, OwnersFile, "recorded\n"); err != nil {
 			return err
 		}
 	}
-	return mark(root, versionFile, storeVersion+"\n")
+	return mark(root, VersionFile, Version+"\n")
 }
 
 // claiming is what the names of files end with that become marks.
@@ -56,7 +53,7 @@ func checkUnused(root string) error {
 	}
 	for _, e := range entries {
 		name, _, _ := strings.Cut(e.Name(), claiming)
-		if name != "lost+found" && name != ownersFile && name != versionFile {
+		if name != "lost+found" && name != OwnersFile && name != VersionFile && name != useFile {
 			return fmt.Errorf("%w: %s holds %s and no mark of a store; name a new or empty folder", ErrNotStore, root, e.Name())
 		}
 	}

@@ -1,0 +1,3 @@
+// Package folder has the folder of a store as a whole: its marks, who uses it, and what is
+// in a new one.
+package folder
