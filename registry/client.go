@@ -22,6 +22,8 @@ type Client struct {
 	pool   *transport.Pool
 	// transfers bounds the blobs that are moved at once.
 	transfers *semaphore.Weighted
+	// questions bounds what is asked about blobs at once.
+	questions *semaphore.Weighted
 	// compressions bounds the layers that are compressed at once, which costs
 	// memory; each keeps several cores busy.
 	compressions *semaphore.Weighted
@@ -44,6 +46,7 @@ func New(store *snapshot.Store, images *Images, opts Options) (*Client, error) {
 		pool:         opts.pool(),
 		compressions: semaphore.NewWeighted(maxCompressions),
 		transfers:    semaphore.NewWeighted(int64(opts.Parallel)),
+		questions:    semaphore.NewWeighted(maxQuestions),
 		works:        &works{byName: map[string]*work{}},
 	}, nil
 }

@@ -17,6 +17,9 @@ import (
 	"layered.build/builder/snapshot"
 )
 
+// maxQuestions is how many blobs are asked for at once.
+const maxQuestions = 16
+
 // maxCompressions is how many layers are compressed at once.
 const maxCompressions = 2
 

@@ -145,12 +145,15 @@ func (p *pusher) contents(ctx context.Context, img *Image) (ocispec.Descriptor, 
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
-	layers, err := p.layers(ctx, img.Stack, keep)
-	if err != nil {
-		return ocispec.Descriptor{}, nil, err
-	}
 	config := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.RawConfig))}
-	if err := p.config(ctx, config, img.RawConfig); err != nil {
+	var layers []ocispec.Descriptor
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		layers, err = p.layers(gctx, img.Stack, keep)
+		return err
+	})
+	group.Go(func() error { return p.config(gctx, config, img.RawConfig) })
+	if err := group.Wait(); err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
 	if keep != nil {
@@ -184,10 +187,6 @@ func (p *pusher) layers(ctx context.Context, stack snapshot.Stack, keep []ocispe
 }
 
 func (p *pusher) layer(ctx context.Context, stack snapshot.Stack, want *ocispec.Descriptor) (ocispec.Descriptor, error) {
-	if err := p.c.transfers.Acquire(ctx, 1); err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer p.c.transfers.Release(1)
 	l := stack[len(stack)-1]
 	desc, err := p.send(ctx, stack, want)
 	if err != nil {
@@ -211,6 +210,18 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 	if want != nil {
 		known, ok = *want, true
 	}
+	if want != nil && mediatype.IsForeign(known) { // its manifest says where it is
+		return known, nil
+	}
+	if ok {
+		if there, err := p.there(ctx, l, known); err != nil || there {
+			return known, err
+		}
+	}
+	if err := p.c.transfers.Acquire(ctx, 1); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer p.c.transfers.Release(1)
 	if !ok {
 		made := false
 		desc, err := p.c.works.once(ctx, "blob "+string(l.DiffID), func() (ocispec.Descriptor, error) {
@@ -224,15 +235,9 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 			return p.stream(ctx, l)
 		}
 		known = desc
-	}
-	if want != nil && mediatype.IsForeign(known) { // its manifest says where it is
-		return known, nil
-	}
-	if there, err := p.has(ctx, known); err != nil || there {
-		return known, err
-	}
-	if mounted, err := p.mount(ctx, l, known); err != nil || mounted {
-		return known, err
+		if there, err := p.there(ctx, l, known); err != nil || there {
+			return known, err
+		}
 	}
 	if err := p.c.ensureBlob(ctx, stack, known); err != nil {
 		if want != nil || ctx.Err() != nil {
@@ -241,6 +246,19 @@ func (p *pusher) send(ctx context.Context, stack snapshot.Stack, want *ocispec.D
 		return p.stream(ctx, l)
 	}
 	return known, p.repo.Upload(ctx, known, p.c.kept(known))
+}
+
+// there reports whether the repository has a layer's blob, or could take it from another one.
+// More of these questions are asked at once than blobs are sent.
+func (p *pusher) there(ctx context.Context, l snapshot.Layer, desc ocispec.Descriptor) (bool, error) {
+	if err := p.c.questions.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer p.c.questions.Release(1)
+	if there, err := p.has(ctx, desc); err != nil || there {
+		return there, err
+	}
+	return p.mount(ctx, l, desc)
 }
 
 // has asks whether the repository has a blob, and tells if it does: nothing is sent then.

@@ -90,6 +90,20 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 	return i.scopes, i.err
 }
 
+// Preload begins to read the indexes of all places, which otherwise are read when something
+// is looked up first that is not here. The caller calls stop in the end, which waits.
+func (s *Session) Preload(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for _, i := range s.sources {
+		wg.Go(func() { _, _ = i.load(ctx) }) // who looks something up meets the error
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
 // wasRead reports whether the place has answered.
 func (i *importer) wasRead() bool {
 	i.mu.Lock()

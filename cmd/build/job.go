@@ -129,6 +129,10 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 	rec := builds.NewRecorder()
 	began, tell := time.Now(), j.obs
 	j.obs = func(ev executor.Event) { rec.Observe(ev); tell(ev) }
+	if j.shared != nil && j.e.Store.IsNew() { // nothing is here that could do without
+		stop := j.shared.Preload(ctx)
+		defer stop()
+	}
 	// Both take some milliseconds; planning mostly waits for registries.
 	var group errgroup.Group
 	var sandbox engine.Sandbox
