@@ -57,9 +57,17 @@ func (p *Place) Index(ctx context.Context, scope string) (data []byte, version s
 		return nil, index.Digest.String(), nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("index of %q: %w", scope, err)
+		return nil, "", fmt.Errorf("read %s: %w", indexName(scope), err)
 	}
 	return data, index.Digest.String(), nil
+}
+
+// indexName names an index for people.
+func indexName(scope string) string {
+	if scope == "" {
+		return "the index"
+	}
+	return fmt.Sprintf("the index of scope %q", scope)
 }
 
 // result asks once for the index that a result names. Inline is its content, if the server
@@ -153,7 +161,7 @@ func (p *Place) Replace(ctx context.Context, scope string, data []byte, blobs []
 		if grpc.CodeOf(err) == grpc.PermissionDenied {
 			err = fmt.Errorf("%w: %w", errReadOnly, err)
 		}
-		return fmt.Errorf("write index of %q: %w", scope, err)
+		return fmt.Errorf("write %s: %w", indexName(scope), err)
 	}
 	return nil
 }
