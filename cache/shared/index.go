@@ -1,11 +1,9 @@
 package shared
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -24,6 +22,9 @@ const (
 	maxRecords = 50_000
 	// maxDepth is how many layers a stack may have.
 	maxDepth = 10_000
+	// maxNamed is how many layers all records together may name, each as often as it is
+	// named.
+	maxNamed = 5_000_000
 )
 
 // MediaType is that of an index where a place asks for one.
@@ -111,72 +112,11 @@ func (x *index) encode() ([]byte, error) {
 	return w.EncodeAll(b, nil), nil
 }
 
-// decodeIndex reads an index that anybody may have written.
-func decodeIndex(b []byte) (*index, error) {
-	r, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errIndex, err)
-	}
-	defer r.Close()
-	text, err := io.ReadAll(io.LimitReader(r, maxIndex+1))
-	if err != nil || len(text) > maxIndex {
-		return nil, fmt.Errorf("%w: %w", errIndex, errors.Join(err))
-	}
-	x := &index{}
-	if err := json.Unmarshal(text, x); err != nil {
-		return nil, fmt.Errorf("%w: %w", errIndex, err)
-	}
-	if x.Version != indexVersion {
-		return nil, fmt.Errorf("an index of version %d; this program knows %d", x.Version, indexVersion)
-	}
-	return x, x.check()
-}
-
-// check makes sure that all numbers lead to what is there, and that no stack is too high.
-// It finds the signatures of records.
-func (x *index) check() error {
-	depth := make([]int, len(x.Stacks))
-	for i, s := range x.Stacks {
-		if s.Below < -1 || s.Below >= i || s.Layer < 0 || s.Layer >= len(x.Layers) {
-			return fmt.Errorf("%w: stack %d", errIndex, i)
-		}
-		depth[i] = 1
-		if s.Below >= 0 {
-			depth[i] += depth[s.Below]
-		}
-		if depth[i] > maxDepth {
-			return fmt.Errorf("%w: a stack of more than %d layers", errIndex, maxDepth)
-		}
-	}
-	for i, l := range x.Layers {
-		if digest.Digest(l.DiffID).Validate() != nil || l.Size < 0 || l.Content.Validate() != nil && (l.Content != "" || l.Image || l.Blob != nil) {
-			return fmt.Errorf("%w: layer %d", errIndex, i)
-		}
-		for _, b := range l.blobs() {
-			if b.Digest.Validate() != nil || b.Size < 0 {
-				return fmt.Errorf("%w: blob of layer %d", errIndex, i)
-			}
-		}
-	}
-	for i, r := range x.Records {
-		if r == nil || digest.Digest(r.Key).Validate() != nil {
-			return fmt.Errorf("%w: record %d", errIndex, i)
-		}
-		for _, o := range r.Outputs {
-			if o < -1 || o >= len(x.Stacks) {
-				return fmt.Errorf("%w: record %s", errIndex, r.Key)
-			}
-		}
-		if err := r.find(x); err != nil {
-			return err
-		}
-	}
-	for _, m := range x.Mounts {
-		if err := m.check(x); err != nil {
-			return err
-		}
-	}
-	return nil
+// isTime reports whether seconds since 1970 are a time that can be written, of a year with
+// four digits.
+func isTime(seconds int64) bool {
+	const year10000 = 253_402_300_800
+	return seconds >= -62_135_596_800 && seconds < year10000
 }
 
 // layers lists the layers of a stack, lowest first.

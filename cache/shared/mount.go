@@ -71,8 +71,8 @@ func (m *Mount) blobs() []Blob {
 }
 
 // check makes sure that an entry says what it has to.
-func (m *Mount) check(x *index) error {
-	if m == nil || !m.Manifest.valid() || m.Listing.Validate() != nil || m.Files < 0 || m.Size < 0 {
+func (m *Mount) check() error {
+	if m == nil || !m.Manifest.valid() || m.Listing.Validate() != nil || m.Files < 0 || m.Size < 0 || !isTime(m.Created) {
 		return fmt.Errorf("%w: a cache mount", errIndex)
 	}
 	for _, p := range m.Packs {
@@ -80,7 +80,7 @@ func (m *Mount) check(x *index) error {
 			return fmt.Errorf("%w: cache mount %q", errIndex, m.ID)
 		}
 	}
-	return m.find(x)
+	return nil
 }
 
 // UsedNow is the entry as one that is used today.
