@@ -54,7 +54,7 @@ func metaArgs(args env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArg
 			} else if value != nil {
 				res, err := lex.ProcessWordWithMatches(*value, args)
 				if err != nil {
-					return nil, nil, bk.WithLocation(err, cmd.Location())
+					return args, nil, bk.WithLocation(err, cmd.Location())
 				}
 				value = &res.Result
 			}

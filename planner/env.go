@@ -1,37 +1,112 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 )
 
-// env is an ordered environment. It is immutable: with returns another one. A
-// variable that is set again moves to the end, as in BuildKit's llb.EnvList.
-// It implements shell.EnvGetter.
-type env []variable
+// env is an ordered environment. It is immutable: with returns another one, which shares
+// what it does not set. A variable that is set again moves to the end, as in BuildKit's
+// llb.EnvList. It implements shell.EnvGetter. It takes one goroutine at a time, since it
+// remembers what was asked for.
+type env struct{ top *scope }
+
+// scope is one variable that is set on top of others, or many at once.
+type scope struct {
+	below *scope
+	set   variable
+	many  *listing // instead of set and below, and what they amount to once that was asked for
+}
+
+// listing is an environment in which each variable is once.
+type listing struct {
+	vars []variable
+	at   map[string]int // where they are; nil until it is needed
+}
 
 type variable struct{ key, value string }
 
+// near is how many variables are looked at one after the other.
+const near = 64
+
 // Get implements shell.EnvGetter.
 func (e env) Get(key string) (string, bool) {
-	for _, v := range e {
-		if v.key == key {
-			return v.value, true
+	s := e.top
+	for i := 0; s != nil && s.many == nil; i++ {
+		if s.set.key == key {
+			return s.set.value, true
+		}
+		if s = s.below; i == near {
+			s = e.top
+			s.many = e.all()
 		}
 	}
-	return "", false
+	if s == nil {
+		return "", false
+	}
+	return s.many.get(key)
+}
+
+func (l *listing) get(key string) (string, bool) {
+	if l.at == nil {
+		l.at = make(map[string]int, len(l.vars))
+		for i, v := range l.vars {
+			l.at[v.key] = i
+		}
+	}
+	i, ok := l.at[key]
+	if !ok {
+		return "", false
+	}
+	return l.vars[i].value, true
+}
+
+// all lists the environment, which remembers it.
+func (e env) all() *listing {
+	if e.top == nil {
+		return &listing{}
+	}
+	var set []variable // the latest first
+	s := e.top
+	for ; s != nil && s.many == nil; s = s.below {
+		set = append(set, s.set)
+	}
+	if len(set) == 0 {
+		return s.many
+	}
+	again := make(map[string]bool, len(set))
+	set = slices.DeleteFunc(set, func(v variable) bool {
+		was := again[v.key]
+		again[v.key] = true
+		return was
+	})
+	l := &listing{}
+	if s != nil {
+		l.vars = make([]variable, 0, len(s.many.vars)+len(set))
+		for _, v := range s.many.vars {
+			if !again[v.key] {
+				l.vars = append(l.vars, v)
+			}
+		}
+	}
+	slices.Reverse(set)
+	l.vars = append(l.vars, set...)
+	e.top.many, e.top.below = l, nil
+	return l
 }
 
 // Keys implements shell.EnvGetter.
 func (e env) Keys() []string {
-	keys := make([]string, len(e))
-	for i, v := range e {
+	vars := e.all().vars
+	keys := make([]string, len(vars))
+	for i, v := range vars {
 		keys[i] = v.key
 	}
 	return keys
 }
 
 func (e env) with(key, value string) env {
-	return append(e.without(key), variable{key, value})
+	return env{&scope{below: e.top, set: variable{key, value}}}
 }
 
 // withAll is with for each string "KEY=value" of a list.
@@ -41,8 +116,9 @@ func (e env) withAll(list []string) env {
 		k, _, _ := strings.Cut(kv, "=")
 		at[k] = i
 	}
-	out := make(env, 0, len(e)+len(list))
-	for _, v := range e {
+	vars := e.all().vars
+	out := make([]variable, 0, len(vars)+len(list))
+	for _, v := range vars {
 		if _, again := at[v.key]; !again {
 			out = append(out, v)
 		}
@@ -52,23 +128,19 @@ func (e env) withAll(list []string) env {
 			out = append(out, variable{k, v})
 		}
 	}
-	return out
+	return env{&scope{many: &listing{vars: out}}}
 }
 
 func (e env) without(key string) env {
-	out := make(env, 0, len(e)+1)
-	for _, v := range e {
-		if v.key != key {
-			out = append(out, v)
-		}
-	}
-	return out
+	out := slices.Clone(e.all().vars)
+	return env{&scope{many: &listing{vars: slices.DeleteFunc(out, func(v variable) bool { return v.key == key })}}}
 }
 
 // list returns "KEY=value" strings.
 func (e env) list() []string {
-	out := make([]string, len(e))
-	for i, v := range e {
+	vars := e.all().vars
+	out := make([]string, len(vars))
+	for i, v := range vars {
 		out[i] = v.key + "=" + v.value
 	}
 	return out

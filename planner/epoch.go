@@ -151,7 +151,7 @@ func (l *lowering) epochArgs(args env, c *instructions.ArgCommand) (env, error) 
 		}
 		v, err := l.lex.ProcessWordWithMatches(*kv.Value, args)
 		if err != nil {
-			return nil, err
+			return env{}, err
 		}
 		args = args.with(kv.Key, v.Result)
 	}

@@ -118,7 +118,7 @@ func (l *lowering) imageStep(st *stage, img *BaseImage, p ocispec.Platform) dag.
 	if st != nil {
 		s.Meta.Stage = st.name
 		s.Meta.Locations = l.locations(st.def.Location)
-		s.Meta.Name = l.name(st, s.Meta.Command, p, nil, false)
+		s.Meta.Name = l.name(st, s.Meta.Command, p, env{}, false)
 	}
 	return dag.Edge{Step: l.intern(s)}
 }

@@ -225,7 +225,7 @@ func (l *lowering) command(c instructions.Command) (command, error) {
 		if c.From == "" {
 			break
 		}
-		res, err := l.lex.ProcessWordWithMatches(c.From, env(nil))
+		res, err := l.lex.ProcessWordWithMatches(c.From, env{})
 		if err != nil {
 			return cmd, l.file.WrapAt(err, c.Location())
 		}
