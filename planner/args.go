@@ -10,15 +10,17 @@ import (
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/planner/settings"
 )
 
 // predefinedArgs are the arguments that exist without a declaration before FROM.
-func predefinedArgs(build, target ocispec.Platform, overrides map[string]string, stage string) env {
+func predefinedArgs(build, target ocispec.Platform, overrides map[string]string, stage string) settings.Env {
 	if stage == "" {
 		stage = "default"
 	}
-	var args env
-	for _, v := range []variable{
+	var args settings.Env
+	for _, v := range [][2]string{
 		{"BUILDPLATFORM", platforms.Format(build)},
 		{"BUILDOS", build.OS},
 		{"BUILDOSVERSION", build.OSVersion},
@@ -31,10 +33,10 @@ func predefinedArgs(build, target ocispec.Platform, overrides map[string]string,
 		{"TARGETVARIANT", target.Variant},
 		{"TARGETSTAGE", stage},
 	} {
-		if o, ok := overrides[v.key]; ok {
-			v.value = o
+		if o, ok := overrides[v[0]]; ok {
+			v[1] = o
 		}
-		args = args.with(v.key, v.value)
+		args = args.With(v[0], v[1])
 	}
 	return args
 }
@@ -43,7 +45,7 @@ func predefinedArgs(build, target ocispec.Platform, overrides map[string]string,
 type declared map[string]bool
 
 // metaArgs adds the arguments that are declared before the first FROM.
-func metaArgs(args env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArgs map[string]string) (env, declared, error) {
+func metaArgs(args settings.Env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArgs map[string]string) (settings.Env, declared, error) {
 	names := declared{}
 	for _, cmd := range cmds {
 		for _, kv := range cmd.Args {
@@ -59,7 +61,7 @@ func metaArgs(args env, lex *shell.Lex, cmds []instructions.ArgCommand, buildArg
 				value = &res.Result
 			}
 			if value != nil {
-				args = args.with(kv.Key, *value)
+				args = args.With(kv.Key, *value)
 			}
 		}
 	}

@@ -67,7 +67,7 @@ func (in *instruction) env(cmd *instructions.EnvCommand) {
 		in.lintLegacy(kv)
 		in.lintSecret("ENV", kv.Key)
 		text += " " + kv.String()
-		in.st.env = in.st.env.with(kv.Key, kv.Value)
+		in.st.env = in.st.env.With(kv.Key, kv.Value)
 		in.st.conf.SetEnv(kv.Key, kv.Value)
 	}
 	in.record(text, nil)
@@ -155,7 +155,7 @@ func (in *instruction) arg(cmd *instructions.ArgCommand) error {
 		text := a.Key
 		if a.Value != nil {
 			text += "=" + *a.Value
-			in.st.env = in.st.env.with(a.Key, *a.Value)
+			in.st.env = in.st.env.With(a.Key, *a.Value)
 		}
 		texts = append(texts, text)
 		in.st.buildArgs = append(in.st.buildArgs, a)

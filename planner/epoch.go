@@ -13,6 +13,7 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 const epochArg = "SOURCE_DATE_EPOCH"
@@ -48,7 +49,7 @@ func (l *lowering) epoch(ctx context.Context, defs []instructions.Stage) (*time.
 	}
 	if t == nil {
 		delete(l.args, epochArg)
-		l.globals = l.globals.without(epochArg)
+		l.globals = l.globals.Without(epochArg)
 		return nil, nil
 	}
 	seconds := strconv.FormatInt(t.Unix(), 10)
@@ -56,7 +57,7 @@ func (l *lowering) epoch(ctx context.Context, defs []instructions.Stage) (*time.
 		l.args[epochArg] = seconds
 	}
 	if _, ok := l.globals.Get(epochArg); ok {
-		l.globals = l.globals.with(epochArg, seconds)
+		l.globals = l.globals.With(epochArg, seconds)
 	}
 	whole := time.Unix(t.Unix(), 0).UTC()
 	return &whole, nil
@@ -107,7 +108,7 @@ func (l *lowering) sourceTime(ctx context.Context, src *dag.Source) (*time.Time,
 
 // epochStage returns the source of a stage that is made of one remote ADD alone.
 func (l *lowering) epochStage(def *instructions.Stage) (*dag.Source, error) {
-	args := l.globals.without(epochArg)
+	args := l.globals.Without(epochArg)
 	base, err := l.lex.ProcessWordWithMatches(def.BaseName, args)
 	if err != nil {
 		return nil, err
@@ -140,10 +141,10 @@ func (l *lowering) epochStage(def *instructions.Stage) (*dag.Source, error) {
 }
 
 // epochArgs adds what an ARG of the stage declares.
-func (l *lowering) epochArgs(args env, c *instructions.ArgCommand) (env, error) {
+func (l *lowering) epochArgs(args settings.Env, c *instructions.ArgCommand) (settings.Env, error) {
 	for _, kv := range c.Args {
 		if v, ok := l.args[kv.Key]; ok {
-			args = args.with(kv.Key, v)
+			args = args.With(kv.Key, v)
 			continue
 		}
 		if kv.Value == nil {
@@ -151,15 +152,15 @@ func (l *lowering) epochArgs(args env, c *instructions.ArgCommand) (env, error) 
 		}
 		v, err := l.lex.ProcessWordWithMatches(*kv.Value, args)
 		if err != nil {
-			return env{}, err
+			return settings.Env{}, err
 		}
-		args = args.with(kv.Key, v.Result)
+		args = args.With(kv.Key, v.Result)
 	}
 	return args, nil
 }
 
 // epochAdd reads the stage's ADD, without expanding the command itself.
-func (l *lowering) epochAdd(args env, c *instructions.AddCommand) (*dag.Source, error) {
+func (l *lowering) epochAdd(args settings.Env, c *instructions.AddCommand) (*dag.Source, error) {
 	if len(c.SourcePaths) != 1 || len(c.SourceContents) != 0 {
 		return nil, errors.New("SOURCE_DATE_EPOCH stage must contain exactly one remote ADD source")
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"layered.build/builder/parser/imageref"
+	"layered.build/builder/planner/settings"
 )
 
 // The rules below are BuildKit's, which keeps them beside its LLB conversion
@@ -63,7 +64,7 @@ func (l *lowering) lintPlatform(def instructions.Stage, res shell.ProcessWordRes
 }
 
 // lintDefaultArgs warns of a FROM that is only right if a build argument is given.
-func (l *lowering) lintDefaultArgs(defs []instructions.Stage, args env, cmds []instructions.ArgCommand) {
+func (l *lowering) lintDefaultArgs(defs []instructions.Stage, args settings.Env, cmds []instructions.ArgCommand) {
 	args, _, err := metaArgs(args, l.lex, cmds, nil)
 	if err != nil {
 		return // reported when the real values are computed

@@ -23,7 +23,7 @@ import (
 // state is what the instructions of a stage have made so far.
 type state struct {
 	rootfs     dag.Edge
-	env        env // of RUN and of expansion: the image's, and the arguments
+	env        settings.Env // of RUN and of expansion: the image's, and the arguments
 	conf       settings.Settings
 	buildArgs  []instructions.KeyValuePairOptional
 	history    []Instruction
@@ -95,7 +95,7 @@ func (l *lowering) begin(st *stage) {
 	if !isWindows(st.platform) && !slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		st.conf.SetEnv("PATH", defaultPath)
 	}
-	st.env = st.env.withAll(c.Env)
+	st.env = st.env.WithAll(c.Env)
 	if c.WorkingDir != "" && !isWindows(st.platform) && !path.IsAbs(c.WorkingDir) {
 		c.WorkingDir = path.Join("/", c.WorkingDir)
 	}
@@ -118,7 +118,7 @@ func (l *lowering) imageStep(st *stage, img *BaseImage, p ocispec.Platform) dag.
 	if st != nil {
 		s.Meta.Stage = st.name
 		s.Meta.Locations = l.locations(st.def.Location)
-		s.Meta.Name = l.name(st, s.Meta.Command, p, env{}, false)
+		s.Meta.Name = l.name(st, s.Meta.Command, p, settings.Env{}, false)
 	}
 	return dag.Edge{Step: l.intern(s)}
 }

@@ -12,10 +12,11 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // name puts a step's number in its stage before its text: "[build 2/5] RUN make".
-func (l *lowering) name(st *stage, text string, p ocispec.Platform, e env, onbuild bool) string {
+func (l *lowering) name(st *stage, text string, p ocispec.Platform, e settings.Env, onbuild bool) string {
 	if st.total == 0 {
 		return text
 	}
@@ -57,7 +58,7 @@ func (in *instruction) alike(op dag.Op) []string {
 
 // crossTarget is "->arm64" for a stage that runs on p and makes something for
 // another platform, as its TARGET variables tell.
-func crossTarget(p ocispec.Platform, e env) string {
+func crossTarget(p ocispec.Platform, e settings.Env) string {
 	t, ok := targetOf(p, e)
 	if !ok || t.OS == p.OS && t.Architecture == p.Architecture {
 		return ""
@@ -71,7 +72,7 @@ func crossTarget(p ocispec.Platform, e env) string {
 	return "->" + t.Architecture
 }
 
-func targetOf(p ocispec.Platform, e env) (ocispec.Platform, bool) {
+func targetOf(p ocispec.Platform, e settings.Env) (ocispec.Platform, bool) {
 	if v, ok := e.Get("TARGETPLATFORM"); ok {
 		if t, err := platforms.Parse(v); err == nil {
 			return platforms.Normalize(t), true

@@ -10,6 +10,7 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // Outline is what a target can be given from outside.
@@ -79,7 +80,7 @@ func newOutline() outline {
 }
 
 // globalOutline describes the arguments before the first FROM.
-func (l *lowering) globalOutline(args env, lex *shell.Lex, cmds []instructions.ArgCommand) {
+func (l *lowering) globalOutline(args settings.Env, lex *shell.Lex, cmds []instructions.ArgCommand) {
 	l.globalArgs = map[string]outlineArg{}
 	for _, cmd := range cmds {
 		for _, kv := range cmd.Args {
@@ -102,7 +103,7 @@ func (l *lowering) globalOutline(args env, lex *shell.Lex, cmds []instructions.A
 			}
 			if value != nil {
 				a.Value = *value
-				args = args.with(kv.Key, *value)
+				args = args.With(kv.Key, *value)
 			}
 			l.globalArgs[kv.Key] = a
 		}

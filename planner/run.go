@@ -11,6 +11,7 @@ import (
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 func (in *instruction) run(cmd *instructions.RunCommand) error {
@@ -20,7 +21,7 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	st := in.st
 	ins := newInputs(st.rootfs)
 	exec := &dag.Exec{
-		Env: st.env.list(), Cwd: in.cwd(), User: st.conf.Image.Config.User,
+		Env: st.env.List(), Cwd: in.cwd(), User: st.conf.Image.Config.User,
 		Mounts:   []dag.Mount{{Type: dag.MountBind, Input: 0, Dest: "/"}},
 		Hostname: in.opts.Hostname, Hosts: slices.Clone(in.opts.Hosts),
 		Ulimits: slices.Clone(in.opts.Ulimits), ShmSize: in.opts.ShmSize, Network: in.opts.Network,
@@ -146,7 +147,7 @@ func summary(doc string) string {
 
 // runHistory is a RUN's text in the history: the arguments in scope, each once
 // with the value that the process sees, and the command.
-func runHistory(args []string, buildArgs []instructions.KeyValuePairOptional, e env) string {
+func runHistory(args []string, buildArgs []instructions.KeyValuePairOptional, e settings.Env) string {
 	var vars []string
 	index := map[string]int{}
 	for _, a := range buildArgs {
@@ -169,9 +170,9 @@ func runHistory(args []string, buildArgs []instructions.KeyValuePairOptional, e 
 }
 
 // maskSecrets hides variables that secrets fill.
-func maskSecrets(e env, exec *dag.Exec) env {
+func maskSecrets(e settings.Env, exec *dag.Exec) settings.Env {
 	for _, s := range exec.SecretEnv {
-		e = e.with(s.Name, "****")
+		e = e.With(s.Name, "****")
 	}
 	return e
 }

@@ -16,6 +16,7 @@ import (
 
 	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // lowering is the planning of all stages for one platform.
@@ -25,7 +26,7 @@ type lowering struct {
 	multi    bool // several platforms are planned: names say which
 	lex      *shell.Lex
 	lint     *linter.Linter
-	globals  env
+	globals  settings.Env
 	declared declared
 	proxy    []string
 	// globalArgs are the arguments before the first FROM.
@@ -225,7 +226,7 @@ func (l *lowering) command(c instructions.Command) (command, error) {
 		if c.From == "" {
 			break
 		}
-		res, err := l.lex.ProcessWordWithMatches(c.From, env{})
+		res, err := l.lex.ProcessWordWithMatches(c.From, settings.Env{})
 		if err != nil {
 			return cmd, l.file.WrapAt(err, c.Location())
 		}

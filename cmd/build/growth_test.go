@@ -80,9 +80,8 @@ func cached(ctx context.Context, h *engine.Host, dir, dockerfile string) (err er
 }
 
 // TestGrowth compares what builds of which everything is cached allocate above a build of
-// almost nothing: four times the length may need five or six times as much, where each of many stages has many
-// variables
-// some more, but never the square.
+// almost nothing: four times the length may need five or six times as much, somewhat more
+// where each of many stages has many variables, and never the square.
 func TestGrowth(t *testing.T) {
 	fixtures.NeedOverlay(t)
 	allocated := func(t *testing.T, dockerfile string) int64 {

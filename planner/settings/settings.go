@@ -1,5 +1,5 @@
-// Package settings has the configuration of an image while instructions change it, and what
-// each of them left.
+// Package settings has what the instructions of a stage change: the configuration of the
+// image and what each of them left of it, and the variables that are in scope.
 package settings
 
 import (

@@ -1,15 +1,15 @@
-package planner
+package settings
 
 import (
 	"slices"
 	"strings"
 )
 
-// env is an ordered environment. It is immutable: with returns another one, which shares
+// Env is an ordered environment. It is immutable: With returns another one, which shares
 // what it does not set. A variable that is set again moves to the end, as in BuildKit's
 // llb.EnvList. It implements shell.EnvGetter. It takes one goroutine at a time, since it
 // remembers what was asked for.
-type env struct{ top *scope }
+type Env struct{ top *scope }
 
 // scope is one variable that is set on top of others, or many at once.
 type scope struct {
@@ -30,7 +30,7 @@ type variable struct{ key, value string }
 const near = 64
 
 // Get implements shell.EnvGetter.
-func (e env) Get(key string) (string, bool) {
+func (e Env) Get(key string) (string, bool) {
 	s := e.top
 	for i := 0; s != nil && s.many == nil; i++ {
 		if s.set.key == key {
@@ -62,7 +62,7 @@ func (l *listing) get(key string) (string, bool) {
 }
 
 // all lists the environment, which remembers it.
-func (e env) all() *listing {
+func (e Env) all() *listing {
 	if e.top == nil {
 		return &listing{}
 	}
@@ -96,7 +96,7 @@ func (e env) all() *listing {
 }
 
 // Keys implements shell.EnvGetter.
-func (e env) Keys() []string {
+func (e Env) Keys() []string {
 	vars := e.all().vars
 	keys := make([]string, len(vars))
 	for i, v := range vars {
@@ -105,12 +105,13 @@ func (e env) Keys() []string {
 	return keys
 }
 
-func (e env) with(key, value string) env {
-	return env{&scope{below: e.top, set: variable{key, value}}}
+// With sets a variable.
+func (e Env) With(key, value string) Env {
+	return Env{&scope{below: e.top, set: variable{key, value}}}
 }
 
-// withAll is with for each string "KEY=value" of a list.
-func (e env) withAll(list []string) env {
+// WithAll is With for each string "KEY=value" of a list.
+func (e Env) WithAll(list []string) Env {
 	at := make(map[string]int, len(list)) // of which the last counts
 	for i, kv := range list {
 		k, _, _ := strings.Cut(kv, "=")
@@ -128,16 +129,17 @@ func (e env) withAll(list []string) env {
 			out = append(out, variable{k, v})
 		}
 	}
-	return env{&scope{many: &listing{vars: out}}}
+	return Env{&scope{many: &listing{vars: out}}}
 }
 
-func (e env) without(key string) env {
+// Without has no variable of a name.
+func (e Env) Without(key string) Env {
 	out := slices.Clone(e.all().vars)
-	return env{&scope{many: &listing{vars: slices.DeleteFunc(out, func(v variable) bool { return v.key == key })}}}
+	return Env{&scope{many: &listing{vars: slices.DeleteFunc(out, func(v variable) bool { return v.key == key })}}}
 }
 
-// list returns "KEY=value" strings.
-func (e env) list() []string {
+// List returns "KEY=value" strings.
+func (e Env) List() []string {
 	vars := e.all().vars
 	out := make([]string, len(vars))
 	for i, v := range vars {

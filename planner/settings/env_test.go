@@ -1,4 +1,4 @@
-package planner
+package settings
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 func TestEnv(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	type pair struct {
-		env  env
+		env  Env
 		want []variable
 	}
 	set := func(vars []variable, v variable) []variable {
@@ -27,12 +27,12 @@ func TestEnv(t *testing.T) {
 		v := variable{fmt.Sprint("k", rnd.IntN(300)), fmt.Sprint(i)}
 		switch rnd.IntN(40) {
 		case 0:
-			p.env, p.want = p.env.withAll([]string{"a=0", v.key + "=" + v.value, "a=1"}), set(set(p.want, v), variable{"a", "1"})
+			p.env, p.want = p.env.WithAll([]string{"a=0", v.key + "=" + v.value, "a=1"}), set(set(p.want, v), variable{"a", "1"})
 		case 1:
-			p.env = p.env.without(v.key)
+			p.env = p.env.Without(v.key)
 			p.want = slices.DeleteFunc(slices.Clone(p.want), func(o variable) bool { return o.key == v.key })
 		default:
-			p.env, p.want = p.env.with(v.key, v.value), set(p.want, v)
+			p.env, p.want = p.env.With(v.key, v.value), set(p.want, v)
 		}
 		all = append(all, p)
 		p = all[rnd.IntN(len(all))]
@@ -48,7 +48,7 @@ func TestEnv(t *testing.T) {
 		for _, o := range p.want {
 			want, keys = append(want, o.key+"="+o.value), append(keys, o.key)
 		}
-		if got := p.env.list(); !slices.Equal(got, want) || !slices.Equal(p.env.Keys(), keys) {
+		if got := p.env.List(); !slices.Equal(got, want) || !slices.Equal(p.env.Keys(), keys) {
 			t.Fatalf("got %v\nwant %v", got, want)
 		}
 	}
