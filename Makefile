@@ -41,8 +41,8 @@ test: deps-test build ## all tests
 test-rootless: deps-test build ## all tests, or W=packages, as an ordinary user
 	@fixtures/rootless $(W)
 
-test-debian: deps-test build ## the tests that install Debian's packages, from its servers
-	BUILDER_TEST_APT=1 BUILDER_TEST_DEBIAN=$$($(GO) run ./fixtures/stock/print bookworm) $(TEST) $(TESTFLAGS) -run Debian ./fixtures ./executor/runc
+test-debian: deps-test build ## the tests that install Debian's packages, from its servers, or W of them
+	BUILDER_TEST_APT=1 BUILDER_TEST_DEBIAN=$$($(GO) run ./fixtures/stock/print bookworm) $(TEST) $(TESTFLAGS) -run $(or $(W),Debian) ./fixtures ./executor/runc
 
 race: deps-test ## the tests with the race detector, but those of whole programs
 	$(TEST) -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -v /fixtures)
