@@ -14,6 +14,8 @@ type Layout struct {
 	Blobs string
 	// Index is the name of the place's own index, without its ending.
 	Index string
+	// Indexes is before the names of all indexes whose blobs may be these.
+	Indexes string
 }
 
 // suffix is at the end of the index's name: other builders keep manifests of their own

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -130,6 +131,12 @@ func (r *Registry) Replace(ctx context.Context, scope string, data []byte, blobs
 		return err
 	}
 	return r.repo.Put(ctx, tagOf(r.tag, scope), e.desc, e.raw)
+}
+
+// Retire implements shared.Retirer. Blobs that no manifest names go when the registry collects
+// its garbage: another manifest on its way may name them.
+func (r *Registry) Retire(ctx context.Context, version string) error {
+	return r.repo.Retire(ctx, digest.Digest(version))
 }
 
 // Missing implements shared.Blobs.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,9 +139,14 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request, key string, body []
 		refuse(w, r, http.StatusNotFound, "NoSuchUpload")
 	case r.Method == http.MethodPost:
 		f.complete(w, key, id, body)
+	case r.Method == http.MethodDelete && id == "":
+		delete(f.objects, key)
+		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodDelete:
 		delete(f.uploads, id)
 		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodGet && q.Get("list-type") == "2":
+		f.list(w, q.Get("prefix"), q.Get("continuation-token"))
 	case id != "":
 		n, _ := strconv.Atoi(q.Get("partNumber"))
 		if from := r.Header.Get("X-Amz-Copy-Source"); from != "" {
@@ -154,6 +160,27 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request, key string, body []
 	default:
 		f.get(w, r, key)
 	}
+}
+
+// list lists two objects at a time.
+func (f *fake) list(w http.ResponseWriter, prefix, after string) {
+	var keys []string
+	for k := range f.objects {
+		if strings.HasPrefix(k, prefix) && k > after {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	fmt.Fprint(w, `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`)
+	for _, k := range keys[:min(2, len(keys))] {
+		fmt.Fprint(w, "<Contents><Key>")
+		xml.EscapeText(w, []byte(k))
+		fmt.Fprint(w, "</Key><Size>1</Size></Contents>")
+	}
+	if len(keys) > 2 {
+		fmt.Fprintf(w, "<IsTruncated>true</IsTruncated><NextContinuationToken>%s</NextContinuationToken>", keys[1])
+	}
+	fmt.Fprint(w, "</ListBucketResult>")
 }
 
 func (f *fake) source(from string) *fakeObject {

@@ -110,7 +110,7 @@ func readOptions(a *shared.Attrs, getenv func(string) string) (options, error) {
 		manifests = a.Take("manifests_prefix")
 	}
 	for _, name := range orElse(a.List("name"), "buildkit") {
-		o.layouts = append(o.layouts, object.Layout{Blobs: o.prefix + blobs, Index: o.prefix + manifests + name})
+		o.layouts = append(o.layouts, object.Layout{Blobs: o.prefix + blobs, Index: o.prefix + manifests + name, Indexes: o.prefix + manifests})
 	}
 	a.Take("disable_accept_encoding") // the field is never sent
 	if err := o.readLimits(a); err != nil {

@@ -80,9 +80,17 @@ type Several interface {
 	Others() []Backend
 }
 
+// Retirer is implemented by places that keep an index, and what it names, after another one
+// took its place.
+type Retirer interface {
+	// Retire removes the index of a version, unless the place has it for something else too.
+	Retire(ctx context.Context, version string) error
+}
+
 // Remover is implemented by places that can remove blobs.
 type Remover interface {
 	// Remove removes those of the blobs that no index of the place names. One that is not
-	// there is no error.
+	// there is no error. The error matches errors.ErrUnsupported if the place turns out not
+	// to be able to.
 	Remove(ctx context.Context, blobs []Blob) error
 }

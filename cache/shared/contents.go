@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"layered.build/builder/cache"
 	"layered.build/builder/snapshot"
 )
@@ -192,22 +190,4 @@ func Remove(ctx context.Context, b Backend, scope string, keys []cache.Key) (int
 		return &w.out, nil
 	})
 	return len(removed), err
-}
-
-// removeUnnamed removes the blobs that an index named before and does not any more, where
-// the place can.
-func removeUnnamed(ctx context.Context, b Backend, old, now *index) error {
-	r, ok := b.(Remover)
-	if !ok {
-		return nil
-	}
-	kept := map[digest.Digest]bool{}
-	for _, b := range now.blobs() {
-		kept[b.Digest] = true
-	}
-	gone := slices.DeleteFunc(old.blobs(), func(b Blob) bool { return kept[b.Digest] })
-	if len(gone) == 0 {
-		return nil
-	}
-	return r.Remove(ctx, gone)
 }

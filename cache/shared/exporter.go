@@ -41,6 +41,8 @@ type exporter struct {
 	sent map[snapshot.ChainID]*sending
 	// there are the blobs that the index named when it was read last.
 	there map[digest.Digest]bool
+	// found are blobs that the place had although the index did not name them.
+	found map[digest.Digest]bool
 }
 
 // sending is a layer on its way to a place; one of all that want it does it.
@@ -54,7 +56,7 @@ type sending struct {
 }
 
 func newExporter(s *Session, to Target) *exporter {
-	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}}
+	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}, found: map[digest.Digest]bool{}}
 }
 
 // Begin begins to send what the build makes while later steps run. The caller calls
@@ -225,7 +227,12 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 				continue
 			}
 		}
-		return removeUnnamed(ctx, t.Backend, old.index, written)
+		if again, err := t.settle(ctx, old, written, outputs); err != nil || !again {
+			return err
+		}
+		if outputs, err = t.allLayers(ctx, recs); err != nil {
+			return err
+		}
 	}
 	return fmt.Errorf("others replaced the index %d times: %w", rounds, ErrConflict)
 }

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/cache/shared/sign"
+	"layered.build/builder/parser/mistake"
 	"layered.build/builder/snapshot"
 )
 
@@ -35,8 +36,8 @@ func TakeInline(a *Attrs, getenv func(string) string) (*Inline, error) {
 			return nil, err
 		}
 	}
-	if a.values["mode"] == ModeMin {
-		a.Take("mode") // it has no other
+	if mode := a.Take("mode"); mode != "" && mode != ModeMin {
+		return nil, mistake.Unsupported("type=inline: mode="+mode, "the image has the steps of its own layers only; type=registry has others")
 	}
 	return in, a.Left()
 }

@@ -188,8 +188,14 @@ func (t *exporter) store(ctx context.Context, b Blob, content Content, damaged b
 	}
 	if !damaged {
 		missing, err := t.Missing(ctx, []Blob{b})
-		if err != nil || len(missing) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(missing) == 0 {
+			t.mu.Lock()
+			t.found[b.Digest] = true
+			t.mu.Unlock()
+			return nil
 		}
 	}
 	return t.Store(ctx, b, content)
@@ -246,6 +252,7 @@ func (t *exporter) forget(blobs []Blob) {
 	defer t.mu.Unlock()
 	for _, b := range blobs {
 		delete(t.there, b.Digest)
+		delete(t.found, b.Digest)
 		for chain, w := range t.sent {
 			select {
 			case <-w.done:

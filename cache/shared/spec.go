@@ -1,14 +1,9 @@
 package shared
 
 import (
-	"encoding/csv"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-
 	units "github.com/docker/go-units"
 
+	"layered.build/builder/cache/shared/attrs"
 	"layered.build/builder/cache/shared/sign"
 	"layered.build/builder/parser/mistake"
 )
@@ -19,114 +14,11 @@ const (
 	ModeMax = "max" // all steps
 )
 
-// Attrs are the options of a place, KEY=VALUE. What reads one takes it; one that nothing
-// took is a mistake.
-type Attrs struct {
-	text   string // as they were written
-	values map[string]string
-	taken  map[string]bool
-}
+// Attrs are the options of a place.
+type Attrs = attrs.Attrs
 
-// ParseAttrs reads what --cache-from and --cache-to take: "type=KIND,KEY=VALUE,…" as a line
-// of CSV, or the name of an image, which is type=registry. The kind is the option "type".
-// Errors are mistakes.
-func ParseAttrs(text string) (*Attrs, error) {
-	a := &Attrs{text: text, values: map[string]string{}, taken: map[string]bool{}}
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil {
-		return nil, mistake.New("%q: %w", text, err)
-	}
-	if !strings.Contains(text, "=") && len(fields) == 1 {
-		a.values["type"], a.values["ref"] = "registry", fields[0]
-		return a, nil
-	}
-	for _, f := range fields {
-		key, value, ok := strings.Cut(f, "=")
-		if !ok {
-			return nil, mistake.New("%q: %q is not KEY=VALUE", text, f)
-		}
-		key = strings.ToLower(strings.TrimSpace(key))
-		if key == "mounts" && a.values[key] != "" {
-			value = a.values[key] + ";" + value
-		}
-		a.values[key] = value
-	}
-	if a.values["type"] == "" {
-		return nil, mistake.New("%q: type is missing", text)
-	}
-	return a, nil
-}
-
-// Is reports whether the kind is this one.
-func (a *Attrs) Is(kind string) bool { return a.values["type"] == kind && a.Kind() == kind }
-
-// Kind is the value of "type".
-func (a *Attrs) Kind() string { return a.Take("type") }
-
-// Take returns the value of a key, "" if it is not there.
-func (a *Attrs) Take(key string) string {
-	a.taken[key] = true
-	return a.values[key]
-}
-
-// Has reports whether a key is there.
-func (a *Attrs) Has(key string) bool { _, ok := a.values[key]; return ok }
-
-// Need is Take of a key that must be there.
-func (a *Attrs) Need(key string) (string, error) {
-	v := a.Take(key)
-	if v == "" {
-		return "", mistake.New("type=%s: %s is missing", a.values["type"], key)
-	}
-	return v, nil
-}
-
-// Bool is Take of true or false; otherwise is what a missing key means.
-func (a *Attrs) Bool(key string, otherwise bool) (bool, error) {
-	v := a.Take(key)
-	if v == "" {
-		return otherwise, nil
-	}
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, mistake.New("type=%s: %s=%s is neither true nor false", a.values["type"], key, v)
-	}
-	return b, nil
-}
-
-// Int is Take of a whole number that is at least least.
-func (a *Attrs) Int(key string, otherwise, least int) (int, error) {
-	v := a.Take(key)
-	if v == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < least {
-		return 0, mistake.New("type=%s: %s=%s is not a number from %d on", a.values["type"], key, v, least)
-	}
-	return n, nil
-}
-
-// List is Take of names that are separated by semicolons.
-func (a *Attrs) List(key string) []string {
-	names := strings.Split(a.Take(key), ";")
-	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
-}
-
-// Left refuses what nothing has taken.
-func (a *Attrs) Left() error {
-	var left []string
-	for k := range a.values {
-		if !a.taken[k] {
-			left = append(left, k)
-		}
-	}
-	if len(left) == 0 {
-		return nil
-	}
-	slices.Sort(left)
-	return mistake.Unsupported(fmt.Sprintf("type=%s: %s", a.values["type"], left[0]), "docs/COMPATIBILITY.md lists the options of caches")
-}
+// ParseAttrs is attrs.Parse.
+func ParseAttrs(text string) (*Attrs, error) { return attrs.Parse(text) }
 
 // From says what is imported from a place.
 type From struct {
@@ -176,7 +68,7 @@ func TakeFrom(a *Attrs, getenv func(string) string) (From, error) {
 	f.Strict = !lenient
 	f.Verify, err = sign.ReadKeys(a.List("verify-key"), getenv)
 	if err == nil && a.Has("verify-key") && len(f.Verify) == 0 {
-		err = mistake.New("type=%s: verify-key is empty", a.values["type"]) // a variable that is not set
+		err = mistake.New("type=%s: verify-key is empty", a.Type()) // a variable that is not set
 	}
 	return f, err
 }
@@ -189,7 +81,7 @@ func TakeTo(a *Attrs, getenv func(string) string) (To, error) {
 		t.Mode = ModeMin
 	}
 	if t.Mode != ModeMin && t.Mode != ModeMax {
-		return t, mistake.New("type=%s: mode=%s: want min or max", a.values["type"], t.Mode)
+		return t, mistake.New("type=%s: mode=%s: want min or max", a.Type(), t.Mode)
 	}
 	lenient, err := a.Bool("ignore-error", true)
 	if err != nil {
@@ -198,7 +90,7 @@ func TakeTo(a *Attrs, getenv func(string) string) (To, error) {
 	t.Strict = !lenient
 	if v := a.Take("max-size"); v != "" {
 		if t.MaxSize, err = units.RAMInBytes(v); err != nil || t.MaxSize <= 0 {
-			return t, mistake.New("type=%s: max-size=%s is not a size, such as 20g", a.values["type"], v)
+			return t, mistake.New("type=%s: max-size=%s is not a size, such as 20g", a.Type(), v)
 		}
 	}
 	if t.Reset, err = a.Bool("reset", false); err != nil {

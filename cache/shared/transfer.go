@@ -82,13 +82,11 @@ func (c *Contents) copyScope(ctx context.Context, to Backend, sc *loadedScope, r
 	})
 }
 
-// blobsOf are the forms of layers.
+// blobsOf are what a place has of layers.
 func blobsOf(outputs [][]layer) (out []Blob) {
 	for _, ls := range outputs {
 		for _, l := range ls {
-			if l.Blob != nil {
-				out = append(out, Blob{Descriptor: *l.Blob, DiffID: l.DiffID})
-			}
+			out = append(out, l.blobs()...)
 		}
 	}
 	return out

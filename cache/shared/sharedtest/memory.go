@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -196,7 +197,29 @@ func (m *Memory) Remove(_ context.Context, blobs []shared.Blob) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range blobs {
-		delete(m.blobs, b.Digest)
+		if !m.names(b.Digest) {
+			delete(m.blobs, b.Digest)
+		}
 	}
 	return nil
+}
+
+// names reports whether an index names a blob. The caller holds m.mu.
+func (m *Memory) names(d digest.Digest) bool {
+	for _, x := range m.indexes {
+		if slices.Contains(shared.DigestsIn(x), d) {
+			return true
+		}
+	}
+	return false
+}
+
+// Len is how many blobs there are, and how many bytes they have.
+func (m *Memory) Len() (n int, size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.blobs {
+		size += int64(len(b))
+	}
+	return len(m.blobs), size
 }

@@ -226,11 +226,15 @@ func testRemove(t *testing.T, open Opener) {
 		return
 	}
 	gone, kept := store(t, p, []byte("gone")), store(t, p, []byte("kept"))
-	if err := p.Replace(t.Context(), "", []byte("index"), []shared.Blob{kept}, ""); err != nil {
+	if err := p.Replace(t.Context(), "", []byte(kept.Digest), []shared.Blob{kept}, ""); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := r.Remove(t.Context(), []shared.Blob{gone}); err != nil {
+		err := r.Remove(t.Context(), []shared.Blob{gone, kept})
+		if errors.Is(err, errors.ErrUnsupported) {
+			return
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,123 @@
+// Package attrs reads the options of shared caches as users write them.
+package attrs
+
+import (
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"layered.build/builder/parser/mistake"
+)
+
+// Attrs are the options of a place, KEY=VALUE. What reads one takes it; one that nothing
+// took is a mistake.
+type Attrs struct {
+	values map[string]string
+	taken  map[string]bool
+}
+
+// Parse reads what --cache-from and --cache-to take: "type=KIND,KEY=VALUE,…" as a line
+// of CSV, or the name of an image, which is type=registry. The kind is the option "type".
+// Errors are mistakes.
+func Parse(text string) (*Attrs, error) {
+	a := &Attrs{values: map[string]string{}, taken: map[string]bool{}}
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return nil, mistake.New("%q: %w", text, err)
+	}
+	if !strings.Contains(text, "=") && len(fields) == 1 {
+		a.values["type"], a.values["ref"] = "registry", fields[0]
+		return a, nil
+	}
+	for _, f := range fields {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return nil, mistake.New("%q: %q is not KEY=VALUE", text, f)
+		}
+		key = strings.ToLower(strings.TrimSpace(key))
+		if (key == "mounts" || key == "verify-key") && a.values[key] != "" { // these may be repeated
+			value = a.values[key] + ";" + value
+		}
+		a.values[key] = value
+	}
+	if a.values["type"] == "" {
+		return nil, mistake.New("%q: type is missing", text)
+	}
+	return a, nil
+}
+
+// Is reports whether the kind is this one.
+func (a *Attrs) Is(kind string) bool { return a.values["type"] == kind && a.Kind() == kind }
+
+// Kind is the value of "type".
+func (a *Attrs) Kind() string { return a.Take("type") }
+
+// Type is Kind without taking it.
+func (a *Attrs) Type() string { return a.values["type"] }
+
+// Take returns the value of a key, "" if it is not there.
+func (a *Attrs) Take(key string) string {
+	a.taken[key] = true
+	return a.values[key]
+}
+
+// Has reports whether a key is there.
+func (a *Attrs) Has(key string) bool { _, ok := a.values[key]; return ok }
+
+// Need is Take of a key that must be there.
+func (a *Attrs) Need(key string) (string, error) {
+	v := a.Take(key)
+	if v == "" {
+		return "", mistake.New("type=%s: %s is missing", a.values["type"], key)
+	}
+	return v, nil
+}
+
+// Bool is Take of true or false; otherwise is what a missing key means.
+func (a *Attrs) Bool(key string, otherwise bool) (bool, error) {
+	v := a.Take(key)
+	if v == "" {
+		return otherwise, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, mistake.New("type=%s: %s=%s is neither true nor false", a.values["type"], key, v)
+	}
+	return b, nil
+}
+
+// Int is Take of a whole number that is at least least.
+func (a *Attrs) Int(key string, otherwise, least int) (int, error) {
+	v := a.Take(key)
+	if v == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least {
+		return 0, mistake.New("type=%s: %s=%s is not a number from %d on", a.values["type"], key, v, least)
+	}
+	return n, nil
+}
+
+// List is Take of names that are separated by semicolons.
+func (a *Attrs) List(key string) []string {
+	names := strings.Split(a.Take(key), ";")
+	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
+}
+
+// Left refuses what nothing has taken.
+func (a *Attrs) Left() error {
+	var left []string
+	for k := range a.values {
+		if !a.taken[k] {
+			left = append(left, k)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	slices.Sort(left)
+	return mistake.Unsupported(fmt.Sprintf("type=%s: %s", a.values["type"], left[0]), "docs/COMPATIBILITY.md lists the options of caches")
+}
