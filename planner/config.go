@@ -10,6 +10,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
 	"layered.build/builder/planner/dag"
+	"layered.build/builder/planner/settings"
 )
 
 // config lowers the instructions that change the configuration only.
@@ -47,7 +48,7 @@ func (in *instruction) config() error {
 	case *instructions.VolumeCommand:
 		return in.volume(cmd)
 	case *instructions.StopSignalCommand:
-		if !validSignal(cmd.Signal) {
+		if !settings.ValidSignal(cmd.Signal) {
 			return fmt.Errorf("invalid signal: %s", cmd.Signal)
 		}
 		c.StopSignal = cmd.Signal
@@ -155,7 +156,7 @@ func (in *instruction) arg(cmd *instructions.ArgCommand) error {
 		text := a.Key
 		if a.Value != nil {
 			text += "=" + *a.Value
-			in.st.env = in.st.env.With(a.Key, *a.Value)
+			in.st.env = in.st.env.WithArg(a.Key, *a.Value)
 		}
 		texts = append(texts, text)
 		in.st.buildArgs = append(in.st.buildArgs, a)

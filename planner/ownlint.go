@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
 
+	"layered.build/builder/parser"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/planner/shelltext"
 )
@@ -109,7 +110,7 @@ var (
 
 // lintVolatile remembers an ARG that may change with every build.
 func (in *instruction) lintVolatile(name string) {
-	if volatileName().MatchString(name) {
+	if in.opts.ArgScope != ArgScopeUsed && volatileName().MatchString(name) {
 		in.st.volatile = append(in.st.volatile, &volatileArg{name: name, location: in.cmd.Location(), lint: in.lint})
 	}
 }
@@ -117,23 +118,37 @@ func (in *instruction) lintVolatile(name string) {
 // lintCopied remembers where files were copied to.
 func (in *instruction) lintCopied(dest string) { in.st.copied = append(in.st.copied, path.Clean(dest)) }
 
-// lintRun looks at a RUN with the rules of this builder.
-func (in *instruction) lintRun(cmd *instructions.RunCommand) {
+// lintRun looks at a RUN with the rules of this builder. It returns the arguments that may
+// change with every build, and that the RUN gets without naming them.
+func (in *instruction) lintRun(cmd *instructions.RunCommand) (idle []string) {
 	if in.cmd.isOnBuild {
-		return // the base image's, not this file's
+		return nil // the base image's, not this file's
 	}
 	text := strings.Join(cmd.CmdLine, " ")
 	for _, f := range cmd.Files {
 		text += "\n" + f.Data
 	}
 	for _, v := range in.st.volatile {
-		if !v.reported && !strings.Contains(text, v.name) {
+		if strings.Contains(text, v.name) {
+			continue
+		}
+		idle = append(idle, v.name)
+		if !v.reported {
 			v.reported = true
 			v.lint.Run(ruleVolatileArg(), v.location, ruleVolatileArg().Format(v.name))
 		}
 	}
 	in.lintHeredoc(cmd)
 	in.lintOwner(text)
+	return idle
+}
+
+// VolatileArg is the name of the ARG that a finding is about; it is false for findings of
+// other rules than VolatileArgBeforeRun.
+func VolatileArg(w parser.Warning) (string, bool) {
+	rest, ok := strings.CutPrefix(w.Message, "ARG ")
+	name, _, _ := strings.Cut(rest, " ")
+	return name, ok && w.Rule == ruleVolatileArg().Name
 }
 
 // lintHeredoc finds a script that goes on after a failure.

@@ -88,6 +88,8 @@ type Options struct {
 	Times SourceTimes
 	// Run applies to every RUN, too.
 	Run RunOptions
+	// ArgScope says which RUN instructions an ARG reaches; "" is ArgScopeAll.
+	ArgScope ArgScope
 	// From, if set, replaces what the first FROM names.
 	From string
 	// Env are variables (name, value) that every stage begins with; ENV overrides

@@ -12,6 +12,7 @@ import (
 
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/planner/settings"
+	"layered.build/builder/planner/shelltext"
 )
 
 func (in *instruction) run(cmd *instructions.RunCommand) error {
@@ -21,7 +22,7 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	st := in.st
 	ins := newInputs(st.rootfs)
 	exec := &dag.Exec{
-		Env: st.env.List(), Cwd: in.cwd(), User: st.conf.Image.Config.User,
+		Cwd: in.cwd(), User: st.conf.Image.Config.User,
 		Mounts:   []dag.Mount{{Type: dag.MountBind, Input: 0, Dest: "/"}},
 		Hostname: in.opts.Hostname, Hosts: slices.Clone(in.opts.Hosts),
 		Ulimits: slices.Clone(in.opts.Ulimits), ShmSize: in.opts.ShmSize, Network: in.opts.Network,
@@ -34,6 +35,8 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 		return errors.New("RUN requires a command")
 	}
 	exec.Args = args
+	vars, buildArgs := in.reaching(cmd, args)
+	exec.Env = vars.List()
 	switch instructions.GetNetwork(cmd) {
 	case instructions.NetworkNone:
 		exec.Network = dag.NetNone
@@ -51,13 +54,14 @@ func (in *instruction) run(cmd *instructions.RunCommand) error {
 	}
 	in.opts.Run.apply(exec)
 	in.outlineMounts(exec)
-	in.lintRun(cmd)
+	idle := in.lintRun(cmd)
 	s := in.step(exec, ins, display(in.runLex(), text, maskSecrets(st.env, exec)))
 	s.Meta.NoCache, s.Meta.Limits, s.Meta.ProxyEnv = in.reuse.Never || s.Unkeyed(), in.opts.Limits, in.proxy
-	for _, a := range st.buildArgs {
+	for _, a := range buildArgs {
 		s.Meta.Args = append(s.Meta.Args, a.Key)
 	}
-	in.advance(s, "RUN "+runHistory(args, st.buildArgs, st.env)+" # buildkit")
+	s.Meta.IdleArgs = idle
+	in.advance(s, "RUN "+runHistory(args, buildArgs, st.env)+" # buildkit")
 	return nil
 }
 
@@ -89,7 +93,7 @@ func (in *instruction) commandArgs(cmd *instructions.RunCommand, exec *dag.Exec,
 			if cmd.Files[0].Chomp {
 				body = bk.ChompHeredocContent(body)
 			}
-			text += " (" + summary(body) + ")"
+			text += " (" + shelltext.Summary(body) + ")"
 			if strings.HasPrefix(body, "#!") {
 				return in.script(cmd.Files[0].Name, body, text, exec, ins)
 			}
@@ -133,16 +137,6 @@ func rejoin(line string, files []instructions.ShellInlineFile) string {
 		b.WriteString("\n" + f.Data + f.Name)
 	}
 	return b.String()
-}
-
-// summary is a here-document's first line.
-func summary(doc string) string {
-	first, _, more := strings.Cut(strings.TrimSpace(doc), "\n")
-	first = strings.TrimSuffix(first, "\r")
-	if more {
-		first += "..."
-	}
-	return first
 }
 
 // runHistory is a RUN's text in the history: the arguments in scope, each once

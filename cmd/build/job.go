@@ -163,7 +163,9 @@ func (j *Job) Run(ctx context.Context, planned func(*Plan)) (*Product, error) {
 		planned(p)
 	}
 	made, err := j.make(ctx, p, sandbox)
-	j.remember(&builds.Build{Started: began, Steps: rec.Steps(p.Graph)}, p, made, err)
+	steps := rec.Steps(p.Graph)
+	p.tellReruns(steps)
+	j.remember(&builds.Build{Started: began, Steps: steps}, p, made, err)
 	return made, err
 }
 

@@ -50,7 +50,7 @@ func (a *app) buildCommand() *cobra.Command {
 
 // environment is what command lines are read in.
 func (a *app) environment() flags.Environment {
-	return flags.Environment{Lookup: os.LookupEnv, Stdin: a.std.In, Version: a.version, Proxies: a.proxies()}
+	return flags.Environment{Lookup: os.LookupEnv, Stdin: a.std.In, Version: a.version, Proxies: a.proxies(), Config: config.SystemFiles().Read}
 }
 
 // proxies are the variables that docker's config.json has for builds and containers.

@@ -105,6 +105,9 @@ type Meta struct {
 	Reads []string
 	// Args are the names of the build arguments that are variables of an Exec.
 	Args []string
+	// IdleArgs are those of Args that may change with every build, and that the instruction
+	// does not name.
+	IdleArgs []string
 	// Checks say what is told of the step's findings.
 	Checks Checks
 }

@@ -24,7 +24,10 @@ type listing struct {
 	at   map[string]int // where they are; nil until it is needed
 }
 
-type variable struct{ key, value string }
+type variable struct {
+	key, value string
+	arg        bool // an ARG of a stage has set it
+}
 
 // near is how many variables are looked at one after the other.
 const near = 64
@@ -107,7 +110,12 @@ func (e Env) Keys() []string {
 
 // With sets a variable.
 func (e Env) With(key, value string) Env {
-	return Env{&scope{below: e.top, set: variable{key, value}}}
+	return Env{&scope{below: e.top, set: variable{key: key, value: value}}}
+}
+
+// WithArg is With for what an ARG sets.
+func (e Env) WithArg(key, value string) Env {
+	return Env{&scope{below: e.top, set: variable{key: key, value: value, arg: true}}}
 }
 
 // WithAll is With for each string "KEY=value" of a list.
@@ -126,7 +134,7 @@ func (e Env) WithAll(list []string) Env {
 	}
 	for i, kv := range list {
 		if k, v, _ := strings.Cut(kv, "="); at[k] == i {
-			out = append(out, variable{k, v})
+			out = append(out, variable{key: k, value: v})
 		}
 	}
 	return Env{&scope{many: &listing{vars: out}}}
@@ -136,6 +144,21 @@ func (e Env) WithAll(list []string) Env {
 func (e Env) Without(key string) Env {
 	out := slices.Clone(e.all().vars)
 	return Env{&scope{many: &listing{vars: slices.DeleteFunc(out, func(v variable) bool { return v.key == key })}}}
+}
+
+// Reaching has, of the variables that an ARG has set, only those that named allows. One that
+// is in the way of a variable of the image gives way to it.
+func (e Env) Reaching(image []string, named func(key string) bool) Env {
+	below := Env{}.WithAll(image)
+	var vars []variable
+	for _, v := range e.all().vars {
+		if !v.arg || named(v.key) {
+			vars = append(vars, v)
+		} else if value, ok := below.Get(v.key); ok {
+			vars = append(vars, variable{key: v.key, value: value})
+		}
+	}
+	return Env{&scope{many: &listing{vars: vars}}}
 }
 
 // List returns "KEY=value" strings.

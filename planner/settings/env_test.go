@@ -24,10 +24,10 @@ func TestEnv(t *testing.T) {
 		if rnd.IntN(20) == 0 {
 			p = all[rnd.IntN(len(all))]
 		}
-		v := variable{fmt.Sprint("k", rnd.IntN(300)), fmt.Sprint(i)}
+		v := variable{key: fmt.Sprint("k", rnd.IntN(300)), value: fmt.Sprint(i)}
 		switch rnd.IntN(40) {
 		case 0:
-			p.env, p.want = p.env.WithAll([]string{"a=0", v.key + "=" + v.value, "a=1"}), set(set(p.want, v), variable{"a", "1"})
+			p.env, p.want = p.env.WithAll([]string{"a=0", v.key + "=" + v.value, "a=1"}), set(set(p.want, v), variable{key: "a", value: "1"})
 		case 1:
 			p.env = p.env.Without(v.key)
 			p.want = slices.DeleteFunc(slices.Clone(p.want), func(o variable) bool { return o.key == v.key })

@@ -34,3 +34,27 @@ func Commands(script string) int {
 	}
 	return n
 }
+
+// Names are all words of a text that may be names of variables, whether or not they are
+// used as such.
+func Names(text string) map[string]bool {
+	names := map[string]bool{}
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return !inName(r) }) {
+		names[w] = true
+	}
+	return names
+}
+
+func inName(r rune) bool {
+	return r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+}
+
+// Summary is a script's first line.
+func Summary(script string) string {
+	first, _, more := strings.Cut(strings.TrimSpace(script), "\n")
+	first = strings.TrimSuffix(first, "\r")
+	if more {
+		first += "..."
+	}
+	return first
+}

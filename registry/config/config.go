@@ -25,6 +25,8 @@ type Config struct {
 	Registries []Registry
 	// GC is the table [gc] of config.toml.
 	GC GC
+	// Build is the table [build] of config.toml.
+	Build Build
 	// Rules are those of registries.conf.
 	Rules []Rule
 	// Problems are what the user should know of files that do not count.
@@ -54,6 +56,12 @@ type GC struct {
 	// UnusedImages is after which time without use, such as 720h, images with a name may
 	// go as well.
 	UnusedImages string `toml:"unused-images"`
+}
+
+// Build has defaults of builds, "" where nothing is said.
+type Build struct {
+	// ArgScope says which RUN instructions an ARG reaches, as --arg-scope does.
+	ArgScope string `toml:"arg-scope"`
 }
 
 // Files are where the configuration is. Those that do not exist count as empty.
@@ -132,7 +140,8 @@ type programFile struct {
 		Mirrors  []string `toml:"mirrors"`
 		Insecure bool     `toml:"insecure"`
 	} `toml:"registry"`
-	GC GC `toml:"gc"`
+	GC    GC    `toml:"gc"`
+	Build Build `toml:"build"`
 }
 
 // readProgram adds what a file says and those before it did not.
@@ -157,6 +166,7 @@ func (c *Config) readProgram(path string, data []byte) error {
 		c.Registries = append(c.Registries, r)
 	}
 	c.GC.fill(file.GC)
+	c.Build.ArgScope = cmp.Or(c.Build.ArgScope, file.Build.ArgScope)
 	return nil
 }
 

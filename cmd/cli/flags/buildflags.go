@@ -21,6 +21,7 @@ type Build struct {
 	buildArgs    []string
 	labels       []string
 	reuse        reuseFlags
+	argScope     string
 	iidfile      string
 	metadataFile string
 	quiet        bool
@@ -55,6 +56,7 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	ArrayVar(fs, &f.buildArgs, "build-arg", "", "value of an ARG, NAME=VALUE; NAME alone takes it from the environment")
 	ArrayVar(fs, &f.labels, "label", "", "label of the image, NAME=VALUE")
 	f.reuse.register(fs)
+	fs.StringVar(&f.argScope, "arg-scope", "", "which RUNs an ARG reaches: all, or used: those that name it (default all; $BUILDER_ARG_SCOPE, config.toml)")
 	fs.StringVar(&f.iidfile, "iidfile", "", "write the image's id to a file")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write digests and names as JSON to a file")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
@@ -93,6 +95,9 @@ func (f *Build) planOptions(in Environment) (opts planner.Options, profiles map[
 		BuildPlatform: binfmt.Local(), CanRun: binfmt.Machine{Own: binfmt.Local()}.CanRun,
 	}
 	if err := f.reuse.options(&opts); err != nil {
+		return opts, nil, err
+	}
+	if opts.ArgScope, err = f.scope(in); err != nil {
 		return opts, nil, err
 	}
 	if err := f.lang.addArgFiles(opts.BuildArgs, env); err != nil {

@@ -11,6 +11,7 @@ import (
 	"layered.build/builder/executor/source"
 	"layered.build/builder/executor/sshagent"
 	"layered.build/builder/parser/mistake"
+	"layered.build/builder/registry/config"
 )
 
 // Invocation is a command line of build or plan, parsed: what is asked for, and how it is
@@ -47,6 +48,8 @@ type Environment struct {
 	// Proxies are variables (HTTP_PROXY, http_proxy, …) that RUN gets unless build
 	// arguments say otherwise.
 	Proxies map[string]string
+	// Config reads the configuration files; nil: there are none.
+	Config func() (*config.Config, error)
 }
 
 func (e Environment) getenv(name string) string {

@@ -1,4 +1,4 @@
-package planner
+package settings
 
 import (
 	"strconv"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// validSignal reports whether STOPSIGNAL may name this signal: a number, or a
+// ValidSignal reports whether STOPSIGNAL may name this signal: a number, or a
 // name with or without SIG, real-time signals included (RTMIN+3, RTMAX-2).
-func validSignal(s string) bool {
+func ValidSignal(s string) bool {
 	if n, err := strconv.Atoi(s); err == nil {
 		return n > 0
 	}
