@@ -337,6 +337,7 @@ func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.K
 	for _, e := range entries {
 		w.add(e.record, e.outputs)
 	}
+	w.out.Mounts = slices.DeleteFunc(w.out.Mounts, func(m *Mount) bool { return t.Forget.Has(m.ID) })
 	for _, m := range t.mounts {
 		w.addMount(m)
 	}

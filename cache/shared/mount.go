@@ -89,8 +89,8 @@ func (m Mount) UsedNow() *Mount {
 	return &m
 }
 
-// CreatedAt is when the content was sent first.
-func (m *Mount) CreatedAt() time.Time { return time.Unix(m.Created, 0) }
+// LastUsed is the day of the last use.
+func (m *Mount) LastUsed() time.Time { return time.Unix(m.Used*24*60*60, 0).UTC() }
 
 // sameMount reports whether two entries are contents of the same mount for the same key, of
 // which an index has one.

@@ -24,7 +24,30 @@ type MountSender interface {
 // FoundMount is a content that a place has.
 type FoundMount struct {
 	Mount
+	// Scope is the one that it was found in.
+	Scope string
+
 	from *importer
+}
+
+// AllMounts lists the contents that the places have, those that were used last first.
+func (s *Session) AllMounts(ctx context.Context) ([]*FoundMount, error) {
+	var out []*FoundMount
+	for _, i := range s.sources {
+		scopes, err := i.load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, sc := range scopes {
+			for _, m := range sc.index.Mounts {
+				if i.Mounts.Has(m.ID) && i.verifyMount(sc, m) {
+					out = append(out, &FoundMount{*m, sc.name, i})
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *FoundMount) int { return latestFirst(&a.Mount, &b.Mount) })
+	return out, nil
 }
 
 // Mounts lists what the places have of a mount, the best first: what belongs to the key,
@@ -48,7 +71,7 @@ func (s *Session) Mounts(ctx context.Context, name MountName, key string) ([]*Fo
 			}
 			slices.SortStableFunc(here, latestFirst)
 			for _, m := range here {
-				f := &FoundMount{*m, i}
+				f := &FoundMount{*m, sc.name, i}
 				if m.Key == key {
 					exact = append(exact, f)
 				} else {
@@ -151,6 +174,9 @@ func (t *exporter) sendMounts(ctx context.Context, now *loadedScope) error {
 
 // mountNews reports whether an index lacks any of the mounts, or the use of one today.
 func (t *exporter) mountNews(sc *loadedScope) bool {
+	if slices.ContainsFunc(sc.index.Mounts, func(m *Mount) bool { return t.Forget.Has(m.ID) }) {
+		return true
+	}
 	return slices.ContainsFunc(t.mounts, func(m *Mount) bool {
 		return !slices.ContainsFunc(sc.index.Mounts, func(o *Mount) bool {
 			return sameMount(o, m) && o.Manifest.Digest == m.Manifest.Digest && o.Used >= m.Used && t.signs.satisfiedMount(sc, o)

@@ -41,8 +41,8 @@ type To struct {
 	Strict bool
 	// MaxSize is how many bytes the blobs of the scope may have; 0: any number.
 	MaxSize int64
-	// Mounts are the cache mounts that are exported.
-	Mounts Select
+	// Mounts are the cache mounts that are exported, Forget those that are removed.
+	Mounts, Forget Select
 	// Reset begins with an empty index.
 	Reset bool
 	Form  Compression

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -116,6 +117,33 @@ func List(root string) ([]Mount, error) {
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// Folder is the name of its folder, which tells it from all others of the store.
+func (m Mount) Folder() string { return filepath.Base(m.Dir) }
+
+// Usage counts its files and their bytes on disk.
+func (m Mount) Usage() (n, bytes int64, err error) {
+	seen := map[uint64]bool{} // files with several names
+	err = filepath.WalkDir(m.Dir, func(_ string, d fs.DirEntry, err error) error {
+		var fi fs.FileInfo
+		if err == nil {
+			fi, err = d.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) { // somebody works there
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n++
+		if st := fi.Sys().(*syscall.Stat_t); !seen[st.Ino] {
+			seen[st.Ino] = st.Nlink > 1 && !d.IsDir()
+			bytes += st.Blocks * 512
+		}
+		return nil
+	})
+	return n, bytes, err
 }
 
 // IsCopy reports whether a mount is a copy that was made while another step had the first for

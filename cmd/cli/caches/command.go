@@ -40,7 +40,7 @@ func Command(p Program) *cobra.Command {
 		RunE:        func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 		Annotations: p.Outside,
 	}
-	cmd.AddCommand(p.list(), p.show(), p.remove(), p.verify(), p.export(), p.importing(), p.keygen())
+	cmd.AddCommand(p.list(), p.show(), p.remove(), p.verify(), p.export(), p.importing(), p.mounts(), p.keygen())
 	return cmd
 }
 
