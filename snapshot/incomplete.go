@@ -16,9 +16,9 @@ import (
 // the manifest what is meant. Who does completes the directory first.
 const lackingFile = "lacking"
 
-// noteLacking marks a layer, in its folder or before it is there, whose directory may
+// NoteLacking marks a layer, in its folder or before it is there, whose directory may
 // lack something.
-func (s *Store) noteLacking(layer string) error {
+func (s *Store) NoteLacking(layer string) error {
 	if !s.maker.Lacking() {
 		return nil
 	}

@@ -172,7 +172,7 @@ func (s *Store) publish(tmp string, rec *layerRecord) (Layer, error) {
 		return Layer{}, fmt.Errorf("write layer record: %w", err)
 	}
 	if _, err := os.Lstat(filepath.Join(tmp, dirForm)); err == nil {
-		if err := s.noteLacking(tmp); err != nil {
+		if err := s.NoteLacking(tmp); err != nil {
 			return Layer{}, err
 		}
 	}

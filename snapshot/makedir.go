@@ -42,7 +42,7 @@ func (s *Store) makeDir(ctx context.Context, id LayerID) (err error) {
 	if err := s.maker.SetRoot(tmp, object.Root{Mode: 0o755}); err != nil {
 		return err
 	}
-	if err := s.noteLacking(s.layerPath(id)); err != nil {
+	if err := s.NoteLacking(s.layerPath(id)); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, s.layerPath(id, dirForm)); err != nil {

@@ -96,12 +96,15 @@ func (s *Store) restore(id LayerID) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, files.RemoveAll(scratch)) }()
+	if !s.hasForm(id, dirForm) {
+		return nil
+	}
 	err = s.layerDir(id).Restore(scratch)
 	if err == nil {
 		err = s.restoreRoot(id)
 	}
 	if err == nil {
-		err = s.noteLacking(s.layerPath(id))
+		err = s.NoteLacking(s.layerPath(id))
 	}
 	if err != nil {
 		return fmt.Errorf("layer %s of a store that was copied: %w", id, err)
@@ -135,6 +138,15 @@ func (s *Store) Restore(ctx context.Context, id LayerID) error {
 		return err
 	}
 	defer lock.Remove()
+	return s.restore(id)
+}
+
+// Mend is Restore of a layer that was not looked at since the store was copied; of others it
+// does nothing. The caller holds the layer's lock.
+func (s *Store) Mend(id LayerID) error {
+	if !s.isRestored(id) {
+		return nil
+	}
 	return s.restore(id)
 }
 

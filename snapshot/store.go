@@ -157,6 +157,12 @@ func (s *Store) Close() error {
 // Root returns the store's folder.
 func (s *Store) Root() string { return s.root }
 
+// Maker makes what layers hold, as this process can.
+func (s *Store) Maker() *object.Maker { return s.maker }
+
+// Lease is what the store uses of its folder.
+func (s *Store) Lease() *lease.Lease { return s.lease }
+
 // Blobs returns the store's content-addressed files.
 func (s *Store) Blobs() *Blobs { return s.blobs }
 

@@ -163,7 +163,8 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
 		a.duCommand(), a.pruneCommand(), store.Command(store.Program{
-			Out: std.Out, Root: a.storeRoot, WithEngine: a.withEngine, Confirm: a.confirm, Wrong: &exitError{code: ExitBuild},
+			In: std.In, Out: std.Out, Root: a.storeRoot, WithEngine: a.withEngine, Write: a.disk().File, IsTerminal: isTerminal,
+			Confirm: a.confirm, Wrong: &exitError{code: ExitBuild},
 		}), a.doctorCommand(),
 		why.Command(why.Program{Out: std.Out, WithEngine: a.withEngine}),
 		caches.Command(caches.Program{In: std.In, Out: std.Out, Err: std.Err, Failed: &exitError{code: ExitBuild}, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),

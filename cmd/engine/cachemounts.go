@@ -13,12 +13,8 @@ import (
 // Carrying is how the store's cache mounts are carried to shared caches and back; where from,
 // and how that is shown, is the caller's to add.
 func (e *Engine) Carrying() carry.Options {
-	maker := object.NewMaker()
-	if e.host.emulated() {
-		maker = maker.ForProcesses()
-	}
 	return carry.Options{
-		Maker: maker,
+		Maker: e.mountMaker(),
 		Grow: func(ctx context.Context, bytes int64) (func(error), error) {
 			return lease.Grow(ctx, e.room, bytes)
 		},
@@ -30,6 +26,15 @@ func (e *Engine) Carrying() carry.Options {
 			return lock.Release, nil
 		},
 	}
+}
+
+// mountMaker makes what cache mounts hold.
+func (e *Engine) mountMaker() *object.Maker {
+	maker := object.NewMaker()
+	if e.host.emulated() {
+		maker = maker.ForProcesses()
+	}
+	return maker
 }
 
 // emulated reports whether processes see what is recorded of files instead of what they have.

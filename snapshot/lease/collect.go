@@ -52,6 +52,12 @@ func (l *Lease) Exclude(ctx context.Context) (*files.Lock, error) {
 	return files.LockFile(ctx, l.path(collectLock), files.Exclusive)
 }
 
+// Hold waits until nothing is being removed, and keeps everything in the folder until the lock
+// is released.
+func (l *Lease) Hold(ctx context.Context) (*files.Lock, error) {
+	return files.LockFile(ctx, l.path(collectLock), files.Shared)
+}
+
 // Pins returns what is in use now: what all leases that have not ended have pinned.
 func (l *Lease) Pins() (map[string]bool, error) { return l.readPins(false) }
 

@@ -30,7 +30,7 @@ func (m *Maker) Differs(path, linked string, e *manifest.Entry) (string, error) 
 		return "", nil
 	}
 	if e.Type == manifest.TypeWhiteout {
-		if !IsWhiteout(&st) && !isWhiteoutFile(path, &st) {
+		if !IsWhiteout(&st) && !IsWhiteoutFile(path, &st) {
 			return "no whiteout", nil
 		}
 		return "", nil
@@ -80,8 +80,8 @@ func (m *Maker) keeps(path, name string) bool {
 	return err == nil || errors.Is(err, unix.ENODATA)
 }
 
-// isWhiteoutFile recognises overlay's other form of a whiteout.
-func isWhiteoutFile(path string, st *unix.Stat_t) bool {
+// IsWhiteoutFile recognises overlay's other form of a whiteout.
+func IsWhiteoutFile(path string, st *unix.Stat_t) bool {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0 {
 		return false
 	}

@@ -13,11 +13,16 @@ import (
 
 // Program is what the commands need of the program that they are part of.
 type Program struct {
+	In  io.Reader
 	Out io.Writer
 	// Root is the folder of the store.
 	Root func() (string, error)
 	// WithEngine runs fn on the store, which it opens and closes.
 	WithEngine func(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error
+	// Write writes a file, or stdout for "-"; IsTerminal tells whether somebody looks at what
+	// is written there or read.
+	Write      func(ctx context.Context, dest string, write func(io.Writer) error) error
+	IsTerminal func(stream any) bool
 	// Confirm asks the user.
 	Confirm func(question string) (bool, error)
 	// Wrong is the error of a command that has found something wrong, and said what.
@@ -28,7 +33,7 @@ type Program struct {
 func Command(p Program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Verify or remove the store",
+		Short: "Verify, archive, restore or remove the store",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return mistake.New("unknown command %q of %s", args[0], cmd.CommandPath()).WithHint("`%s --help` lists them", cmd.CommandPath())
@@ -37,7 +42,7 @@ func Command(p Program) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.check(), p.reset())
+	cmd.AddCommand(p.check(), p.export(), p.restore(), p.reset())
 	return cmd
 }
 
