@@ -20,6 +20,9 @@ type Attrs = attrs.Attrs
 // ParseAttrs is attrs.Parse.
 func ParseAttrs(text string) (*Attrs, error) { return attrs.Parse(text) }
 
+// SplitPlaces is attrs.Split.
+func SplitPlaces(text string) []string { return attrs.Split(text) }
+
 // From says what is imported from a place.
 type From struct {
 	// Scopes are read in their order; none is the place's own.

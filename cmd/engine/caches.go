@@ -31,7 +31,7 @@ func (e *Engine) OpenCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		if to {
 			flag = "--cache-to"
 		}
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, fmt.Errorf("%s: %w", a.Origin(flag), err)
 	}
 	return b, nil
 }

@@ -27,6 +27,8 @@ type Config struct {
 	GC GC
 	// Build is the table [build] of config.toml.
 	Build Build
+	// Cache is the table [cache] of config.toml.
+	Cache Cache
 	// Rules are those of registries.conf.
 	Rules []Rule
 	// Problems are what the user should know of files that do not count.
@@ -62,6 +64,13 @@ type GC struct {
 type Build struct {
 	// ArgScope says which RUN instructions an ARG reaches, as --arg-scope does.
 	ArgScope string `toml:"arg-scope"`
+}
+
+// Cache has the shared caches of builds, as --cache-from and --cache-to take them; nil
+// where nothing is said.
+type Cache struct {
+	From []string `toml:"from"`
+	To   []string `toml:"to"`
 }
 
 // Files are where the configuration is. Those that do not exist count as empty.
@@ -142,6 +151,7 @@ type programFile struct {
 	} `toml:"registry"`
 	GC    GC    `toml:"gc"`
 	Build Build `toml:"build"`
+	Cache Cache `toml:"cache"`
 }
 
 // readProgram adds what a file says and those before it did not.
@@ -166,6 +176,12 @@ func (c *Config) readProgram(path string, data []byte) error {
 		c.Registries = append(c.Registries, r)
 	}
 	c.GC.fill(file.GC)
+	if c.Cache.From == nil {
+		c.Cache.From = file.Cache.From
+	}
+	if c.Cache.To == nil {
+		c.Cache.To = file.Cache.To
+	}
 	c.Build.ArgScope = cmp.Or(c.Build.ArgScope, file.Build.ArgScope)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 type Attrs struct {
 	values map[string]string
 	taken  map[string]bool
+	origin string // where they were written; "": nothing is known of that
 }
 
 // Parse reads what --cache-from and --cache-to take: "type=KIND,KEY=VALUE,…" as a line

@@ -36,7 +36,7 @@ func (c Caches) Open(e *engine.Engine) (build.Caches, error) {
 		if a.Is("inline") {
 			in, err := shared.TakeInline(a, e.Getenv)
 			if err != nil {
-				return out, fmt.Errorf("--cache-to: %w", err)
+				return out, fmt.Errorf("%s: %w", a.Origin("--cache-to"), err)
 			}
 			out.Inline = in
 			continue

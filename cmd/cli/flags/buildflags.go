@@ -79,8 +79,8 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	f.total.register(fs)
 	f.lang.register(fs)
 	ArrayVar(fs, &f.contexts, "build-context", "", "files or an image under a name, NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]")
-	ArrayVar(fs, &f.cacheFrom, "cache-from", "", "shared cache to read, type=KIND,KEY=VALUE,… or an image's name (docs/COMPATIBILITY.md)")
-	ArrayVar(fs, &f.cacheTo, "cache-to", "", "shared cache to write, type=KIND,KEY=VALUE,…")
+	ArrayVar(fs, &f.cacheFrom, "cache-from", "", "shared cache to read, type=KIND,KEY=VALUE,… or an image's name (docs/COMPATIBILITY.md; default $BUILDER_CACHE, config.toml; none: no cache)")
+	ArrayVar(fs, &f.cacheTo, "cache-to", "", "shared cache to write, type=KIND,KEY=VALUE,… (default $BUILDER_CACHE, config.toml; none: no cache)")
 	f.refused.register(fs)
 	f.registry.Register(fs)
 }

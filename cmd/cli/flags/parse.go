@@ -84,7 +84,7 @@ func (f *Build) Parse(context string, env Environment) (*Invocation, error) {
 		return nil, err
 	}
 	inline, err := strconv.ParseBool(args["BUILDKIT_INLINE_CACHE"]) // another value is none, as in BuildKit
-	if inv.Caches, err = f.caches(inline && err == nil); err != nil {
+	if inv.Caches, err = f.caches(env, inline && err == nil); err != nil {
 		return nil, err
 	}
 	inv.Access.Retry, err = f.lang.retries()
