@@ -42,13 +42,16 @@ func (w *Viewer) Resolve(from, name string, follow bool) (Place, error) {
 		part, left = next(left)
 		if part == "" {
 			p := w.View.At(done)
-			if (strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.")) && p.Host != "/" {
+			if strings.HasSuffix(name, "/") && p.Host != "/" {
 				p.Host += "/" // it has to be a directory
 			}
 			return p, nil
 		}
-		if part == ".." {
-			if done != w.Root {
+		if part == "." || part == ".." {
+			if err := w.directory(done); err != nil {
+				return Place{}, err
+			}
+			if part == ".." && done != w.Root {
 				done = path.Dir(done)
 			}
 			continue
@@ -101,19 +104,29 @@ func (w *Viewer) Resolve(from, name string, follow bool) (Place, error) {
 	}
 }
 
-func next(p string) (part, left string) {
-	for {
-		p = strings.TrimLeft(p, "/")
-		i := strings.IndexByte(p, '/')
-		if i < 0 {
-			part, p = p, ""
-		} else {
-			part, p = p[:i], p[i:]
-		}
-		if part != "." {
-			return part, p
-		}
+// directory refuses what "." and ".." cannot stand after.
+func (w *Viewer) directory(guest string) error {
+	var st unix.Stat_t
+	err := unix.Lstat(w.View.At(guest).Host, &st)
+	for err == unix.EINTR {
+		err = unix.Lstat(w.View.At(guest).Host, &st)
 	}
+	switch {
+	case err == unix.ENOENT && (w.Lenient || w.View.hasBelow(guest)):
+		return nil
+	case err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return unix.ENOTDIR
+	}
+	return err
+}
+
+// next takes the first component off a path.
+func next(p string) (part, left string) {
+	p = strings.TrimLeft(p, "/")
+	if i := strings.IndexByte(p, '/'); i >= 0 {
+		return p[:i], p[i:]
+	}
+	return p, ""
 }
 
 func join(dir, name string) string {
