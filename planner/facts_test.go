@@ -102,3 +102,6 @@ func writeSorted(b *strings.Builder, lines []string) {
 		b.WriteString(l)
 	}
 }
+
+// ownRules are the names of the rules that are not BuildKit's and need no step to run.
+func ownRules() []string { return append(adviceRules(), ruleSeveral().Name) }

@@ -65,9 +65,6 @@ func adviceRules() []string {
 	return []string{ruleHeredoc().Name, ruleVolatileArg().Name, ruleRecursiveOwner().Name}
 }
 
-// ownRules are the names of the rules that are not BuildKit's and need no step to run.
-func ownRules() []string { return append(adviceRules(), ruleSeveral().Name) }
-
 // checks say which findings of an instruction's step count. What the trigger of a base
 // image does is not this file's.
 func (in *instruction) checks() dag.Checks {

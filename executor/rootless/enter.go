@@ -54,32 +54,11 @@ type EnterError struct {
 // Error implements error.
 func (e *EnterError) Error() string { return "enter a user namespace: " + e.Reason }
 
-// Options refine Enter.
-type Options struct {
-	// Isolation is the rung that is wanted; "" is Auto.
-	Isolation Isolation
-	// Mounts gives the process a mount namespace of its own, too.
-	Mounts bool
-}
-
-// Enter puts the process of an ordinary user onto the rung that is wanted. If a
+// Enter puts the process of an ordinary user onto the rung that was chosen. If a
 // user namespace has to be made for it, Enter does not return, unless it fails:
 // the program is executed anew with its arguments, and Current is then Subuid or
 // Single. Otherwise it returns at once: for root, in a namespace that was entered
-// before, and for Chroot.
-func Enter(opts Options) error {
-	want := opts.Isolation
-	if want == "" {
-		want = Auto
-	}
-	way, err := Choose(want, nil)
-	if err != nil {
-		return err
-	}
-	return way.Enter(opts.Mounts)
-}
-
-// Enter is the function Enter for a Way that was chosen.
+// before, and for Chroot. Mounts gives the process a mount namespace of its own, too.
 func (w Way) Enter(mounts bool) error {
 	if w.uids == "" {
 		return nil

@@ -17,7 +17,11 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if want := os.Getenv("ROOTLESS_TEST_ENTER"); want != "" {
-		if err := Enter(Options{Isolation: Isolation(want), Mounts: true}); err != nil {
+		way, err := Choose(Isolation(want), nil)
+		if err == nil {
+			err = way.Enter(true)
+		}
+		if err != nil {
 			os.Stdout.WriteString("refused: " + err.Error() + "\n")
 			os.Exit(0)
 		}
