@@ -41,6 +41,13 @@ type Layer struct {
 // Content says so.
 func (l Layer) Foreign() bool { return l.Content == foreignContent(l.DiffID) }
 
+// Completes names the stack that the layer completed when it was made or added, which it may
+// not be part of: a stack that was put together of others (--link) has layers that were made
+// on other layers, or on none. What is known of a layer's data is known by this name.
+func (l Layer) Completes() ChainID {
+	return ChainID(digest.NewDigestFromEncoded(digest.SHA256, string(l.ID)))
+}
+
 // Stack is a file system: its layers, lowest first. The empty Stack is scratch.
 type Stack []Layer
 

@@ -93,15 +93,12 @@ func (s *Store) outlinesOf(ctx context.Context, stack Stack) ([]*manifest.Index,
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
-	var chain ChainID
 	for i, l := range stack {
-		chain = chain.With(l.DiffID)
-		name := chain
 		if s.onDisk(l.ID) {
 			continue
 		}
 		g.Go(func() error {
-			list, err := s.outline(gctx, from, name, l)
+			list, err := s.outline(gctx, from, l)
 			if err == nil {
 				lists[i] = list
 			}
@@ -112,14 +109,14 @@ func (s *Store) outlinesOf(ctx context.Context, stack Stack) ([]*manifest.Index,
 }
 
 // outline gets the entries of one layer, once.
-func (s *Store) outline(ctx context.Context, from Outlines, chain ChainID, l Layer) (*manifest.Index, error) {
+func (s *Store) outline(ctx context.Context, from Outlines, l Layer) (*manifest.Index, error) {
 	s.mu.Lock()
 	known := s.outlined[l.ID]
 	s.mu.Unlock()
 	if known != nil {
 		return known, nil
 	}
-	r, err := from.Entries(ctx, chain)
+	r, err := from.Entries(ctx, l.Completes())
 	if err != nil {
 		return nil, err
 	}

@@ -49,9 +49,13 @@ func (m *machine) Lookup(chain snapshot.ChainID) (snapshot.Layer, bool) {
 // Known implements shared.Store.
 func (m *machine) Known(chain snapshot.ChainID) (snapshot.Layer, bool) { return m.Lookup(chain) }
 
+func idOf(chain snapshot.ChainID) snapshot.LayerID {
+	return snapshot.LayerID(digest.Digest(chain).Encoded())
+}
+
 // AddLazy implements shared.Store.
 func (m *machine) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error) {
-	return snapshot.Layer{ID: snapshot.LayerID(parent.ChainID().With(l.DiffID)), DiffID: l.DiffID, Content: l.Content}, nil
+	return snapshot.Layer{ID: idOf(parent.ChainID().With(l.DiffID)), DiffID: l.DiffID, Content: l.Content}, nil
 }
 
 // Name implements shared.Store: all layers have names.
@@ -98,7 +102,7 @@ func key(name string) cache.Key { return cache.Key(digest.FromString(name)) }
 // layer is a layer that stands on nothing.
 func (m *machine) layer(name string) snapshot.Layer {
 	diff := snapshot.DiffID(digest.FromString("diff " + name))
-	l := snapshot.Layer{ID: snapshot.LayerID(diff), DiffID: diff, Content: digest.FromString("content " + name), Size: 10, Created: time.Unix(1e9, 0)}
+	l := snapshot.Layer{ID: idOf(snapshot.ChainID(diff)), DiffID: diff, Content: digest.FromString("content " + name), Size: 10, Created: time.Unix(1e9, 0)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.layers[snapshot.ChainID(diff)] = l

@@ -55,10 +55,8 @@ func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, er
 		if err != nil {
 			return nil, err
 		}
-		var chain snapshot.ChainID
 		for i, l := range stack {
-			chain = chain.With(l.DiffID)
-			w := t.send(ctx, stack[:i+1], chain)
+			w := t.send(ctx, stack[:i+1])
 			if w.err != nil {
 				return nil, w.err
 			}
@@ -74,7 +72,8 @@ func (t *exporter) layers(ctx context.Context, rec *cache.Record) ([][]layer, er
 
 // send makes sure that the place has the last layer of a stack, once. The form is nil for
 // layers that were made elsewhere: who has the base image has them.
-func (t *exporter) send(ctx context.Context, stack snapshot.Stack, chain snapshot.ChainID) *sending {
+func (t *exporter) send(ctx context.Context, stack snapshot.Stack) *sending {
+	chain := stack[len(stack)-1].Completes()
 	t.mu.Lock()
 	w, mine := t.sent[chain], false
 	if w == nil {

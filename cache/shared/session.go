@@ -179,7 +179,7 @@ func (s *Session) Put(ctx context.Context, key cache.Key, rec *cache.Record) err
 // promised reports whether the data of a record's results are in a place only.
 func (s *Session) promised(rec *cache.Record) bool {
 	for _, o := range rec.Outputs {
-		if s.Lazy(o.ChainID()) {
+		if len(o) > 0 && s.Lazy(o[len(o)-1]) {
 			return true
 		}
 	}
@@ -227,9 +227,8 @@ func (s *Session) whole(rec *cache.Record) bool {
 		return true
 	}
 	for _, out := range rec.Outputs {
-		var chain snapshot.ChainID
 		for _, l := range out {
-			chain = chain.With(l.DiffID)
+			chain := l.Completes()
 			if r := s.lazy[chain]; r != nil && r.banned {
 				if _, here := s.opts.Store.Lookup(chain); !here {
 					return false
@@ -314,7 +313,8 @@ func (s *Session) tellOnce(text, key string) {
 
 // Lazy reports whether a layer's data are in a place only, whose content nobody else is
 // known to have.
-func (s *Session) Lazy(chain snapshot.ChainID) bool {
+func (s *Session) Lazy(l snapshot.Layer) bool {
+	chain := l.Completes()
 	s.mu.Lock()
 	_, ok := s.lazy[chain]
 	s.mu.Unlock()

@@ -32,8 +32,14 @@ func (s *emptyStore) Known(chain snapshot.ChainID) (snapshot.Layer, bool) {
 	return l, ok
 }
 
+// layerOn is a layer that stands on others.
+func layerOn(parent snapshot.Stack, d snapshot.DiffID, content digest.Digest) snapshot.Layer {
+	chain := parent.ChainID().With(d)
+	return snapshot.Layer{ID: snapshot.LayerID(digest.Digest(chain).Encoded()), DiffID: d, Content: content}
+}
+
 func (s *emptyStore) AddLazy(parent snapshot.Stack, l snapshot.LazyLayer) (snapshot.Layer, error) {
-	layer := snapshot.Layer{DiffID: l.DiffID, Content: l.Content}
+	layer := layerOn(parent, l.DiffID, l.Content)
 	s.lazy[parent.ChainID().With(l.DiffID)] = layer
 	return layer, nil
 }
@@ -193,7 +199,7 @@ func TestBrokenWhileSending(t *testing.T) {
 	s.Begin(t.Context())
 	for i := range 200 {
 		l := testLayer(strconv.Itoa(i), false)
-		rec := &cache.Record{Outputs: []snapshot.Stack{{{DiffID: l.DiffID, Content: l.Content}}}}
+		rec := &cache.Record{Outputs: []snapshot.Stack{{layerOn(nil, l.DiffID, l.Content)}}}
 		if err := s.Put(t.Context(), testKey(strconv.Itoa(i)), rec); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +247,7 @@ func TestSentAgain(t *testing.T) {
 	if err := s.Put(t.Context(), testKey("below"), rec); err != nil {
 		t.Fatal(err)
 	}
-	stack := append(slices.Clone(rec.Outputs[0]), snapshot.Layer{DiffID: above.DiffID, Content: above.Content})
+	stack := append(slices.Clone(rec.Outputs[0]), layerOn(rec.Outputs[0], above.DiffID, above.Content))
 	store.here.Store(string(stack.ChainID()), true)
 	if err := s.Put(t.Context(), testKey("above"), &cache.Record{Outputs: []snapshot.Stack{stack}}); err != nil {
 		t.Fatal(err)
@@ -295,7 +301,7 @@ func TestNotBelieved(t *testing.T) {
 			t.Fatal("the build is not begun again")
 		}
 		for _, l := range []layer{a, b} {
-			stack := snapshot.Stack{{DiffID: l.DiffID, Content: l.Content}}
+			stack := snapshot.Stack{layerOn(nil, l.DiffID, l.Content)}
 			store.here.Store(string(stack.ChainID()), true)
 			if err := s.Put(t.Context(), testKey(string(l.DiffID)), &cache.Record{Outputs: []snapshot.Stack{stack}}); err != nil {
 				t.Fatal(err)

@@ -117,10 +117,8 @@ func (j *Job) bringHere(ctx context.Context, results []snapshot.Stack) error {
 		return nil
 	}
 	for _, stack := range results {
-		var chain snapshot.ChainID
 		for _, l := range stack {
-			chain = chain.With(l.DiffID)
-			if !j.shared.Lazy(chain) {
+			if !j.shared.Lazy(l) {
 				continue
 			}
 			if err := j.e.Store.Materialize(ctx, stack); err != nil {

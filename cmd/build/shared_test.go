@@ -161,6 +161,44 @@ COPY --from=%s
 	}
 }
 
+// TestSharedLink brings what stands on the layers of COPY --link, which are made on nothing,
+// and fetches none of them: neither the layer itself, nor a copy of it on another base.
+func TestSharedLink(t *testing.T) {
+	newMachine := machines(t)
+	place := &sharedtest.Memory{}
+	const text = `FROM %%s/base:1
+RUN echo %s > /one
+COPY --link file /d/file
+COPY --link nothing* /empty/
+RUN cat /d/file /one > /all
+`
+	build := func(base, edit string) (*machine, []string) {
+		m := newMachine().shares(place, shared.ModeMax)
+		fixtures.WriteFiles(t, m.dir, "nothing/x", "", "file", edit)
+		m.nothingOut = true
+		return m, m.run(fmt.Sprintf(text, base))
+	}
+	if _, ran := build("one", "a"); len(ran) != 6 {
+		t.Fatalf("ran %q", ran)
+	}
+	if _, ran := build("one", "a"); len(ran) != 0 || place.Opened() > 0 {
+		t.Errorf("ran %q and read %d blobs", ran, place.Opened())
+	}
+	// The layers are put on another base: only the RUNs run, which see what there was.
+	m, ran := build("two", "a")
+	for _, name := range ran {
+		if !strings.Contains(name, "] RUN") && !strings.Contains(name, "] LINK") {
+			t.Errorf("on another base ran %q", name)
+		}
+	}
+	m.nothingOut = false
+	if ran := m.run(fmt.Sprintf(text, "two")); len(ran) != 0 {
+		t.Errorf("ran %q", ran)
+	}
+	m.is("all", "atwo\n")
+	m.is("d/file", "a")
+}
+
 // TestSharedMin exports only what the result is made of.
 func TestSharedMin(t *testing.T) {
 	newMachine := machines(t)
