@@ -8,6 +8,8 @@ BIN       ?= bin/builder
 # N runs of the workloads W (all by default) of bench-peers.
 N         ?= 5
 W         ?=
+# How many edits test-edits makes.
+EDITS     ?= 5000
 # Flags of go test: make test TESTFLAGS='-v -run Kill'.
 TESTFLAGS ?=
 
@@ -21,7 +23,7 @@ export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 TEST    := $(GO) test -timeout 60m
 
 .DEFAULT_GOAL := build
-.PHONY: deps deps-test build run test test-rootless test-debian race cover lint fmt golden fuzz bench bench-peers oracle clean
+.PHONY: deps deps-test build run test test-rootless test-debian test-edits race cover lint fmt golden fuzz bench bench-peers oracle clean
 
 deps: ## install what building needs and is missing
 	@fixtures/deps build
@@ -43,6 +45,9 @@ test-rootless: deps-test build ## all tests, or W=packages, as an ordinary user
 
 test-debian: deps-test build ## the tests that install Debian's packages, from its servers, or W of them
 	BUILDER_TEST_APT=1 BUILDER_TEST_DEBIAN=$$($(GO) run ./fixtures/stock/print bookworm) $(TEST) $(TESTFLAGS) -run $(or $(W),Debian) ./fixtures ./executor/runc
+
+test-edits: deps-test ## EDITS (5,000) random edits, built by machines that share a cache and by one without
+	BUILDER_TEST_EDITS=$(EDITS) $(TEST) -timeout 24h $(TESTFLAGS) -v -run TestSharedIncremental ./cmd/build
 
 race: deps-test ## the tests with the race detector, but those of whole programs
 	$(TEST) -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -v /fixtures)

@@ -56,6 +56,10 @@ type client struct {
 	caches build.Caches
 	// nothingOut: nothing is exported.
 	nothingOut bool
+	// alter, unless nil, changes what is asked for.
+	alter func(*build.Request, *build.Definition)
+	// product is what the last build made.
+	product *build.Product
 }
 
 func (c *client) observe(ev executor.Event) {
@@ -168,27 +172,35 @@ func (c *client) build(ctx context.Context, h *engine.Host, host, dockerfile str
 	}
 	contexts := &source.Contexts{Dirs: map[string]string{"context": c.dir}}
 	defer func() { err = errors.Join(err, contexts.Close()) }()
-	_, err = build.New(e, build.Request{
+	req := build.Request{
 		Plan:      planner.Options{BuildPlatform: binfmt.Local(), CanRun: binfmt.Machine{Own: binfmt.Local()}.CanRun},
 		Exporters: exporters,
 		Grants:    c.grants,
-	}, build.Inputs{
-		Definition: func(context.Context, executor.Observer) (*build.Definition, error) {
-			return &build.Definition{Name: "Dockerfile", Source: []byte(dockerfile)}, nil
-		},
-		Contexts: contexts,
-		Renew:    contexts.Renew,
-		Secrets:  c,
-		Sinks:    c.sinks,
-		Caches:   c.caches,
+	}
+	def := &build.Definition{Name: "Dockerfile", Source: []byte(dockerfile)}
+	if c.alter != nil {
+		c.alter(&req, def)
+	}
+	c.product, err = build.New(e, req, build.Inputs{
+		Definition: func(context.Context, executor.Observer) (*build.Definition, error) { return def, nil },
+		Contexts:   contexts,
+		Renew:      contexts.Renew,
+		Secrets:    c,
+		Sinks:      c.sinks,
+		Caches:     c.caches,
 	}, c.observe).Run(ctx, nil)
 	return err
 }
 
 func newHost(t *testing.T) *engine.Host {
 	t.Helper()
+	return newHostAt(t, filepath.Join(t.TempDir(), "store"))
+}
+
+func newHostAt(t *testing.T, root string) *engine.Host {
+	t.Helper()
 	h, err := engine.NewHost(engine.Options{
-		Root: filepath.Join(t.TempDir(), "store"), Rung: engine.Rung{Isolation: rootless.Root},
+		Root: root, Rung: engine.Rung{Isolation: rootless.Root},
 		Warn: func(text string) { t.Error("warning:", text) },
 	})
 	if err != nil {
