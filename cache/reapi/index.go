@@ -28,9 +28,9 @@ const (
 
 // action returns the action whose result is the index of a scope, and its command. Some
 // servers have the results of all instances in one place, so the instance is part of it.
-func (p *Place) action(scope string) (action, command blob) {
+func (p *Place) action(scope string, more ...string) (action, command blob) {
 	cmd := grpc.Message(nil)
-	for _, arg := range []string{"builder", "cache", "1", p.instance, scope} {
+	for _, arg := range append([]string{"builder", "cache", "1", p.instance, scope}, more...) {
 		cmd = cmd.Sub(1, []byte(arg))
 	}
 	command = newBlob(cmd)
@@ -42,8 +42,9 @@ func (p *Place) action(scope string) (action, command blob) {
 // is an index without content, so that it can be replaced.
 func (p *Place) Index(ctx context.Context, scope string) (data []byte, version string, err error) {
 	var index shared.Blob
+	act, _ := p.action(scope)
 	err = p.again(ctx, func() error {
-		index, data, err = p.result(ctx, scope, indexPath)
+		index, data, err = p.result(ctx, act, indexPath)
 		return err
 	})
 	switch {
@@ -72,8 +73,7 @@ func indexName(scope string) string {
 
 // result asks once for the index that a result names. Inline is its content, if the server
 // gives it at once; it is asked for by its path.
-func (p *Place) result(ctx context.Context, scope, path string) (index shared.Blob, inline []byte, err error) {
-	act, _ := p.action(scope)
+func (p *Place) result(ctx context.Context, act blob, path string) (index shared.Blob, inline []byte, err error) {
 	msg := grpc.Message(nil).Text(1, p.instance).Sub(2, act.message()).Text(5, path)
 	raw, err := p.conn.Call(ctx, services+"ActionCache/GetActionResult", msg)
 	if err != nil {
@@ -141,11 +141,11 @@ func (p *Place) readOn(ctx context.Context, b shared.Blob, data []byte) ([]byte,
 	return append(data, more...), err
 }
 
-// version is that of a scope's index now; "" is none.
-func (p *Place) version(ctx context.Context, scope string) (version string, err error) {
+// version is that of the index that an action's result names now; "" is none.
+func (p *Place) version(ctx context.Context, act blob) (version string, err error) {
 	var index shared.Blob
 	err = p.again(ctx, func() error {
-		index, _, err = p.result(ctx, scope, "")
+		index, _, err = p.result(ctx, act, "")
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -155,7 +155,8 @@ func (p *Place) version(ctx context.Context, scope string) (version string, err 
 }
 
 // Replace implements shared.Indexes. The API has no conditions: that the index is of the
-// version is looked at immediately before it is overwritten.
+// version is looked at immediately before it is overwritten, and after that whether somebody
+// else is about to.
 func (p *Place) Replace(ctx context.Context, scope string, data []byte, blobs []shared.Blob, version string) error {
 	if err := p.replace(ctx, scope, data, blobs, version); err != nil {
 		if grpc.CodeOf(err) == grpc.PermissionDenied {
@@ -166,28 +167,51 @@ func (p *Place) Replace(ctx context.Context, scope string, data []byte, blobs []
 	return nil
 }
 
+// writer is the last argument of the action whose result names the index that somebody is
+// about to write.
+const writer = "writer"
+
 func (p *Place) replace(ctx context.Context, scope string, data []byte, blobs []shared.Blob, version string) error {
 	index := shared.Blob{Descriptor: ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}}
 	if err := p.storeIndex(ctx, scope, index, data); err != nil {
 		return err
 	}
-	now, err := p.version(ctx, scope)
+	act, _ := p.action(scope)
+	announced, _ := p.action(scope, writer)
+	if err := p.update(ctx, announced, index, nil); err != nil {
+		return err
+	}
+	now, err := p.version(ctx, act)
 	if err == nil && now != version {
 		err = p.conflict(ctx, scope, now, version)
+	}
+	if err == nil {
+		err = p.updateWhole(ctx, act, index, blobs)
 	}
 	if err != nil {
 		return err
 	}
-	err = p.update(ctx, scope, index, blobs)
+	// Whoever has announced another index since may have looked before this one was written,
+	// and overwrite it.
+	now, err = p.version(ctx, announced)
+	if err == nil && now != "" && now != index.Digest.String() {
+		err = fmt.Errorf("%w: somebody else writes %s", shared.ErrConflict, now)
+	}
+	return err
+}
+
+// updateWhole is update; if the server has forgotten some of the blobs the result does not
+// name them.
+func (p *Place) updateWhole(ctx context.Context, act blob, index shared.Blob, blobs []shared.Blob) error {
+	err := p.update(ctx, act, index, blobs)
 	if grpc.CodeOf(err) != grpc.FailedPrecondition {
 		return err
 	}
-	// Some of the blobs were forgotten: the result cannot name them.
 	missing, merr := p.Missing(ctx, blobs)
 	if merr != nil || len(missing) == 0 {
 		return errors.Join(err, merr)
 	}
-	return p.update(ctx, scope, index, without(blobs, missing))
+	return p.update(ctx, act, index, without(blobs, missing))
 }
 
 // conflict is the error for an index that is not of the version that was read, unless its
@@ -205,32 +229,38 @@ func (p *Place) conflict(ctx context.Context, scope, now, version string) error 
 	return fmt.Errorf("%w: it is %s", shared.ErrConflict, now)
 }
 
-// storeIndex stores an index, and what its result is one of: servers may want to see that.
+// storeIndex stores an index, and what results are those of: servers may want to see that.
 func (p *Place) storeIndex(ctx context.Context, scope string, index shared.Blob, data []byte) error {
-	act, command := p.action(scope)
-	batch := []blob{act, command}
+	batch, size := make([]blob, 4), index.Size
+	batch[0], batch[1] = p.action(scope)
+	batch[2], batch[3] = p.action(scope, writer)
+	for _, b := range batch {
+		size += int64(len(b.data))
+	}
 	l, err := p.learn(ctx)
 	switch {
 	case err != nil:
 		return err
 	case !l.update:
 		return errReadOnly
-	case index.Size+int64(len(act.data)+len(command.data)) <= l.whole():
+	case size <= l.whole():
 		return p.updateBatch(ctx, append(batch, blob{index.Digest, data}))
 	}
 	err = p.store(ctx, index, func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data[offset:])), nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.updateBatch(ctx, batch[:2])
 	}
-	return p.updateBatch(ctx, batch)
+	if err == nil {
+		err = p.updateBatch(ctx, batch[2:])
+	}
+	return err
 }
 
-// update writes the result of a scope's action. Of very many blobs it names those that the
+// update writes the result of an action. Of very many blobs it names those that the
 // index names last, which are the newest.
-func (p *Place) update(ctx context.Context, scope string, index shared.Blob, blobs []shared.Blob) error {
-	act, _ := p.action(scope)
+func (p *Place) update(ctx context.Context, act blob, index shared.Blob, blobs []shared.Blob) error {
 	result := outputFile(nil, indexPath, index)
 	seen := map[digest.Digest]bool{}
 	for _, b := range blobs[max(0, len(blobs)-maxBlobs):] {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,58 @@ func TestConflict(t *testing.T) {
 		}
 	}
 	if data, _, err := p.Index(t.Context(), "s"); err != nil || string(data) != "two" {
+		t.Errorf("got %q, %v", data, err)
+	}
+}
+
+// Who is overwritten by somebody who has looked before him knows that it may be so.
+func TestOverwritten(t *testing.T) {
+	first, second := make(chan struct{}), make(chan struct{}) // the second is about to write; the first has written
+	var mu sync.Mutex
+	n := map[string]int{} // results that they have written, guarded by mu
+	s := start(t, &remotecache.Server{Fault: func(method string, r *http.Request) *grpc.Status {
+		if method != "UpdateActionResult" {
+			return nil
+		}
+		who := r.Header.Get("X-Who")
+		mu.Lock()
+		n[who]++
+		index := n[who] == 2 // it has announced it
+		mu.Unlock()
+		switch {
+		case !index:
+		case who == "first":
+			<-first
+		default:
+			close(first)
+			<-second
+		}
+		return nil
+	}})
+	write := func(who string) error {
+		p := open(t, quick, s, ";x-who="+who)
+		return p.Replace(t.Context(), "", []byte(who), nil, "")
+	}
+	done := make(chan error)
+	announced := func(who string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return n[who] == 2
+	}
+	go func() {
+		for !announced("first") {
+			runtime.Gosched()
+		}
+		done <- write("second")
+	}()
+	if err := write("first"); !errors.Is(err, shared.ErrConflict) {
+		t.Errorf("the first: %v", err)
+	}
+	close(second)
+	if err := <-done; err != nil {
+		t.Errorf("the second: %v", err)
+	}
+	if data, _, err := open(t, quick, s, "").Index(t.Context(), ""); err != nil || string(data) != "second" {
 		t.Errorf("got %q, %v", data, err)
 	}
 }

@@ -191,6 +191,9 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		if err != nil {
 			return err
 		}
+		if round > 0 && !t.news(now, recs, outputs) { // it was written, after all
+			return nil
+		}
 		busy = busy || now.version != old.version
 		old = now
 		if lost, err := t.lost(ctx, old, outputs); err != nil {
@@ -206,6 +209,9 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		written, err := t.write(ctx, old, recs, outputs)
 		if errors.Is(err, ErrConflict) {
 			busy = true
+			if t.isLoose() {
+				settle(ctx) // whoever is writing must have done so before it is looked at again
+			}
 			pause(ctx, round)
 			continue
 		}
@@ -213,9 +219,9 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 			return err
 		}
 		t.keepWritten(written, recs)
-		if l, ok := t.Backend.(Loose); ok && l.Loose() {
+		if t.isLoose() {
 			if busy {
-				pause(ctx, 4)
+				settle(ctx)
 			}
 			now, err := t.read(ctx)
 			if err != nil {
@@ -235,6 +241,20 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		}
 	}
 	return fmt.Errorf("others replaced the index %d times: %w", rounds, ErrConflict)
+}
+
+func (t *exporter) isLoose() bool {
+	l, ok := t.Backend.(Loose)
+	return ok && l.Loose()
+}
+
+// settle waits until others have probably written what they were about to write.
+func settle(ctx context.Context) {
+	select {
+	case <-time.After(200 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	pause(ctx, 4)
 }
 
 // pause waits for a random time that becomes longer with each round.
