@@ -19,32 +19,36 @@ type Attrs struct {
 	origin string // where they were written; "": nothing is known of that
 }
 
+// repeated are the options that may be there several times.
+var repeated = []string{"mounts", "verify-key", "header"}
+
 // Parse reads what --cache-from and --cache-to take: "type=KIND,KEY=VALUE,…" as a line
 // of CSV, or the name of an image, which is type=registry. The kind is the option "type".
-// Errors are mistakes.
+// Errors are mistakes. They repeat nothing but names of options: values may be credentials.
 func Parse(text string) (*Attrs, error) {
 	a := &Attrs{values: map[string]string{}, taken: map[string]bool{}}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return nil, mistake.New("%q: %w", text, err)
+		return nil, mistake.New("not options as in type=KIND,KEY=VALUE: %w", err)
 	}
 	if !strings.Contains(text, "=") && len(fields) == 1 {
 		a.values["type"], a.values["ref"] = "registry", fields[0]
 		return a, nil
 	}
-	for _, f := range fields {
+	for n, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return nil, mistake.New("%q: %q is not KEY=VALUE", text, f)
+			return nil, mistake.New("option %d of %d is not KEY=VALUE", n+1, len(fields)).
+				WithHint(`an option whose value has commas stands in quotation marks: type=KIND,"KEY=A,B"`)
 		}
 		key = strings.ToLower(strings.TrimSpace(key))
-		if (key == "mounts" || key == "verify-key") && a.values[key] != "" { // these may be repeated
+		if slices.Contains(repeated, key) && a.values[key] != "" {
 			value = a.values[key] + ";" + value
 		}
 		a.values[key] = value
 	}
 	if a.values["type"] == "" {
-		return nil, mistake.New("%q: type is missing", text)
+		return nil, mistake.New("type is missing").WithHint("want type=KIND,KEY=VALUE,…, or the name of an image")
 	}
 	return a, nil
 }
