@@ -58,6 +58,7 @@ func odd(t *testing.T) string {
 	must(t, os.Chtimes(at("small"), when, when))
 	must(t, os.Chtimes(at("emptyfolder"), when, when))
 	must(t, os.Chmod(at("folder"), 0o555))
+	t.Cleanup(func() { must(t, os.Chmod(at("folder"), 0o755)) })
 	must(t, os.Chmod(dir, 0o750))
 	return dir
 }
@@ -112,6 +113,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	got, err := p.restore(t, m)
 	must(t, err)
+	t.Cleanup(func() { must(t, os.Chmod(filepath.Join(got, "folder"), 0o755)) })
 	same(t, dir, got)
 	for name, want := range map[string]int64{"sparse": 64, "hole": 0, "tail": 64} {
 		var st unix.Stat_t

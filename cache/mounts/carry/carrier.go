@@ -44,8 +44,8 @@ type Carrier struct {
 	dirs []string // the keys of used, in order
 	// raw are manifests as they are stored, of what was restored or sent.
 	raw map[digest.Digest][]byte
-	// failed are manifests that could not be restored.
-	failed map[digest.Digest]bool
+	// failed are manifests that could not be restored, and places.
+	failed map[string]bool
 }
 
 // use is what steps did with a mount of this machine.
@@ -68,7 +68,7 @@ func New(o Options) *Carrier {
 	if o.Tell == nil {
 		o.Tell = func(string) {}
 	}
-	return &Carrier{opts: o, used: map[string]*use{}, raw: map[digest.Digest][]byte{}, failed: map[digest.Digest]bool{}}
+	return &Carrier{opts: o, used: map[string]*use{}, raw: map[digest.Digest][]byte{}, failed: map[string]bool{}}
 }
 
 // Used says that the mount in a folder was used; ok, whether that went well. What a step that

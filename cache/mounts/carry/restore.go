@@ -34,10 +34,7 @@ func (c *Carrier) Restore(ctx context.Context, name Name, dir string) (bool, err
 		if n == tries {
 			break
 		}
-		c.mu.Lock()
-		failed := c.failed[f.Manifest.Digest]
-		c.mu.Unlock()
-		if failed {
+		if c.hasFailed(f) {
 			continue
 		}
 		err := c.restore(ctx, f, dir)
@@ -50,12 +47,34 @@ func (c *Carrier) Restore(ctx context.Context, name Name, dir string) (bool, err
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
-		c.mu.Lock()
-		c.failed[f.Manifest.Digest] = true
-		c.mu.Unlock()
+		c.fail(f, err)
 		c.opts.Tell(fmt.Sprintf("cache %s: cache mount %q cannot be restored: %v", f.Place(), name.ID, err))
 	}
 	return false, nil
+}
+
+// hasFailed reports whether a content, or its place, need not be tried again.
+func (c *Carrier) hasFailed(f *shared.FoundMount) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed[string(f.Manifest.Digest)] || c.failed[f.Place()]
+}
+
+// fail remembers that a content cannot be restored; if it is not the content that is wrong,
+// nothing is asked of the place any more: one that is silent is waited for only once.
+func (c *Carrier) fail(f *shared.FoundMount, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if isLost(err) || errors.Is(err, mounts.ErrLimit) {
+		c.failed[string(f.Manifest.Digest)] = true
+		return
+	}
+	c.failed[f.Place()] = true
+}
+
+// isLost reports whether a blob is damaged or gone.
+func isLost(err error) bool {
+	return errors.Is(err, mounts.ErrDamaged) || errors.Is(err, fs.ErrNotExist)
 }
 
 // restore restores one content. What of it is damaged or gone is sent again by who sends.
@@ -67,7 +86,7 @@ func (c *Carrier) restore(ctx context.Context, f *shared.FoundMount, dir string)
 	})
 	var pack *mounts.PackError
 	switch {
-	case !errors.Is(failed, mounts.ErrDamaged) && !errors.Is(failed, fs.ErrNotExist):
+	case !isLost(failed):
 	case errors.As(failed, &pack):
 		f.Spoiled(pack.Pack)
 	default:
