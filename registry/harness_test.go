@@ -165,14 +165,7 @@ func testImage(t *testing.T, c *Client, name string, sizes ...int) *Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recs, err := V1Records(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(recs) > 0 {
-		img.V1 = recs[len(recs)-1].ID
-	}
-	if err := c.images.PutV1(recs...); err != nil {
+	if img.V1, err = V1Records(in, c.images.PutV1); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.images.Put(t.Context(), img, name); err != nil {

@@ -82,8 +82,11 @@ type AssembleStep = assemble.Step
 // Assemble makes the image; see assemble.Image.
 func Assemble(in AssembleInput) (*Image, error) { return assemble.Image(in) }
 
-// V1Records names the records of all instructions, the oldest first.
-func V1Records(in AssembleInput) ([]V1Maker, error) { return assemble.V1Records(in) }
+// V1Records gives the records of all instructions to put, the oldest first, and returns the
+// id of the last, "" if there is none.
+func V1Records(in AssembleInput, put func(V1Maker) error) (string, error) {
+	return assemble.V1Records(in, put)
+}
 
 // Progress is told about transfers; see progress.Func.
 type Progress = progress.Func

@@ -87,10 +87,7 @@ func (j *Job) recordStage(ctx context.Context, s *Solution, st *planner.Image, p
 	if i := slices.IndexFunc(steps, noName); i >= 0 {
 		steps, complete = steps[:i], false
 	}
-	chain, recs, err := parent.chain.Extend(steps)
-	if err == nil {
-		err = j.e.Images.PutV1(recs...)
-	}
+	chain, err := parent.chain.Extend(steps, j.e.Images.PutV1)
 	if err != nil {
 		return nil, err
 	}

@@ -57,14 +57,8 @@ func Assemble(e *engine.Engine, in registry.AssembleInput) (*registry.Image, err
 	if err != nil {
 		return nil, err
 	}
-	recs, err := registry.V1Records(in)
-	if err != nil {
-		return nil, err
-	}
-	if n := len(recs); n > 0 {
-		img.V1 = recs[n-1].ID
-	}
-	return img, e.Images.PutV1(recs...)
+	img.V1, err = registry.V1Records(in, e.Images.PutV1)
+	return img, err
 }
 
 // ChangeConfig applies Dockerfile instructions to a configuration: they are planned as a

@@ -152,11 +152,16 @@ func TestAssembleRefuses(t *testing.T) {
 
 // records makes all records of an image.
 func records(in Input) ([]image.V1Record, error) {
-	makers, err := V1Records(in)
 	var recs []image.V1Record
-	for _, m := range makers {
-		recs = append(recs, m.Make())
-	}
+	_, err := V1Records(in, func(m image.V1Maker) error {
+		var rec image.V1Record
+		raw, err := m.Encode()
+		if err == nil {
+			err = json.Unmarshal(raw, &rec)
+		}
+		recs = append(recs, rec)
+		return err
+	})
 	return recs, err
 }
 

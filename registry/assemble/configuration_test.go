@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/registry/image"
 	"layered.build/builder/snapshot"
@@ -109,8 +111,23 @@ func grow(rnd *rand.Rand, before *grown) *grown {
 	return g
 }
 
-// TestIDs compares the ids of records that were named with what was added to the
-// configuration before with the digests of their JSON, also where several stages go on from
+// wanted is the record of an instruction, whose size, times and parent are as given.
+func wanted(st Step, got image.V1Record, hist []ocispec.History) image.V1Record {
+	img := st.Config
+	if st.Left != nil {
+		img = st.Left.Image()
+	}
+	img.History, img.RootFS, img.Created = hist, image.RootFS(st.Stack), got.Created
+	config := img.Config
+	rec := image.V1Record{V1Image: got.V1Image, Stack: st.Stack, Image: img}
+	rec.Author, rec.Architecture, rec.Variant, rec.OS = img.Author, img.Architecture, img.Variant, img.OS
+	rec.Comment, rec.Config, rec.ContainerConfig = st.Comment, &config, img.Config
+	rec.ContainerConfig.Cmd = st.command()
+	return rec
+}
+
+// TestIDs compares records, and their ids, that were made of what was added to the
+// configuration before with what encoding/json makes of them, also where several stages go on from
 // one and where a configuration does not know what was added.
 func TestIDs(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -121,8 +138,14 @@ func TestIDs(t *testing.T) {
 	type stage struct {
 		chain *Chain
 		last  *grown
+		hist  []ocispec.History
 	}
-	stages := []stage{{NewChain(nil, nil, "", nil), first}}
+	first.img.OSVersion, first.img.OSFeatures = "<10>", []string{"f"}
+	base := testInput()
+	stages := []stage{
+		{NewChain(nil, nil, "", nil), first, nil},
+		{NewChain(base.Base, base.BaseStack, "base", nil), first, base.Base.History},
+	}
 	for range 60 {
 		at := stages[rnd.IntN(len(stages))]
 		stack := at.chain.Stack()
@@ -140,17 +163,35 @@ func TestIDs(t *testing.T) {
 			step.Stack = stack
 			steps = append(steps, step)
 		}
-		chain, makers, err := at.chain.Extend(steps)
+		i := 0
+		hist := slices.Clone(at.hist)
+		chain, err := at.chain.Extend(steps, func(m image.V1Maker) error {
+			for ; steps[i].Unlisted; i++ {
+			}
+			raw, err := m.Encode()
+			if err != nil {
+				return err
+			}
+			var got image.V1Record
+			if err := json.Unmarshal(raw, &got); err != nil {
+				return err
+			}
+			hist = append(hist, got.Image.History[len(hist):]...)
+			rec := wanted(steps[i], got, hist)
+			i++
+			if want := idOf(t, rec); got.ID != m.ID || m.ID != want {
+				t.Errorf("id %s, %s in the record, whose digest is %s: %+v", m.ID, got.ID, want, rec)
+			}
+			want, err := json.Marshal(rec)
+			if string(raw) != string(want) {
+				t.Errorf("the record is\n%s\nnot\n%s", raw, want)
+			}
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range makers {
-			rec := m.Make()
-			if want := idOf(t, rec); rec.ID != m.ID || m.ID != want {
-				t.Fatalf("id %s, %s in the record, whose digest is %s: %+v", m.ID, rec.ID, want, rec)
-			}
-		}
-		stages = append(stages, stage{chain, at.last})
+		stages = append(stages, stage{chain, at.last, hist})
 	}
 }
 
@@ -171,18 +212,21 @@ func TestIDsHaveAllFields(t *testing.T) {
 // TestStagesWithoutInstructions proves that what goes on from a stage that adds nothing
 // does not write into what goes on from the stage below it.
 func TestStagesWithoutInstructions(t *testing.T) {
-	label := func(on *Chain, text string) (*Chain, image.V1Record) {
-		next, recs, err := on.Extend([]Step{{CreatedBy: text, Config: testConfig()}})
+	label := func(on *Chain, text string) (next *Chain, rec image.V1Record) {
+		next, err := on.Extend([]Step{{CreatedBy: text, Config: testConfig()}}, func(m image.V1Maker) error {
+			raw, err := m.Encode()
+			return errors.Join(err, json.Unmarshal(raw, &rec))
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return next, recs[0].Make()
+		return next, rec
 	}
 	a := NewChain(nil, nil, "", nil)
 	for i := range 5 {
 		a, _ = label(a, fmt.Sprint(i))
 	}
-	b, _, err := a.Extend(nil)
+	b, err := a.Extend(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

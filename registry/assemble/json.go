@@ -75,18 +75,12 @@ func quote(s string) []byte {
 	return b
 }
 
-// jsonWriter writes JSON as encoding/json does into a hash.
+// jsonWriter writes JSON as encoding/json does.
 type jsonWriter struct {
-	to   hash.Hash
-	buf  []byte // what is not in the hash yet
-	some bool   // the object that is written has a member
+	to   hash.Hash // unless nil, gets what is large, and what is before it
+	buf  []byte    // what to has not
+	some bool      // the object that is written has a member
 	err  error
-}
-
-// sum returns the digest of all.
-func (w *jsonWriter) sum() ([]byte, error) {
-	w.to.Write(w.buf)
-	return w.to.Sum(nil), w.err
 }
 
 func (w *jsonWriter) open() {
@@ -125,7 +119,24 @@ func (w *jsonWriter) members(name, brackets string, m *members) {
 	}
 	w.name(name)
 	w.buf = append(w.buf, brackets[0])
+	w.large(m.text[:len(m.text)-1])
+	w.buf = append(w.buf, brackets[1])
+}
+
+// list writes a list of members that have a comma behind them each.
+func (w *jsonWriter) list(name string, members []byte) {
+	w.name(name)
+	w.buf = append(w.buf, '[')
+	w.large(members[:max(0, len(members)-1)])
+	w.buf = append(w.buf, ']')
+}
+
+func (w *jsonWriter) large(text []byte) {
+	if w.to == nil {
+		w.buf = append(w.buf, text...)
+		return
+	}
 	w.to.Write(w.buf)
-	w.to.Write(m.text[:len(m.text)-1])
-	w.buf = append(w.buf[:0], brackets[1])
+	w.to.Write(text)
+	w.buf = w.buf[:0]
 }

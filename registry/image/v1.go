@@ -26,10 +26,12 @@ type V1Image struct {
 	Size int64 `json:"Size"`
 }
 
-// V1Maker makes a record when it is missing. What the record points at, it may share.
+// V1Maker makes a record when it is missing. It is valid while the function lasts that was
+// given it.
 type V1Maker struct {
-	ID   string
-	Make func() V1Record
+	ID string
+	// Encode returns the record in JSON, as encoding/json has it.
+	Encode func() ([]byte, error)
 }
 
 // V1Record is a V1Image with what is needed to run it and to build on it.

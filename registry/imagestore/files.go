@@ -136,6 +136,11 @@ func (s *Store) write(path string, v any, sync bool) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
+	return s.replace(path, data, sync)
+}
+
+// replace is write with what is encoded already.
+func (s *Store) replace(path string, data []byte, sync bool) error {
 	return files.Replace(path, data, files.Replacement{Temp: s.path(tmpDir), Mode: 0o644, Sync: sync})
 }
 

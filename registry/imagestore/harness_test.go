@@ -76,12 +76,7 @@ func testImage(t *testing.T, s *Store, name string, sizes ...int) *image.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recs, err := assemble.V1Records(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img.V1 = recs[len(recs)-1].ID
-	if err := s.PutV1(recs...); err != nil {
+	if img.V1, err = assemble.V1Records(in, s.PutV1); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Put(t.Context(), img, name); err != nil {

@@ -11,23 +11,19 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// PutV1 stores records of steps. Records that are there already are not even made:
-// their names are digests of what they say.
-func (s *Store) PutV1(recs ...image.V1Maker) error {
-	var missing []image.V1Maker
-	for _, rec := range recs {
-		if fi, err := os.Lstat(s.v1Path(rec.ID)); err != nil || fi.Size() == 0 {
-			missing = append(missing, rec)
-		}
-	}
-	if len(missing) == 0 {
+// PutV1 stores the record of a step. One that is there already is not even made: its name
+// is a digest of what it says.
+func (s *Store) PutV1(rec image.V1Maker) error {
+	if fi, err := os.Lstat(s.v1Path(rec.ID)); err == nil && fi.Size() > 0 {
 		return nil
 	}
 	return s.locked(func() error {
-		for _, rec := range missing {
-			if err := s.write(s.v1Path(rec.ID), rec.Make(), false); err != nil {
-				return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
-			}
+		data, err := rec.Encode()
+		if err == nil {
+			err = s.replace(s.v1Path(rec.ID), data, false)
+		}
+		if err != nil {
+			return fmt.Errorf("store v1 record %s: %w", rec.ID, err)
 		}
 		return nil
 	})
