@@ -129,3 +129,17 @@ func TestPanicIsABug(t *testing.T) {
 type panicking struct{ context.Context }
 
 func (panicking) Done() <-chan struct{} { panic("boom") }
+
+// What a shared cache or a server says does not reach the terminal as it is.
+func TestFindingsArePrintable(t *testing.T) {
+	var f findings
+	f.observe(executor.Event{
+		Rule: "Rule\x1b[2J", Data: []byte("first\nsecond \x1b]0;title\x07\u009b1mend"),
+		Step: &dag.Step{Op: &dag.Exec{}, Meta: dag.Meta{Locations: []dag.Location{{File: "Dockerfile", Start: 2, End: 2}}}},
+	})
+	var b bytes.Buffer
+	printWarnings(&b, f.list(), nil, false)
+	if got := b.String(); strings.ContainsAny(got, "\x1b\x07\u009b") || !strings.Contains(got, " - Rule: first second ") {
+		t.Errorf("%q", got)
+	}
+}

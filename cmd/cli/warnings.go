@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"layered.build/builder/cmd/build"
+	"layered.build/builder/cmd/progress"
 	"layered.build/builder/executor"
 	"layered.build/builder/parser"
 	"layered.build/builder/parser/mistake"
@@ -96,7 +97,7 @@ func (f *findings) observe(ev executor.Event) {
 	}
 	at := ev.Step.Meta.Locations[0]
 	w := parser.Warning{
-		Rule: string(ev.Rule), Description: ev.Rule.Description(), Message: string(ev.Data),
+		Rule: progress.Printable(string(ev.Rule)), Description: ev.Rule.Description(), Message: progress.Printable(string(ev.Data)),
 		File: at.File, Start: at.Start, End: at.End,
 	}
 	f.mu.Lock()

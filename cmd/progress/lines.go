@@ -62,6 +62,12 @@ func lastState(line []byte) string {
 	return string(line)
 }
 
+// Printable is a text of others, such as one from a shared cache or a server, in one line
+// that changes nothing else of the terminal.
+func Printable(s string) string {
+	return printable(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " "))
+}
+
 // printable removes escape sequences and control characters, so that the output
 // of a step cannot move the cursor of the live picture, and expands tabs.
 func printable(s string) string {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +104,7 @@ func (p *plain) Observe(ev executor.Event) {
 	c := p.m.apply(ev)
 	if c.v == nil {
 		if ev.Type == executor.EventWarning {
-			fmt.Fprintf(p.out, "WARN: %s\n", ev.Data)
+			fmt.Fprintf(p.out, "WARN: %s\n", strings.Join(warning(ev), "\n"))
 		}
 		p.flush()
 		return
@@ -111,6 +112,15 @@ func (p *plain) Observe(ev executor.Event) {
 	p.queue(c.v, p.text(ev, c), c.ended, ev.Time)
 	p.release(ev.Time)
 	p.flush()
+}
+
+// warning is the text of a warning, line by line. It may be of somebody else.
+func warning(ev executor.Event) []string {
+	lines := strings.Split(string(ev.Data), "\n")
+	for i, l := range lines {
+		lines[i] = printable(l)
+	}
+	return lines
 }
 
 // text is what an event adds to the log, each line without its "#n ".
@@ -135,7 +145,9 @@ func (p *plain) text(ev executor.Event, c change) []string {
 	switch {
 	case ev.Type == executor.EventWarning && ev.Rule != "": // listed at the end of the build
 	case ev.Type == executor.EventWarning:
-		lines = append(lines, "WARN: "+string(ev.Data))
+		text := warning(ev)
+		lines = append(lines, "WARN: "+text[0])
+		lines = append(lines, text[1:]...)
 	case !c.ended:
 	case c.v.state == done:
 		lines = append(lines, fmt.Sprintf("DONE %.1fs", c.v.elapsed(ev.Time).Seconds()))

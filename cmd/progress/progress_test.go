@@ -94,6 +94,21 @@ func TestPlain(t *testing.T) {
 	golden(t, "plain.golden", out.Bytes())
 }
 
+// Warnings may hold what a server has said.
+func TestPlainWarnings(t *testing.T) {
+	for _, step := range []*dag.Step{nil, {Op: &dag.Exec{}, Meta: dag.Meta{Name: "step"}}} {
+		var out bytes.Buffer
+		p := newPlain(&out)
+		p.Observe(executor.Event{Type: executor.EventWarning, Step: step, Data: []byte("first \x1b[2J\u009b1m\nsecond\r")})
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); strings.ContainsAny(got, "\x1b\u009b\r") || !strings.Contains(got, "WARN: first 1m\n") || !strings.Contains(got, "second\n") {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	var out bytes.Buffer
 	d := NewJSON(&out)
