@@ -100,6 +100,10 @@ func (r *run) eval(ctx context.Context, n *node) error {
 		n.lookup = r.why(ctx, n)
 		return r.execute(ctx, n, key, parts)
 	}
+	if r.opts.Verify {
+		n.record, n.cached = rec, res
+		return r.verify(ctx, n)
+	}
 	rec.Outputs = recordOf(n.key, res).Outputs
 	if err := r.recall(ctx, n, rec); err != nil {
 		return err
@@ -215,21 +219,4 @@ func (r *run) work(ctx context.Context, n *node) (*Outcome, time.Duration, error
 		err = fmt.Errorf("%d results of a step with %d outputs", len(out.Results), n.step.Outputs())
 	}
 	return out, time.Since(begin), err
-}
-
-// verify runs a node that has a record and compares. The record stays in force,
-// so that what follows is what an ordinary build would make.
-func (r *run) verify(ctx context.Context, n *node) error {
-	n.lookup = &Lookup{Key: n.key, Reasons: []string{"verifying the cached result"}}
-	out, _, err := r.work(ctx, n)
-	if err != nil {
-		return err
-	}
-	for i, was := range n.cached {
-		if got := out.Results[i].Stack; got.Content() != was.Stack.Content() {
-			r.observe(Event{Type: EventWarning, Step: n.step, Data: fmt.Appendf(nil,
-				"the cached result has content %s, running the step again gave %s", was.Stack.Content(), got.Content())})
-		}
-	}
-	return r.done(n, &Outcome{Results: n.cached, Usage: out.Usage}, n.record.Findings)
 }

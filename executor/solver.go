@@ -46,6 +46,8 @@ type Solver struct {
 	mu      sync.Mutex // guards what follows
 	results map[dag.ID][]Result
 	flights map[dag.ID]*flight
+	// differing are the names of steps; see Differing.
+	differing []string
 }
 
 // New returns a Solver for one build.

@@ -233,6 +233,23 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: events %v", name, types)
 		}
 	}
+	if got := b.Differing(); len(got) != 1 || got[0] != "right" {
+		t.Errorf("differing: %q", got)
+	}
+}
+
+// TestVerifyByContent verifies also what is found by the content of its inputs.
+func TestVerifyByContent(t *testing.T) {
+	w := &fakeWorker{content: map[string]string{"low": "same", "other low": "same"}}
+	mem := &cachetest.Memory{}
+	newBench(w, mem).solve(t, chain("", "low", "high"))
+	w.reset()
+	b := newBench(w, mem, func(o *executor.Options) { o.Verify = true })
+	w.content["high"] = "not deterministic"
+	b.solve(t, chain("", "other low", "high"))
+	if ran := w.reset(); ran != "alpine high other low" || len(b.Differing()) != 1 {
+		t.Errorf("ran %q, differing %q", ran, b.Differing())
+	}
 }
 
 func TestPlan(t *testing.T) {

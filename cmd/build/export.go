@@ -24,6 +24,9 @@ type Product struct {
 	Names []string
 	// Manifest describes the manifest or index; its digest is "" if none was made.
 	Manifest ocispec.Descriptor
+	// Differing names the steps whose cached results are not what they made now, if that
+	// was verified.
+	Differing []string
 }
 
 // several reports whether the product is an image on several platforms.
@@ -75,6 +78,7 @@ func (j *Job) Export(ctx context.Context, s *Solution) (*Product, error) {
 		}
 		if p, err = j.newProduct(ctx, first, done); err == nil {
 			j.missCaches(p.Images)
+			p.Differing = s.solver.Differing()
 		}
 		return err
 	})

@@ -177,7 +177,10 @@ func (r *reporter) build(ctx context.Context, e *engine.Engine, in build.Inputs,
 	if err != nil {
 		return err
 	}
-	return r.finish(made)
+	if err := r.finish(made); err != nil || len(made.Differing) == 0 {
+		return err
+	}
+	return &exitError{code: ExitBuild, err: fmt.Errorf("--cache-verify: steps that made something else than the cache has: %s", strings.Join(made.Differing, "; "))}
 }
 
 // finish writes what scripts read: the id on stdout or in a file, the metadata.

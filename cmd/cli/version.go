@@ -46,7 +46,7 @@ func exitCodesTopic() *cobra.Command {
 		Long: `Exit codes
 
   0    success
-  1    a build step failed, or --check or store check found something
+  1    a build step failed, or --check, --cache-verify or store check found something
   2    a mistake in flags, Dockerfile or context, or in a file or store that was named
   3    infrastructure: registry, network, disk, permissions
   70   a bug in builder

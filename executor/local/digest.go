@@ -11,6 +11,7 @@ import (
 
 	"layered.build/builder/cache"
 	"layered.build/builder/executor"
+	"layered.build/builder/executor/compare"
 	"layered.build/builder/planner/dag"
 	"layered.build/builder/snapshot"
 	"layered.build/builder/snapshot/contenthash"
@@ -49,6 +50,11 @@ func (w *Worker) InputDigest(ctx context.Context, step *dag.Step, input int, res
 		s.parts = append(s.parts, cache.Part{Name: cache.FilesPart, Value: files})
 	}
 	return s.sum.Digest(), s.parts, nil
+}
+
+// Differences implements executor.Comparer.
+func (w *Worker) Differences(ctx context.Context, was, is snapshot.Stack) ([]string, error) {
+	return compare.Differences(ctx, w.machine.Store, was, is)
 }
 
 // wholeMount reports whether a process mounts all of an input.

@@ -73,7 +73,7 @@ func (f *Build) Register(fs *pflag.FlagSet) {
 	ArrayVar(fs, &f.secrets, "secret", "", "secret for RUN --mount=type=secret, id=ID[,src=FILE|,env=NAME|,cmd=COMMAND]")
 	fs.StringVar(&f.secretScan, "secret-scan", "", "what happens if a RUN leaves a secret in its files or log: error, warn or off (default: error if it looks like a secret, else warn)")
 	fs.IntVar(&f.jobs, "jobs", 0, "how many RUN steps at once (default one for each CPU)")
-	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached and warn if they made something else")
+	fs.BoolVar(&f.verify, "cache-verify", false, "run steps although they are cached, and say what they made differently (exit code 1); the image is that of the cache")
 	RegisterIsolation(fs)
 	f.limits.register(fs)
 	f.total.register(fs)
