@@ -229,3 +229,36 @@ func TestRepack(t *testing.T) {
 	must(t, err)
 	same(t, dir, got)
 }
+
+// benchFolder is a folder of many files that become smaller.
+func benchFolder(b *testing.B) string {
+	b.Helper()
+	dir := b.TempDir()
+	for i := range 2000 {
+		text := bytes.Repeat(noise(uint64(i), 64), 1+i%300)
+		write(b, filepath.Join(dir, string(rune('a'+i%26)), strings.Repeat("x", i%9+1)+string(rune('0'+i/26%10))+string(rune('A'+i/260))), text)
+	}
+	return dir
+}
+
+func BenchmarkPack(b *testing.B) {
+	dir := benchFolder(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		p := &place{}
+		m, _ := p.pack(b, dir, nil)
+		b.SetBytes(m.Size())
+	}
+}
+
+func BenchmarkRestore(b *testing.B) {
+	p := &place{}
+	m, _ := p.pack(b, benchFolder(b), nil)
+	b.SetBytes(m.Size())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.restore(b, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
