@@ -99,15 +99,15 @@ func (s *Store) restore(id LayerID) (err error) {
 	if !s.hasForm(id, dirForm) {
 		return nil
 	}
-	err = s.layerDir(id).Restore(scratch)
+	rec, err := s.loadLayer(id)
 	if err == nil {
-		err = s.restoreRoot(id)
+		err = s.layerDir(id).Restore(scratch, rec.Root)
 	}
 	if err == nil {
 		err = s.NoteLacking(s.layerPath(id))
 	}
 	if err != nil {
-		return fmt.Errorf("layer %s of a store that was copied: %w", id, err)
+		return fmt.Errorf("the store was copied, and not all of it (builder store check --repair removes what is not whole, builder store export writes all): %w", err)
 	}
 	err = os.Remove(s.path(restoredDir, string(id)))
 	_ = os.Remove(s.path(restoredDir)) // if it was the last one
@@ -115,18 +115,6 @@ func (s *Store) restore(id LayerID) (err error) {
 		return nil
 	}
 	return err
-}
-
-// restoreRoot is restore of the directory itself.
-func (s *Store) restoreRoot(id LayerID) error {
-	rec, err := s.loadLayer(id)
-	if err != nil {
-		return err
-	}
-	if rec.Root != nil {
-		return s.maker.SetRoot(s.layerPath(id, dirForm), *rec.Root)
-	}
-	return nil
 }
 
 // Restore gives all in a layer's directory the owners, modes, attributes and types that its

@@ -153,6 +153,11 @@ func TestChangedDirectory(t *testing.T) {
 	}
 	must(t, s.Restore(t.Context(), l.ID))
 	must(t, s.Check(t.Context(), l.ID, false))
+
+	must(t, os.Remove(filepath.Join(s.Root(), "layers", string(l.ID), "dir", "a")))
+	if err := s.Check(t.Context(), l.ID, false); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
 }
 
 // A store is removed when nobody uses it, and is a new one for who opens it then.
@@ -175,5 +180,22 @@ func TestReset(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(other, "version")); err != nil {
 		t.Error(err)
+	}
+}
+
+// What rm -r leaves of a store is removed too; what only looks like it is not.
+func TestResetOfRest(t *testing.T) {
+	id := strings.Repeat("0f", 32)
+	for path, rest := range map[string]bool{
+		"layers/" + id + "/dir/etc": true, "mounts/" + id[:32] + "/x": true, "mounts/" + id[:32] + ".1/x": true,
+		"active/p" + id[:16] + "-1/upper": true, "tmp/p" + id[:16] + "-12/x": true,
+		"layers/mine/x": false, "layers": false, "mine/x": false, "mounts/x/y": false, "tmp/x": false, "active/" + id + "/x": false,
+	} {
+		root := t.TempDir()
+		must(t, os.MkdirAll(filepath.Join(root, path), 0o755))
+		err := folder.Reset(root)
+		if _, gone := os.Lstat(filepath.Join(root, path)); (err == nil) != rest || (gone != nil) != rest {
+			t.Errorf("%s: %v, %v", path, err, gone)
+		}
 	}
 }

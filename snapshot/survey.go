@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"layered.build/builder/snapshot/layerdir"
 	"layered.build/builder/snapshot/manifest"
 )
 
@@ -75,7 +77,10 @@ func (s *Store) Check(ctx context.Context, id LayerID, quick bool) error {
 		if _, gone := os.Lstat(s.layerPath(id)); gone != nil {
 			return gone
 		}
-		return err
+		if errors.Is(err, layerdir.ErrDirectory) || ctx.Err() != nil {
+			return err
+		}
+		return fmt.Errorf("directory: %v", err) // a file that is missing is no layer that is
 	}
 	if rec.Layer.Unnamed() {
 		err := s.checkUnnamed(ctx, rec)

@@ -131,7 +131,7 @@ func (e *Engine) placeLayers(ctx context.Context, tmp string) error {
 	for _, name := range names {
 		// Where owners are recorded, links have none in the directory, but in the manifest.
 		if err := e.Store.Restore(ctx, snapshot.LayerID(name)); err != nil {
-			return err
+			return fmt.Errorf("layer %s: %w", name, err)
 		}
 		if err := e.Store.Check(ctx, snapshot.LayerID(name), true); err != nil {
 			return fmt.Errorf("layer %s: %w", name, err)

@@ -66,6 +66,9 @@ func reset(root string) error {
 	defer lock.Release()
 	// What has its final name is whole also if this is interrupted: first all is moved away,
 	// names before what they name.
+	if err := os.MkdirAll(filepath.Join(root, lease.TmpDir), 0o700); err != nil { // of a rest
+		return err
+	}
 	gone, err := os.MkdirTemp(filepath.Join(root, lease.TmpDir), "reset-")
 	if err != nil {
 		return err
@@ -106,6 +109,9 @@ func isKept(name string) bool {
 // checkStore refuses what is not the folder of a store: many folders have a file "version".
 func checkStore(root string) error {
 	b, err := os.ReadFile(filepath.Join(root, VersionFile))
+	if errors.Is(err, fs.ErrNotExist) && isRest(root) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %s has no mark of a store", ErrNotStore, root)
 	}
@@ -122,6 +128,38 @@ func checkStore(root string) error {
 	return nil
 }
 
+// isRest reports whether a folder is what rm -r leaves of a store for who may not remove all:
+// nothing but layers, cache mounts and things in the making, by the names that they have.
+func isRest(root string) bool {
+	folders, err := os.ReadDir(root)
+	if err != nil || len(folders) == 0 {
+		return false
+	}
+	for _, f := range folders {
+		names, err := os.ReadDir(filepath.Join(root, f.Name()))
+		if err != nil || len(names) == 0 {
+			return false
+		}
+		for _, n := range names {
+			name, wanted := n.Name(), 0
+			switch f.Name() {
+			case Layers:
+				wanted = 64
+			case "mounts":
+				name, _, _ = strings.Cut(name, ".")
+				wanted = 32
+			case Active, lease.TmpDir:
+				name, _, _ = strings.Cut(strings.TrimPrefix(name, "p"), "-")
+				wanted = 16
+			}
+			if len(name) != wanted || strings.Trim(name, "0123456789abcdef") != "" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // exclude locks a store that nobody uses. Earlier versions of the program do not lock
 // useFile, but their leases.
 func exclude(root string) (*files.Lock, error) {
@@ -133,6 +171,9 @@ func exclude(root string) (*files.Lock, error) {
 		return nil, err
 	}
 	names, err := os.ReadDir(filepath.Join(root, lease.LocksDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
 	for _, n := range names {
 		if err == nil && files.IsLocked(filepath.Join(root, lease.LocksDir, n.Name()), files.Exclusive) {
 			err = fmt.Errorf("%w: %s", ErrBusy, root)

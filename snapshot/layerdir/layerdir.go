@@ -39,14 +39,19 @@ func (d Dir) Check() error {
 }
 
 // Restore gives all objects the owners, modes, attributes and types that the manifest says.
-// Scratch is an empty folder of the same file system.
-func (d Dir) Restore(scratch string) error {
-	return d.each(func(p, linked string, e *manifest.Entry) error {
+// Root, unless nil, is that of the directory itself. Scratch is an empty folder of the same
+// file system.
+func (d Dir) Restore(scratch string, root *object.Root) error {
+	err := d.each(func(p, linked string, e *manifest.Entry) error {
 		if d.isHidden(e) {
 			return nil
 		}
 		return d.Maker.Restore(p, linked, filepath.Join(scratch, "fresh"), e)
 	})
+	if err != nil || root == nil {
+		return err
+	}
+	return d.Maker.SetRoot(d.Path, *root)
 }
 
 // Complete makes what a process left out that might not make it (object.Maker.Complete).
