@@ -2,8 +2,12 @@ package engine
 
 import (
 	"context"
+	"fmt"
+
+	units "github.com/docker/go-units"
 
 	"layered.build/builder/cache/mounts/carry"
+	"layered.build/builder/cmd/collect"
 	"layered.build/builder/executor/cachemount"
 	"layered.build/builder/executor/rootless"
 	"layered.build/builder/snapshot/lease"
@@ -15,9 +19,7 @@ import (
 func (e *Engine) Carrying() carry.Options {
 	return carry.Options{
 		Maker: e.mountMaker(),
-		Grow: func(ctx context.Context, bytes int64) (func(error), error) {
-			return lease.Grow(ctx, e.room, bytes)
-		},
+		Grow:  e.growMount,
 		Hold: func(dir string) (func() error, error) {
 			lock, err := cachemount.Mount{Dir: dir}.Hold()
 			if err != nil {
@@ -35,6 +37,19 @@ func (e *Engine) mountMaker() *object.Maker {
 		maker = maker.ForProcesses()
 	}
 	return maker
+}
+
+// growMount makes room for the content of a cache mount. What the disk has no room for is
+// refused before anything goes for it: a content may say that it is as large as it likes.
+func (e *Engine) growMount(ctx context.Context, bytes int64) (done func(error), err error) {
+	free, err := collect.FreeSpace(e.Root())
+	if err != nil {
+		return nil, err
+	}
+	if bytes > free {
+		return nil, fmt.Errorf("%w: %s are needed, and the disk has %s", ErrNoRoom, units.BytesSize(float64(bytes)), units.BytesSize(float64(free)))
+	}
+	return lease.Grow(ctx, e.room, bytes)
 }
 
 // emulated reports whether processes see what is recorded of files instead of what they have.

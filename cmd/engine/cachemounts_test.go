@@ -1,0 +1,31 @@
+package engine_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"layered.build/builder/cmd/engine"
+)
+
+// TestMountsOfAnySize refuses contents of cache mounts that say they are larger than the disk.
+func TestMountsOfAnySize(t *testing.T) {
+	h, err := engine.NewHost(engine.Options{Root: filepath.Join(t.TempDir(), "store"), Warn: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := h.Open(t.Context(), engine.Access{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(t.Context())
+	grow := e.Carrying().Grow
+	if _, err := grow(t.Context(), 1<<60); !errors.Is(err, engine.ErrNoRoom) {
+		t.Errorf("got %v", err)
+	}
+	done, err := grow(t.Context(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(nil)
+}
