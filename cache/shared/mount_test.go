@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -222,6 +223,22 @@ func TestTakeMounts(t *testing.T) {
 			if from, err := shared.TakeFrom(a, nil); err != nil || !from.Mounts.All {
 				t.Errorf("all are restored by default: %+v, %v", from, err)
 			}
+		}
+	}
+}
+
+// TestMountsAtOnce has several write one scope: nothing is lost.
+func TestMountsAtOnce(t *testing.T) {
+	p := &sharedtest.Memory{}
+	var wg sync.WaitGroup
+	ids := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	for _, id := range ids {
+		wg.Go(func() { export(t, p, shared.To{Mounts: all}, &sender{texts: map[string]string{id: "text of " + id}}) })
+	}
+	wg.Wait()
+	for _, id := range ids {
+		if got := found(t, id, "", shared.Source{Backend: p, From: shared.From{Mounts: all}}); got != "text of "+id {
+			t.Errorf("%s: %q", id, got)
 		}
 	}
 }
