@@ -88,11 +88,31 @@ func (s *Store) History(img *image.Image) ([]HistoryEntry, error) {
 
 // historyIDs maps the number of history entries to the V1 record that has them.
 func (s *Store) historyIDs(img *image.Image) (map[int]string, error) {
-	chain, err := s.V1Chain(img.V1)
+	line, err := s.line(img.V1)
+	if err != nil || len(line) == 0 {
+		return nil, err
+	}
+	newest, err := s.V1(line[0])
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := s.V1(line[len(line)-1])
 	if err != nil {
 		return nil, err
 	}
 	ids := map[int]string{}
+	// Each record has a line more than the one before, or several, one for each layer.
+	n := len(newest.Image.History)
+	if n-len(oldest.Image.History) == len(line)-1 {
+		for i, id := range line {
+			ids[n-i] = id
+		}
+		return ids, nil
+	}
+	chain, err := s.V1Chain(img.V1)
+	if err != nil {
+		return nil, err
+	}
 	for _, rec := range chain {
 		ids[len(rec.Image.History)] = rec.ID
 	}

@@ -66,6 +66,11 @@ func (s *Store) prefixed(sub, prefix string) (string, error) {
 	if hex == "" || len(hex) > 64 || strings.Trim(hex, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("image %q: %w", prefix, errdef.ErrNotFound)
 	}
+	if len(hex) == 64 { // a whole id needs no list of all
+		if _, err := os.Lstat(s.path(sub, hex+".json")); err == nil {
+			return hex, nil
+		}
+	}
 	entries, err := os.ReadDir(s.path(sub))
 	if err != nil {
 		return "", fmt.Errorf("image %q: %w", prefix, err)

@@ -1,6 +1,7 @@
 package imagestore
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,6 +66,52 @@ func (s *Store) V1Chain(id string) ([]image.V1Record, error) {
 		id = rec.Parent
 	}
 	return chain, nil
+}
+
+// line returns the ids of V1Chain. Of each record only the beginning is read: those of a
+// long line are large.
+func (s *Store) line(id string) ([]string, error) {
+	var ids []string
+	for id != "" {
+		parent, err := s.parent(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read v1 record %s: %w", id, err)
+		}
+		ids = append(ids, id)
+		id = parent
+	}
+	return ids, nil
+}
+
+// parent reads the parent of a record, which stands behind the id that it begins with; ""
+// if it has none.
+func (s *Store) parent(id string) (string, error) {
+	f, err := os.Open(s.v1Path(id))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	want := []json.Token{json.Delim('{'), "id", id}
+	dec := json.NewDecoder(f)
+	for len(want) > 0 {
+		t, err := dec.Token()
+		if err != nil || t != want[0] {
+			return "", fmt.Errorf("%w: it does not begin with its id", errdef.ErrInvalid)
+		}
+		want = want[1:]
+	}
+	if t, err := dec.Token(); err != nil || t != "parent" {
+		return "", nil
+	}
+	t, err := dec.Token()
+	parent, ok := t.(string)
+	if err != nil || !ok {
+		return "", fmt.Errorf("%w: its parent is no id", errdef.ErrInvalid)
+	}
+	return parent, nil
 }
 
 // step is a V1 record: an image that one instruction made.
