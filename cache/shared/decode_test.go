@@ -145,8 +145,13 @@ func BenchmarkDecodeIndex(b *testing.B) {
 			ls = append(ls, l)
 		}
 		r := record{Key: cache.Key(digest.FromString(fmt.Sprint(i))), Definition: cache.Key(digest.FromString(fmt.Sprint("d", i))), Created: 1_700_000_000, Used: 19_000}
+		var ps []part
 		for j := range 15 {
-			r.Parts = append(r.Parts, part{fmt.Sprint("component ", j), "0123456789abcdef"})
+			ps = append(ps, part{fmt.Sprint("component ", j), "0123456789abcdef"})
+		}
+		var err error
+		if r.Parts, err = partsOf(ps); err != nil {
+			b.Fatal(err)
 		}
 		w.add(r, [][]layer{ls})
 	}

@@ -89,7 +89,7 @@ type record struct {
 	Findings []cache.Finding `json:",omitempty"`
 	// Salt names the salt with which Parts are hashed.
 	Salt  string `json:",omitempty"`
-	Parts []part `json:",omitempty"`
+	Parts parts  `json:",omitempty"`
 	mark
 }
 

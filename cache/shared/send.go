@@ -294,13 +294,15 @@ func (s *Session) exported(key cache.Key, rec *cache.Record) (record, error) {
 	}
 	name := sha256.Sum256(salt)
 	r.Salt = hex.EncodeToString(name[:4])
+	var kept []part
 	for _, p := range rec.Parts {
 		if strings.HasSuffix(p.Name, " "+cache.FilesPart) || len(rec.Parts) > maxParts && strings.Count(p.Name, " ") > 1 {
 			continue
 		}
-		r.Parts = append(r.Parts, part{p.Name, saltedHash(salt, p.Value)})
+		kept = append(kept, part{p.Name, saltedHash(salt, p.Value)})
 	}
-	return r, nil
+	r.Parts, err = partsOf(kept)
+	return r, err
 }
 
 // saltedHash hides a value; equal values of one store have equal hashes.
