@@ -22,6 +22,8 @@ type blobSource struct {
 	c    *Client
 	desc ocispec.Descriptor
 	refs []Reference
+	// eps, unless nil, are where the only one of refs is read.
+	eps []routing.Endpoint
 
 	mu sync.Mutex
 	// begun says that the blob has been read from its beginning before: since
@@ -39,9 +41,12 @@ func (src *blobSource) open(ctx context.Context, offset int64) (io.ReadCloser, e
 	src.mu.Unlock()
 	b := &blobReader{ctx: ctx, c: src.c, desc: src.desc, progress: ProgressOf(ctx), at: offset}
 	for _, ref := range src.refs {
-		eps, err := src.c.routes.Pull(ref)
-		if err != nil {
-			return nil, err
+		eps := src.eps
+		if eps == nil {
+			var err error
+			if eps, err = src.c.routes.Pull(ref); err != nil {
+				return nil, err
+			}
 		}
 		for _, ep := range eps {
 			if !ep.Mirror || !again {

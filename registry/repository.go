@@ -79,7 +79,7 @@ func (r *Repository) Manifest(ctx context.Context, name string) ([]byte, ocispec
 
 // Open reads a blob from an offset on. What breaks goes on; the caller verifies the bytes.
 func (r *Repository) Open(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	src := &blobSource{c: r.f.c, desc: desc, refs: []Reference{r.f.ref}}
+	src := &blobSource{c: r.f.c, desc: desc, refs: []Reference{r.f.ref}, eps: r.f.eps}
 	return src.open(ctx, offset)
 }
 
