@@ -17,6 +17,22 @@ const (
 	tagsAtOnce = 16
 )
 
+// Digest is that of the manifest that a tag names now, "" if it names none.
+func (r *Repository) Digest(ctx context.Context, tag string) (digest.Digest, error) {
+	p, err := r.push()
+	if err != nil {
+		return "", err
+	}
+	if d, err := p.repo.Digest(ctx, tag); err != nil || d != "" {
+		return d, err
+	}
+	_, desc, err := r.Manifest(ctx, tag) // there is none, or the registry does not tell
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return desc.Digest, err
+}
+
 // Retire deletes a manifest that lost its tag, unless it has another one: that would go
 // with it. The error matches errors.ErrUnsupported if the registry deletes none, or it
 // cannot be known whether it has another tag.

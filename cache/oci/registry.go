@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,8 +20,12 @@ import (
 	"layered.build/builder/snapshot"
 )
 
-// lookups is how many blobs are asked for at once.
-const lookups = 16
+const (
+	// lookups is how many blobs are asked for at once.
+	lookups = 16
+	// leastWait is how long it takes others at least to overwrite a tag that they have looked at.
+	leastWait = 20 * time.Millisecond
+)
 
 // Registry is a repository of a registry. It implements shared.Backend.
 type Registry struct {
@@ -130,7 +135,30 @@ func (r *Registry) Replace(ctx context.Context, scope string, data []byte, blobs
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return r.repo.Put(ctx, tagOf(r.tag, scope), e.desc, e.raw)
+	return r.overwrite(ctx, tagOf(r.tag, scope), e, version)
+}
+
+// overwrite gives a manifest the tag, if that names the manifest of a version. Nothing keeps
+// others from doing so at the same time, but there is little of it; and who looks afterwards
+// looks when they have done it.
+func (r *Registry) overwrite(ctx context.Context, tag string, e encoded, version string) error {
+	began := time.Now()
+	now, err := r.repo.Digest(ctx, tag)
+	if err != nil {
+		return err
+	}
+	if now.String() != version {
+		return shared.ErrConflict
+	}
+	if err := r.repo.Put(ctx, tag, e.desc, e.raw); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(max(2*time.Since(began), leastWait)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Retire implements shared.Retirer. Blobs that no manifest names go when the registry collects

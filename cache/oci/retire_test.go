@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -53,10 +55,14 @@ func TestRetire(t *testing.T) {
 			}
 			put := func(scope, data string) string {
 				t.Helper()
-				if err := p.Replace(t.Context(), scope, []byte(data), nil, ""); err != nil {
+				_, version, err := p.Index(t.Context(), scope)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatal(err)
 				}
-				_, version, err := p.Index(t.Context(), scope)
+				if err := p.Replace(t.Context(), scope, []byte(data), nil, version); err != nil {
+					t.Fatal(err)
+				}
+				_, version, err = p.Index(t.Context(), scope)
 				if err != nil {
 					t.Fatal(err)
 				}
