@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,10 +19,15 @@ import (
 // patience is how long a place is waited for before it counts as gone.
 const patience = time.Minute
 
+// maxBelow is how many layers may be below those that one place promises, counted for each:
+// that many are hashed and kept in memory.
+const maxBelow = 2_000_000
+
 // importer reads one place.
 type importer struct {
 	Source
 	session *Session
+	below   atomic.Int64 // see maxBelow
 
 	mu     sync.Mutex // guards what follows; held while the place is read
 	loaded bool
@@ -160,23 +166,25 @@ func (i *importer) restore(sc *loadedScope, r *record) (*cache.Record, error) {
 	}
 	for _, o := range r.Outputs {
 		stack := snapshot.Stack{}
+		var chain snapshot.ChainID
 		for _, l := range sc.index.layers(o) {
-			got, ok, err := i.restoreLayer(stack, l)
+			chain = chain.With(l.DiffID)
+			got, ok, err := i.restoreLayer(stack, chain, l)
 			if err != nil || !ok {
 				return nil, err
 			}
 			stack = append(stack, got)
-			i.noteEntries(stack.ChainID(), l)
+			i.noteEntries(chain, l)
 		}
 		rec.Outputs = append(rec.Outputs, stack)
 	}
 	return rec, nil
 }
 
-// restoreLayer makes one layer known on top of a stack. It is false if that cannot be.
-func (i *importer) restoreLayer(parent snapshot.Stack, l layer) (snapshot.Layer, bool, error) {
+// restoreLayer makes one layer known on top of a stack, whose chain it completes. It is
+// false if that cannot be.
+func (i *importer) restoreLayer(parent snapshot.Stack, chain snapshot.ChainID, l layer) (snapshot.Layer, bool, error) {
 	s := i.session
-	chain := parent.ChainID().With(l.DiffID)
 	if l.Content == "" {
 		known, ok := s.opts.Store.Known(chain)
 		return known, ok, nil
@@ -196,6 +204,9 @@ func (i *importer) restoreLayer(parent snapshot.Stack, l layer) (snapshot.Layer,
 	}
 	if was != nil && !was.banned {
 		return l.dated(was.layer), was.layer.Content == l.Content, nil
+	}
+	if i.below.Add(int64(len(parent))) > maxBelow {
+		return snapshot.Layer{}, false, errors.New("the records name too many layers on top of each other")
 	}
 	now := &restored{from: i, blob: Blob{Descriptor: *l.Blob, DiffID: l.DiffID}}
 	got, err := s.opts.Store.AddLazy(parent, snapshot.LazyLayer{

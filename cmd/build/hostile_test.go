@@ -97,6 +97,22 @@ func rotate(list, name string) func(map[string]any) {
 	}
 }
 
+// deepen puts very many layers on top of all results.
+func deepen(x map[string]any) {
+	stacks := x["Stacks"].([]any)
+	fetched := slices.IndexFunc(x["Layers"].([]any), func(l any) bool { return l.(map[string]any)["Blob"] != nil })
+	for _, r := range x["Records"].([]any) {
+		r := r.(map[string]any)
+		below := any(r["Outputs"].([]any)[0])
+		for range 9000 {
+			stacks = append(stacks, map[string]any{"Below": below, "Layer": fetched})
+			below = len(stacks) - 1
+		}
+		r["Outputs"] = []any{below}
+	}
+	x["Stacks"] = stacks
+}
+
 // TestHostileCache builds with an index that somebody has changed who cannot make layers
 // with other digests. That is no more than a miss.
 func TestHostileCache(t *testing.T) {
@@ -139,6 +155,7 @@ func TestHostileCache(t *testing.T) {
 			m["Created"], m["Used"], m["Duration"] = int64(math.MinInt64), int64(math.MaxInt64), -1
 		}),
 		"times of layers": set("Layers", "Created", int64(math.MaxInt64)),
+		"very deep":       deepen,
 		"no records":      func(x map[string]any) { x["Records"] = []any{nil, nil} },
 	} {
 		t.Run(name, func(t *testing.T) {
