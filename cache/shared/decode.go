@@ -2,7 +2,6 @@ package shared
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +10,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"layered.build/builder/cache/shared/stream"
 )
 
 const (
-	// maxEntry is how many bytes one entry of an index may have.
-	maxEntry = 4 << 20
 	// maxWindow is how far back the compression may refer.
 	maxWindow = 32 << 20
 	// maxStacks is how many stacks an index may have.
@@ -24,10 +23,6 @@ const (
 	maxLayers, maxMounts = 500_000, 50_000
 	// maxOutputs is how many outputs a step may have.
 	maxOutputs = 1000
-	// maxMembers is how many kinds of things an index may hold.
-	maxMembers = 100
-	// maxSkipped is how much of what only later programs know is passed over.
-	maxSkipped = 4_000_000
 )
 
 // decodeIndex reads an index that anybody may have written. It takes one entry after the
@@ -39,150 +34,39 @@ func decodeIndex(b []byte) (*index, error) {
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}
 	defer r.Close()
-	in := &entryReader{r: io.LimitReader(r, maxIndex)}
-	d := &indexDecoder{in: in, json: json.NewDecoder(in)}
-	if err := d.decode(); err != nil {
+	x := &index{}
+	d := stream.New(io.LimitReader(r, maxIndex))
+	if err := d.Object(func(name string) error { return x.member(d, name) }); err != nil {
 		if errors.Is(err, errIndex) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}
-	if d.x.Version != indexVersion {
-		return nil, fmt.Errorf("an index of version %d; this program knows %d", d.x.Version, indexVersion)
+	if x.Version != indexVersion {
+		return nil, fmt.Errorf("an index of version %d; this program knows %d", x.Version, indexVersion)
 	}
-	return &d.x, d.x.check()
+	return x, x.check()
 }
 
-// entryReader ends with an error where an entry is too long.
-type entryReader struct {
-	r    io.Reader
-	left int
-}
-
-// Read implements io.Reader.
-func (e *entryReader) Read(p []byte) (int, error) {
-	if e.left == 0 {
-		return 0, fmt.Errorf("%w: an entry of more than %d bytes", errIndex, maxEntry)
-	}
-	n, err := e.r.Read(p[:min(len(p), e.left)])
-	e.left -= n
-	return n, err
-}
-
-// indexDecoder reads an index.
-type indexDecoder struct {
-	in   *entryReader
-	json *json.Decoder
-	x    index
-
-	skipped int // tokens
-}
-
-// value reads an entry.
-func (d *indexDecoder) value(v any) error {
-	d.in.left = maxEntry
-	return d.json.Decode(v)
-}
-
-// token reads a brace, a bracket, or the name of a member.
-func (d *indexDecoder) token() (json.Token, error) {
-	d.in.left = maxEntry
-	return d.json.Token()
-}
-
-func (d *indexDecoder) decode() error {
-	if t, err := d.token(); err != nil || t != json.Delim('{') {
-		return errors.Join(errIndex, err)
-	}
-	for n := 0; d.json.More(); n++ {
-		name, err := d.token()
-		if err == nil && n == maxMembers {
-			err = fmt.Errorf("%w: more than %d members", errIndex, maxMembers)
-		}
-		if err == nil {
-			err = d.member(name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if _, err := d.token(); err != nil { // the brace
-		return err
-	}
-	if t, err := d.token(); err != io.EOF {
-		return errors.Join(fmt.Errorf("%w: %v after its end", errIndex, t), err)
-	}
-	return nil
-}
-
-func (d *indexDecoder) member(name json.Token) (err error) {
+// member reads a member.
+func (x *index) member(d *stream.Decoder, name string) (err error) {
 	switch name {
 	case "Version":
-		err = d.value(&d.x.Version)
+		err = d.Value(&x.Version)
 	case "Layers":
-		d.x.Layers, err = readList(d, maxLayers, (*layer).check)
+		x.Layers, err = stream.List(d, maxLayers, (*layer).check)
 	case "Stacks":
-		d.x.Stacks, err = readList(d, maxStacks, func(*stack) error { return nil })
+		x.Stacks, err = stream.List(d, maxStacks, func(*stack) error { return nil })
 	case "Records":
-		d.x.Records, err = readList(d, maxRecords, func(r **record) error { return (*r).check() })
+		x.Records, err = stream.List(d, maxRecords, func(r **record) error { return (*r).check() })
 	case "Mounts":
-		d.x.Mounts, err = readList(d, maxMounts, func(m **Mount) error { return (*m).check() })
+		x.Mounts, err = stream.List(d, maxMounts, func(m **Mount) error { return (*m).check() })
 	case "Signatures":
-		d.x.Signatures, err = readList(d, maxRecords, func(**signature) error { return nil })
+		x.Signatures, err = stream.List(d, maxRecords, func(**signature) error { return nil })
 	default:
-		err = d.skip()
+		err = d.Skip()
 	}
 	return err
-}
-
-// readList reads a list of at most so many entries, which are checked one by one.
-func readList[T any](d *indexDecoder, most int, check func(*T) error) (list []T, err error) {
-	t, err := d.token()
-	if err != nil || t == nil {
-		return nil, err
-	}
-	if t != json.Delim('[') {
-		return nil, fmt.Errorf("%w: %v is no list", errIndex, t)
-	}
-	for d.json.More() {
-		if len(list) == most {
-			return nil, fmt.Errorf("%w: more than %d entries", errIndex, most)
-		}
-		var v T
-		if err := d.value(&v); err != nil {
-			return nil, err
-		}
-		if err := check(&v); err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	_, err = d.token() // the bracket
-	return list, err
-}
-
-// skip passes over a value of a later program's.
-func (d *indexDecoder) skip() error {
-	for depth := 0; ; d.skipped++ {
-		t, err := d.token()
-		if err == nil && d.skipped == maxSkipped {
-			err = fmt.Errorf("%w: too much that is not known", errIndex)
-		}
-		if err != nil {
-			return err
-		}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("%w: too deep", errIndex)
-			}
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if depth == 0 {
-			return nil
-		}
-	}
 }
 
 // isDigest is Validate of a digest; what nearly all are is found out quickly.
