@@ -24,6 +24,7 @@ type uploads struct {
 	breaks        int
 	forget        bool
 	asked         int
+	begun         int
 }
 
 // serve answers requests about uploads; complete blobs go to the registry itself.
@@ -36,7 +37,8 @@ func (u *uploads) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	defer u.mu.Unlock()
 	switch r.Method {
 	case http.MethodPost:
-		id = fmt.Sprint(len(u.parts) + 1)
+		u.begun++ // no id is used again
+		id = fmt.Sprint(u.begun)
 		u.parts[id] = []byte{}
 		w.Header().Set("Location", repo+"/blobs/uploads/"+id)
 		w.WriteHeader(http.StatusAccepted)

@@ -112,10 +112,14 @@ func (a *authorizer) begin(ctx context.Context) (pass, opening, error) {
 		return shown, opening{func() {}, func() {}}, nil
 	}
 	a.opening.Lock()
+	if shown, ok := a.known(); ok { // those who have waited go on together
+		a.opening.Unlock()
+		return shown, opening{func() {}, func() {}}, nil
+	}
 	guess, leave := a.host.enter()
 	o := opening{leave: leave, end: func() { leave(); a.opening.Unlock() }}
-	shown, ok := a.known()
-	if !ok && guess != nil {
+	shown, _ := a.known()
+	if guess != nil {
 		// Where it is wrong, the answer to the request says so.
 		if s, ok, err := a.answer(ctx, shown, guess); err == nil && ok {
 			shown = s

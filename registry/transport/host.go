@@ -128,7 +128,11 @@ func withPort(host, scheme string) string {
 func (h *host) do(req *http.Request, schemes []string, do func(*http.Request) (*http.Response, error)) (*http.Response, error) {
 	if h.speaks() == "" {
 		h.opening.Lock()
-		defer h.opening.Unlock()
+		if h.speaks() == "" {
+			defer h.opening.Unlock()
+		} else { // those who have waited go on together
+			h.opening.Unlock()
+		}
 	}
 	if scheme := h.speaks(); scheme != "" {
 		req.URL.Scheme = scheme
