@@ -80,6 +80,9 @@ func (r *run) whyMissed(ctx context.Context, n *node) *Lookup {
 	}
 	if l.Earlier = r.earlier(ctx, h, n); l.Earlier == nil {
 		l.Reasons = []string{"first time here"}
+		if words := r.describeElsewhere(ctx, n); len(words) > 0 {
+			l.Reasons = words
+		}
 		return l
 	}
 	changes := diffParts(l.Earlier.Parts, n.parts)
@@ -98,6 +101,27 @@ func (r *run) whyMissed(ctx context.Context, n *node) *Lookup {
 		}
 	}
 	return l
+}
+
+// elsewhere is implemented by caches that know what others have made.
+type elsewhere interface {
+	// Elsewhere returns what was hashed into the key of the latest step of a name that
+	// others have made, and what is now; of values only what stands for them. Nothing is
+	// returned if there is none.
+	Elsewhere(ctx context.Context, name string, parts []cache.Part) (before, after []cache.Part)
+}
+
+// describeElsewhere says what changed since others made a step that was never made here.
+func (r *run) describeElsewhere(ctx context.Context, n *node) []string {
+	e, ok := r.opts.Cache.(elsewhere)
+	if !ok {
+		return nil
+	}
+	before, after := e.Elsewhere(ctx, n.names[0], n.parts)
+	if before == nil {
+		return nil
+	}
+	return describe(n.step, diffParts(before, after))
 }
 
 // diffParts lists the components that differ. The digest of an input is left out

@@ -73,6 +73,8 @@ func describeInput(step *dag.Step, rest string, c Change) string {
 		return "the result of " + name + " changed"
 	case detail != imagePart:
 		return detail + " " + verb(c)
+	case c.Before != "" && c.After != "" && !strings.Contains(c.Before, "@"):
+		return "base image moved" // from one that only its maker knows
 	case c.Before != "" && c.After != "":
 		return "base image moved from " + shortImage(c.Before, c.After) + " to " + shortImage(c.After, c.Before)
 	}
@@ -101,7 +103,18 @@ func describeOwn(step *dag.Step, c Change) []string {
 	case "salt", "revision":
 		return []string{"made by another version of builder"}
 	}
+	if name, ok := strings.CutPrefix(c.Name, "env "); ok { // of another machine's record
+		return []string{variableKind(step, name) + " " + verb(c)}
+	}
 	return []string{c.Name + " " + verb(c)}
+}
+
+// variableKind is "ARG NAME" or "ENV NAME".
+func variableKind(step *dag.Step, name string) string {
+	if slices.Contains(step.Meta.Args, name) {
+		return "ARG " + name
+	}
+	return "ENV " + name
 }
 
 // describeEnv names the variables that changed.
@@ -130,12 +143,7 @@ func envChanges(step *dag.Step, c Change) []Change {
 		k, v, _ := strings.Cut(kv, "=")
 		old[k] = v
 	}
-	kind := func(name string) string {
-		if slices.Contains(step.Meta.Args, name) {
-			return "ARG " + name
-		}
-		return "ENV " + name
-	}
+	kind := func(name string) string { return variableKind(step, name) }
 	var out []Change
 	for _, kv := range after {
 		k, v, _ := strings.Cut(kv, "=")

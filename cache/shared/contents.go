@@ -116,7 +116,7 @@ func (sc *loadedScope) entry(r *record) Entry {
 			e.Layers = append(e.Layers, el)
 		}
 	}
-	for _, p := range r.Parts.list() {
+	for _, p := range r.Parts.List() {
 		e.Parts = append(e.Parts, p.Name)
 	}
 	switch {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"layered.build/builder/cache/shared/hide"
+
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
@@ -145,12 +147,12 @@ func BenchmarkDecodeIndex(b *testing.B) {
 			ls = append(ls, l)
 		}
 		r := record{Key: cache.Key(digest.FromString(fmt.Sprint(i))), Definition: cache.Key(digest.FromString(fmt.Sprint("d", i))), Created: 1_700_000_000, Used: 19_000}
-		var ps []part
+		var ps []hide.Part
 		for j := range 15 {
-			ps = append(ps, part{fmt.Sprint("component ", j), "0123456789abcdef"})
+			ps = append(ps, hide.Part{Name: fmt.Sprint("component ", j), Hash: "0123456789abcdef"})
 		}
 		var err error
-		if r.Parts, err = partsOf(ps); err != nil {
+		if r.Parts, err = hide.PartsOf(ps); err != nil {
 			b.Fatal(err)
 		}
 		w.add(r, [][]layer{ls})

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/cache"
+	"layered.build/builder/cache/shared/hide"
 	"layered.build/builder/snapshot"
 )
 
@@ -87,14 +88,9 @@ type record struct {
 	// Outputs are stacks; -1 is scratch.
 	Outputs  []int
 	Findings []cache.Finding `json:",omitempty"`
-	// Salt names the salt with which Parts are hashed.
-	Salt  string `json:",omitempty"`
-	Parts parts  `json:",omitempty"`
+	hide.Hidden
 	mark
 }
-
-// part is a component of the key, whose value is a hash.
-type part struct{ Name, Hash string }
 
 var errIndex = errors.New("no index of a cache, or damaged")
 

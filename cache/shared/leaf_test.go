@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"layered.build/builder/cache/shared/hide"
+
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -63,7 +65,7 @@ func signedScope(tb testing.TB, records int) (*loadedScope, sign.Keys) {
 // have to find the same.
 func TestLeaf(t *testing.T) {
 	d := digest.FromString("")
-	got, err := leafOf("main", &record{Key: cache.Key(d), Definition: cache.Key(d), Created: 5, Used: 6, Duration: 7, Parts: parts(`[{"Name":"a","Hash":"b"}]`)}, [][]layer{
+	got, err := leafOf("main", &record{Key: cache.Key(d), Definition: cache.Key(d), Created: 5, Used: 6, Duration: 7, Hidden: hide.Hidden{Parts: hide.Parts(`[{"Name":"a","Hash":"b"}]`)}}, [][]layer{
 		{{DiffID: snapshot.DiffID(d), Content: d, Size: 8, Created: 9, Blob: &ocispec.Descriptor{MediaType: "m", Digest: d, Size: 10}}}, nil,
 	})
 	if err != nil {

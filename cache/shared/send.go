@@ -2,24 +2,17 @@ package shared
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"layered.build/builder/cache"
+	"layered.build/builder/cache/shared/hide"
 	"layered.build/builder/snapshot"
 )
-
-// maxParts is how many components of a key a record keeps; of more only those of the key
-// itself are kept, not what is behind the digests of its inputs.
-const maxParts = 200
 
 // allLayers sends the layers of all records and describes them.
 func (t *exporter) allLayers(ctx context.Context, recs map[cache.Key]*cache.Record) (map[cache.Key][][]layer, error) {
@@ -285,29 +278,12 @@ func (s *Session) exported(key cache.Key, rec *cache.Record) (record, error) {
 		Key: key, Definition: rec.Definition, Created: rec.Created.Unix(), Used: today(),
 		Duration: rec.Duration.Milliseconds(), Findings: rec.Findings,
 	}
-	if s.opts.Salt == nil || len(rec.Parts) == 0 {
+	if s.opts.Salt == nil {
 		return r, nil
 	}
 	salt, err := s.opts.Salt()
-	if err != nil {
-		return r, err
+	if err == nil {
+		r.Hidden, err = hide.New(salt).Record(key, rec)
 	}
-	name := sha256.Sum256(salt)
-	r.Salt = hex.EncodeToString(name[:4])
-	var kept []part
-	for _, p := range rec.Parts {
-		if strings.HasSuffix(p.Name, " "+cache.FilesPart) || len(rec.Parts) > maxParts && strings.Count(p.Name, " ") > 1 {
-			continue
-		}
-		kept = append(kept, part{p.Name, saltedHash(salt, p.Value)})
-	}
-	r.Parts, err = partsOf(kept)
 	return r, err
-}
-
-// saltedHash hides a value; equal values of one store have equal hashes.
-func saltedHash(salt []byte, value string) string {
-	m := hmac.New(sha256.New, salt)
-	io.WriteString(m, value)
-	return hex.EncodeToString(m.Sum(nil)[:8])
 }

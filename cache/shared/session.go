@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"layered.build/builder/cache"
+	"layered.build/builder/cache/shared/hide"
 	"layered.build/builder/snapshot"
 )
 
@@ -184,6 +185,34 @@ func (s *Session) promised(rec *cache.Record) bool {
 		}
 	}
 	return false
+}
+
+// Elsewhere compares a step with the latest one of a name that the places have: it returns
+// the parts of both, with hidden values; nil if none was written with this salt.
+func (s *Session) Elsewhere(ctx context.Context, name string, parts []cache.Part) (before, after []cache.Part) {
+	if s.opts.Salt == nil {
+		return nil, nil
+	}
+	salt, err := s.opts.Salt()
+	if err != nil {
+		return nil, nil
+	}
+	hidden, last := hide.New(salt), &record{}
+	fits := hidden.Of(name)
+	for _, src := range s.sources {
+		scopes, _ := src.load(ctx)
+		for _, sc := range scopes {
+			for _, r := range sc.records {
+				if r.Created > last.Created && fits(r.Hidden) {
+					last = r
+				}
+			}
+		}
+	}
+	if last.Key == "" {
+		return nil, nil
+	}
+	return hidden.Compare(last.Hidden, parts)
 }
 
 // Latest implements cache.History with the records of this machine.

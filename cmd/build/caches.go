@@ -48,7 +48,7 @@ func (j *Job) newSession() *shared.Session {
 func SessionOptions(e *engine.Engine, c Caches) shared.Options {
 	return shared.Options{
 		Local: e.Cache, Store: e.Store, Packer: packer{e.Client}, From: c.From, To: c.To,
-		Salt: e.Cache.Salt,
+		Salt: e.CacheSalt,
 		Lock: func(ctx context.Context, name string) (func(), error) {
 			return e.Cache.Lock(ctx, cache.NameKey(name))
 		},

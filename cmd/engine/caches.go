@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -34,6 +35,16 @@ func (e *Engine) OpenCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 		return nil, fmt.Errorf("%s: %w", a.Origin(flag), err)
 	}
 	return b, nil
+}
+
+// CacheSalt is a secret with which what explains misses is hashed before it leaves the
+// machine: this store's, or what BUILDER_CACHE_SALT gives several machines.
+func (e *Engine) CacheSalt() ([]byte, error) {
+	if v := e.Getenv("BUILDER_CACHE_SALT"); v != "" {
+		sum := sha256.Sum256([]byte("builder cache salt\n" + v))
+		return sum[:], nil
+	}
+	return e.Cache.Salt()
 }
 
 // Getenv reads the settings of the environment.

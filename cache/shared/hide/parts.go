@@ -1,25 +1,25 @@
-package shared
+package hide
 
 import (
 	"bytes"
 	"encoding/json"
 )
 
-// parts are the components of a record as they are encoded. Who looks for a record does not
+// Parts are the components of a record as they are encoded. Who looks for a record does not
 // need them, and they are most of an index.
-type parts []byte
+type Parts []byte
 
-// partsOf encodes components.
-func partsOf(list []part) (parts, error) {
+// PartsOf encodes components.
+func PartsOf(list []Part) (Parts, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	return json.Marshal(list)
 }
 
-// list decodes the components; what are none is left out.
-func (p parts) list() []part {
-	var list []part
+// List decodes the components; what are none is left out.
+func (p Parts) List() []Part {
+	var list []Part
 	if json.Unmarshal(p, &list) != nil {
 		return nil
 	}
@@ -27,7 +27,7 @@ func (p parts) list() []part {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (p parts) MarshalJSON() ([]byte, error) {
+func (p Parts) MarshalJSON() ([]byte, error) {
 	if len(p) == 0 {
 		return []byte("null"), nil
 	}
@@ -35,7 +35,7 @@ func (p parts) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (p *parts) UnmarshalJSON(text []byte) error {
+func (p *Parts) UnmarshalJSON(text []byte) error {
 	if *p = nil; string(text) != "null" {
 		*p = bytes.Clone(text)
 	}
