@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,15 +15,16 @@ import (
 
 // maxOutline is how many bytes the list of a layer's entries may have that comes from
 // elsewhere.
-const maxOutline = 1 << 30
+const maxOutline = 256 << 20
 
 // Outlines know the entries of layers that the store has not. Implementations are safe for
 // concurrent use.
 type Outlines interface {
 	// Entries reads what WriteEntries wrote elsewhere of the layer that completes a chain;
 	// the caller closes it. What is read to its end is what was written. The error matches
-	// fs.ErrNotExist if nothing is known.
-	Entries(ctx context.Context, chain ChainID) (io.ReadCloser, error)
+	// fs.ErrNotExist if nothing is known. Foreign says that nobody can verify the list: only
+	// one from who is trusted to say what is in images may be returned.
+	Entries(ctx context.Context, chain ChainID, foreign bool) (io.ReadCloser, error)
 }
 
 // SetOutlines says who is asked for the entries of layers that are not here.
@@ -64,8 +64,16 @@ func (s *Store) Outline(ctx context.Context, stack Stack) (Tree, error) {
 	return t, nil
 }
 
-// bring fetches one layer of a stack.
+// bring fetches one layer of a stack. Close waits for it.
 func (s *Store) bring(ctx context.Context, stack Stack, at int) (tree.Forms, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return tree.Forms{}, fs.ErrClosed
+	}
+	s.bringing.Add(1)
+	s.mu.Unlock()
+	defer s.bringing.Done()
 	if err := s.ensureThose(ctx, stack[:at+1], false, func(i int) bool { return i == at }); err != nil {
 		return tree.Forms{}, err
 	}
@@ -116,12 +124,12 @@ func (s *Store) outline(ctx context.Context, from Outlines, l Layer) (*manifest.
 	if known != nil {
 		return known, nil
 	}
-	r, err := from.Entries(ctx, l.Completes())
+	r, err := from.Entries(ctx, l.Completes(), l.Foreign())
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	list, err := s.takeList(r)
+	list, err := manifest.Take(s.lease.TempName(tmpDir), r, maxOutline)
 	if err != nil {
 		return nil, err
 	}
@@ -139,22 +147,4 @@ func (s *Store) outline(ctx context.Context, from Outlines, l Layer) (*manifest.
 	}
 	s.outlined[l.ID] = list
 	return list, nil
-}
-
-// takeList reads a list of entries into a file that nobody else sees.
-func (s *Store) takeList(r io.Reader) (_ *manifest.Index, err error) {
-	name := s.lease.TempName(tmpDir)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(name)) }()
-	n, err := io.Copy(f, io.LimitReader(r, maxOutline+1))
-	if err != nil {
-		return nil, err
-	}
-	if n > maxOutline {
-		return nil, fmt.Errorf("a list of more than %d bytes", int64(maxOutline))
-	}
-	return manifest.Open(name)
 }

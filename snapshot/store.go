@@ -55,6 +55,7 @@ type Store struct {
 	// that they told.
 	outlines Outlines
 	outlined map[LayerID]*manifest.Index
+	bringing sync.WaitGroup       // layers of Outlines that are fetched
 	actives  map[*Active]bool     // not yet committed or discarded
 	byDiff   map[DiffID][]LayerID // of Movable layers; nil until it is needed
 	views    map[LayerID]bool     // in mounts that View returned
@@ -145,6 +146,7 @@ func (s *Store) Close() error {
 		left = append(left, a)
 	}
 	s.mu.Unlock()
+	s.bringing.Wait()
 	var errs []error
 	for _, a := range left {
 		errs = append(errs, a.Discard())

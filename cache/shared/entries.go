@@ -28,9 +28,13 @@ const (
 // errEntries says that a list of entries is too long to be exported.
 var errEntries = errors.New("the layer has too many entries")
 
-// Entries implements snapshot.Outlines with the lists that places have.
-func (s *Session) Entries(ctx context.Context, chain snapshot.ChainID) (io.ReadCloser, error) {
+// Entries implements snapshot.Outlines with the lists that places have. Of foreign layers
+// only those count that somebody signed.
+func (s *Session) Entries(ctx context.Context, chain snapshot.ChainID, foreign bool) (io.ReadCloser, error) {
 	for _, src := range s.sources {
+		if foreign && len(src.Verify) == 0 {
+			continue
+		}
 		desc, err := src.entriesOf(ctx, chain)
 		if err != nil {
 			return nil, err

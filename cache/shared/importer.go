@@ -29,7 +29,8 @@ type importer struct {
 	session *Session
 	below   atomic.Int64 // see maxBelow
 
-	mu     sync.Mutex // guards what follows; held while the place is read
+	turn   chan struct{} // of one that reads the place
+	mu     sync.Mutex    // guards what follows
 	loaded bool
 	read   bool  // the place has answered, be it that it holds nothing
 	err    error // of a place that must be readable
@@ -51,10 +52,14 @@ type loadedScope struct {
 // load reads the indexes of all scopes, once: the first time that something is looked up
 // which this machine has not. What cannot be read is told and is empty.
 func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.loaded {
-		return i.scopes, i.err
+	select {
+	case i.turn <- struct{}{}:
+		defer func() { <-i.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if scopes, ok, err := i.known(); ok {
+		return scopes, err
 	}
 	names := i.Scopes
 	if len(names) == 0 {
@@ -77,6 +82,8 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	for n, sc := range scopes {
 		if sc != nil {
 			i.scopes = append(i.scopes, sc)
@@ -94,6 +101,13 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 	}
 	i.loaded = true
 	return i.scopes, i.err
+}
+
+// known is what load has found, once it has.
+func (i *importer) known() ([]*loadedScope, bool, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.scopes, i.loaded, i.err
 }
 
 // Preload begins to read the indexes of all places, which otherwise are read when something

@@ -111,7 +111,7 @@ func New(o Options) *Session {
 	}
 	s := &Session{opts: o, noted: map[cache.Key]*cache.Record{}, lazy: map[snapshot.ChainID]*restored{}, said: map[string]bool{}, spoiled: map[string]bool{}}
 	for _, src := range o.From {
-		s.sources = append(s.sources, &importer{Source: src, session: s})
+		s.sources = append(s.sources, &importer{Source: src, session: s, turn: make(chan struct{}, 1)})
 	}
 	for _, to := range o.To {
 		s.targets = append(s.targets, newExporter(s, to))
