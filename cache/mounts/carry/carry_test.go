@@ -189,6 +189,29 @@ func TestSilent(t *testing.T) {
 	}
 }
 
+// TestLarge takes an older content if this machine has no room for the best one, and goes on
+// to ask the place for other mounts.
+func TestLarge(t *testing.T) {
+	p := &sharedtest.Memory{}
+	send(t, p, name("m", "old"), folder(t, "old"))
+	send(t, p, name("m", "new"), folder(t, "new", "more"))
+	send(t, p, name("other", ""), folder(t, "other"))
+	m := newMachine(p, func(o *carry.Options) {
+		o.Grow = func(_ context.Context, bytes int64) (func(error), error) {
+			if bytes > 200_000 {
+				return nil, errors.New("no room in the store")
+			}
+			return func(error) {}, nil
+		}
+	})
+	if got, ok := m.restore(t, name("m", "new")); got != "old" || !ok || len(m.told) != 1 {
+		t.Errorf("%q, %v, told %q", got, ok, m.told)
+	}
+	if got, ok := m.restore(t, name("other", "")); got != "other" || !ok {
+		t.Errorf("other: %q, %v, told %q", got, ok, m.told)
+	}
+}
+
 // TestLies refuses contents that are not what the index says of them.
 func TestLies(t *testing.T) {
 	for what, lie := range map[string]func(*shared.Mount){

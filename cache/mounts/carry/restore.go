@@ -19,9 +19,9 @@ import (
 const tries = 3
 
 // Restore makes a folder, where nothing is, with the best content that a place has of a mount.
-// It is false if there is none that can be had, of which the user is told; nothing is at dir
-// then. An error is one of this machine or of a place that must be readable, or the cause of
-// ctx.
+// It is false if there is none that can be had, or made on this machine, of which the user is
+// told; nothing is at dir then. An error is one of a place that must be readable, or of what
+// was begun and cannot be removed, or the cause of ctx.
 func (c *Carrier) Restore(ctx context.Context, name Name, dir string) (bool, error) {
 	if c.opts.Find == nil {
 		return false, nil
@@ -60,21 +60,56 @@ func (c *Carrier) hasFailed(f *shared.FoundMount) bool {
 	return c.failed[string(f.Manifest.Digest)] || c.failed[f.Place()]
 }
 
-// fail remembers that a content cannot be restored; if it is not the content that is wrong,
-// nothing is asked of the place any more: one that is silent is waited for only once.
+// fail remembers that a content cannot be restored. If the place does not give what it has,
+// nothing is asked of it any more: one that is silent is waited for only once. What this
+// machine cannot make, or has no room for, says nothing of other contents.
 func (c *Carrier) fail(f *shared.FoundMount, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if isLost(err) || errors.Is(err, mounts.ErrLimit) {
-		c.failed[string(f.Manifest.Digest)] = true
+	var p *placeError
+	if errors.As(err, &p) && !isLost(err) {
+		c.failed[f.Place()] = true
 		return
 	}
-	c.failed[f.Place()] = true
+	c.failed[string(f.Manifest.Digest)] = true
 }
 
-// isLost reports whether a blob is damaged or gone.
+// isLost reports whether a blob is damaged, or gone from its place.
 func isLost(err error) bool {
-	return errors.Is(err, mounts.ErrDamaged) || errors.Is(err, fs.ErrNotExist)
+	var p *placeError
+	return errors.Is(err, mounts.ErrDamaged) || errors.As(err, &p) && errors.Is(err, fs.ErrNotExist)
+}
+
+// placeError is what a place said when a blob was asked for or read.
+type placeError struct{ err error }
+
+// Error implements error.
+func (e *placeError) Error() string { return e.err.Error() }
+
+// Unwrap returns what the place said.
+func (e *placeError) Unwrap() error { return e.err }
+
+// told is a place whose errors are known as its own.
+type told struct{ opener }
+
+// Open implements opener.
+func (t told) Open(ctx context.Context, b shared.MountBlob) (io.ReadCloser, error) {
+	r, err := t.opener.Open(ctx, b)
+	if err != nil {
+		return nil, &placeError{err}
+	}
+	return toldReader{r}, nil
+}
+
+type toldReader struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (r toldReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers return it as it is
+		err = &placeError{err}
+	}
+	return n, err
 }
 
 // restore restores one content. What of it is damaged or gone is sent again by who sends.
@@ -96,7 +131,8 @@ func (c *Carrier) restore(ctx context.Context, f *shared.FoundMount, dir string)
 }
 
 func (c *Carrier) fill(ctx context.Context, f *shared.FoundMount, dir string) (err error) {
-	m, err := c.manifest(ctx, f, &f.Mount)
+	place := told{f}
+	m, err := c.manifest(ctx, place, &f.Mount)
 	if err != nil {
 		return err
 	}
@@ -122,7 +158,7 @@ func (c *Carrier) fill(ctx context.Context, f *shared.FoundMount, dir string) (e
 			if !packs[p.Digest] { // the place need not keep it
 				return nil, fmt.Errorf("the index does not name it: %w", mounts.ErrDamaged)
 			}
-			return f.Open(ctx, shared.MountBlob{Type: shared.MountPack, Digest: p.Digest, Size: p.Size})
+			return place.Open(ctx, shared.MountBlob{Type: shared.MountPack, Digest: p.Digest, Size: p.Size})
 		},
 	})
 }
