@@ -83,6 +83,14 @@ func (m *Manifest) Size() (n int64) {
 	return n
 }
 
+// PackSize is how many bytes the packs have: at most twice as many as the stream.
+func (m *Manifest) PackSize() (n int64) {
+	for _, p := range m.Packs {
+		n += p.Size
+	}
+	return n
+}
+
 // stored is how many bytes of the stream are the entry's.
 func (e *Entry) stored() (n int64) {
 	if !e.Sparse {

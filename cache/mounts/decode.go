@@ -232,4 +232,8 @@ func (d *decoder) chunks(m *Manifest) {
 	if left != 0 {
 		d.fail("fewer bytes than files have")
 	}
+	// Who packs takes no pack that is not used by half, see Known.
+	if m.PackSize()-m.Size() > m.Size() {
+		d.fail("packs that are too large for what it has of them")
+	}
 }

@@ -13,8 +13,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fetches is how many packs are fetched at once.
-const fetches = 4
+const (
+	// fetches is how many packs are fetched at once.
+	fetches = 4
+	// ahead is how many packs are fetched beyond those of the batches that are begun.
+	ahead = 2 * fetches
+)
 
 // batch are files that follow each other.
 type batch struct {
@@ -23,6 +27,7 @@ type batch struct {
 	stream     int   // of Manifest.Stream, the chunk that it begins in
 	skip       int64 // and how many bytes of that are not its own
 	packs      []int
+	need       int // of the fetcher's order, what this batch and those before it need
 }
 
 // batches cuts the files into batches.
@@ -80,6 +85,8 @@ type fetcher struct {
 	packs []Pack
 	order []int // of packs
 	files []packFile
+	begun chan int      // what batch.need is of those that are begun
+	sent  chan struct{} // closed when all of order is being fetched, or nothing more will be
 }
 
 // packFile is a pack on this machine.
@@ -93,7 +100,7 @@ type packFile struct {
 }
 
 func newFetcher(m *Manifest, batches []*batch, how Restoring) *fetcher {
-	f := &fetcher{how: how, packs: m.Packs, files: make([]packFile, len(m.Packs))}
+	f := &fetcher{how: how, packs: m.Packs, files: make([]packFile, len(m.Packs)), begun: make(chan int), sent: make(chan struct{})}
 	for _, b := range batches {
 		for _, p := range b.packs {
 			if f.files[p].left++; f.files[p].left == 1 {
@@ -101,6 +108,7 @@ func newFetcher(m *Manifest, batches []*batch, how Restoring) *fetcher {
 				f.order = append(f.order, p)
 			}
 		}
+		b.need = len(f.order)
 	}
 	return f
 }
@@ -110,9 +118,17 @@ func (f *fetcher) start(ctx context.Context, g *errgroup.Group) {
 	next := make(chan int)
 	g.Go(func() error {
 		defer close(next)
-		for _, p := range f.order {
+		defer close(f.sent)
+		for i, limit := 0, ahead; i < len(f.order); {
+			out := next
+			if i >= limit {
+				out = nil
+			}
 			select {
-			case next <- p:
+			case out <- f.order[i]:
+				i++
+			case need := <-f.begun:
+				limit = max(limit, need+ahead)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -152,6 +168,15 @@ func (f *fetcher) fetch(ctx context.Context, p int) (_ *os.File, err error) {
 		return nil, errors.Join(&PackError{pack.Digest, err}, out.Close())
 	}
 	return out, nil
+}
+
+// begin says that a batch is being made: its packs are fetched now, and some more.
+func (f *fetcher) begin(ctx context.Context, b *batch) {
+	select {
+	case f.begun <- b.need:
+	case <-f.sent:
+	case <-ctx.Done():
+	}
 }
 
 // get waits for a pack.

@@ -83,7 +83,8 @@ func TestHostile(t *testing.T) {
 	file := Entry{Name: "f", Kind: KindFile, Mode: 0o644}
 	named := func(name string) Entry { e := file; e.Name = name; return e }
 	sum := [32]byte{1}
-	pack := []Pack{{Digest: "sha256:" + "aa00000000000000000000000000000000000000000000000000000000000000", Size: 100}}
+	pack := []Pack{{Digest: "sha256:" + "aa00000000000000000000000000000000000000000000000000000000000000", Size: 10}}
+	large := []Pack{{Digest: pack[0].Digest, Size: 9}, {Digest: pack[0].Digest, Size: 11}}
 	for name, m := range map[string]*Manifest{
 		"parent":        {Entries: folder(named(".."))},
 		"itself":        {Entries: folder(named("."))},
@@ -108,11 +109,15 @@ func TestHostile(t *testing.T) {
 		"extent":        {Entries: folder(Entry{Name: "f", Kind: KindFile, Size: 9, Sparse: true, Extents: []Extent{{5, 5}}})},
 		"outside": {
 			Entries: folder(Entry{Name: "f", Kind: KindFile, Size: 9}), Packs: pack,
-			Chunks: []Chunk{{Digest: sum, Size: 9, Stored: 9, Offset: 95}}, Stream: []int{0},
+			Chunks: []Chunk{{Digest: sum, Size: 9, Stored: 9, Offset: 5}}, Stream: []int{0},
 		},
 		"too many bytes": {
 			Entries: folder(Entry{Name: "f", Kind: KindFile, Size: 9}), Packs: pack,
 			Chunks: []Chunk{{Digest: sum, Size: 9, Stored: 9}}, Stream: []int{0, 0},
+		},
+		"large packs": {
+			Entries: folder(Entry{Name: "f", Kind: KindFile, Size: 9}), Packs: large,
+			Chunks: []Chunk{{Digest: sum, Size: 9, Stored: 9}}, Stream: []int{0},
 		},
 		"no chunk": {
 			Entries: folder(Entry{Name: "f", Kind: KindFile, Size: 9}), Packs: pack,

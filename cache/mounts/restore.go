@@ -22,7 +22,8 @@ type Open func(ctx context.Context, p Pack) (io.ReadCloser, error)
 type Restoring struct {
 	Open  Open
 	Maker *object.Maker
-	// Scratch is an empty folder for packs that are used soon.
+	// Scratch is an empty folder for packs that are used soon; they are never more than
+	// Manifest.PackSize.
 	Scratch string
 }
 
@@ -113,6 +114,7 @@ func (r *restorer) files(ctx context.Context) (err error) {
 			}
 			defer c.close()
 			for b := range next {
+				f.begin(gctx, b)
 				if err := r.batch(gctx, b, w, c); err != nil {
 					return err
 				}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	units "github.com/docker/go-units"
@@ -39,17 +40,33 @@ func (e *Engine) mountMaker() *object.Maker {
 	return maker
 }
 
-// growMount makes room for the content of a cache mount. What the disk has no room for is
-// refused before anything goes for it: a content may say that it is as large as it likes.
-func (e *Engine) growMount(ctx context.Context, bytes int64) (done func(error), err error) {
+// errScratch says that what room was made for does not stay.
+var errScratch = errors.New("it was there for a while")
+
+// growMount makes room for the content of a cache mount, and for what is there while it is
+// written. What the disk has no room for is refused before anything goes for it: a content may
+// say that it is as large as it likes.
+func (e *Engine) growMount(ctx context.Context, bytes, scratch int64) (done func(error), err error) {
 	free, err := collect.FreeSpace(e.Root())
 	if err != nil {
 		return nil, err
 	}
-	if bytes > free {
-		return nil, fmt.Errorf("%w: %s are needed, and the disk has %s", ErrNoRoom, units.BytesSize(float64(bytes)), units.BytesSize(float64(free)))
+	if bytes > free-scratch {
+		return nil, fmt.Errorf("%w: %s are needed, and the disk has %s", ErrNoRoom, units.BytesSize(float64(bytes)+float64(scratch)), units.BytesSize(float64(free)))
 	}
-	return lease.Grow(ctx, e.room, bytes)
+	stays, err := lease.Grow(ctx, e.room, bytes)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := lease.Grow(ctx, e.room, scratch)
+	if err != nil {
+		stays(err)
+		return nil, err
+	}
+	return func(err error) {
+		gone(errScratch)
+		stays(err)
+	}, nil
 }
 
 // emulated reports whether processes see what is recorded of files instead of what they have.

@@ -20,10 +20,12 @@ func TestMountsOfAnySize(t *testing.T) {
 	}
 	defer e.Close(t.Context())
 	grow := e.Carrying().Grow
-	if _, err := grow(t.Context(), 1<<60); !errors.Is(err, engine.ErrNoRoom) {
-		t.Errorf("got %v", err)
+	for _, size := range [][2]int64{{1 << 60, 0}, {1, 1 << 60}} {
+		if _, err := grow(t.Context(), size[0], size[1]); !errors.Is(err, engine.ErrNoRoom) {
+			t.Errorf("got %v", err)
+		}
 	}
-	done, err := grow(t.Context(), 1<<20)
+	done, err := grow(t.Context(), 1<<20, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,9 +23,10 @@ type Options struct {
 	Find func(ctx context.Context, name shared.MountName, key string) ([]*shared.FoundMount, error)
 	// Maker makes and describes files as processes see them. Required.
 	Maker *object.Maker
-	// Grow makes room for so many bytes in the store, or says that there is none; done is
-	// told whether they were written. nil: there is room.
-	Grow func(ctx context.Context, bytes int64) (done func(error), err error)
+	// Grow makes room in the store for so many bytes, and scratch ones that are gone when
+	// done is called, or says that there is none; done is told whether the others were
+	// written. nil: there is room.
+	Grow func(ctx context.Context, bytes, scratch int64) (done func(error), err error)
 	// Hold keeps others from removing a mount, or using it alone, until it is released. It
 	// fails if somebody uses it alone. Required to send.
 	Hold func(dir string) (release func() error, err error)

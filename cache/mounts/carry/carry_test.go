@@ -113,21 +113,21 @@ func (m *machine) restore(t *testing.T, n carry.Name) (string, bool) {
 func TestNoRoom(t *testing.T) {
 	p := &sharedtest.Memory{}
 	send(t, p, name("m", ""), folder(t, "a"))
-	var asked int64
+	var asked, scratch int64
 	m := newMachine(p, func(o *carry.Options) {
-		o.Grow = func(_ context.Context, bytes int64) (func(error), error) {
-			asked = bytes
+		o.Grow = func(_ context.Context, bytes, packs int64) (func(error), error) {
+			asked, scratch = bytes, packs
 			return nil, errors.New("no room in the store")
 		}
 	})
-	if got, ok := m.restore(t, name("m", "")); ok || asked != 130_000 || len(m.told) != 1 || !strings.Contains(m.told[0], "no room") {
-		t.Errorf("%q, %v, asked for %d, told %q", got, ok, asked, m.told)
+	if got, ok := m.restore(t, name("m", "")); ok || asked != 130_000 || scratch <= 0 || scratch > asked || len(m.told) != 1 || !strings.Contains(m.told[0], "no room") {
+		t.Errorf("%q, %v, asked for %d and %d, told %q", got, ok, asked, scratch, m.told)
 	}
 	if _, ok := m.restore(t, name("m", "")); ok || len(m.told) != 1 {
 		t.Errorf("it was tried again: %q", m.told)
 	}
 	m = newMachine(p, func(o *carry.Options) {
-		o.Grow = func(context.Context, int64) (func(error), error) {
+		o.Grow = func(context.Context, int64, int64) (func(error), error) {
 			return func(err error) {
 				if err != nil {
 					t.Errorf("it was not written: %v", err)
@@ -197,7 +197,7 @@ func TestLarge(t *testing.T) {
 	send(t, p, name("m", "new"), folder(t, "new", "more"))
 	send(t, p, name("other", ""), folder(t, "other"))
 	m := newMachine(p, func(o *carry.Options) {
-		o.Grow = func(_ context.Context, bytes int64) (func(error), error) {
+		o.Grow = func(_ context.Context, bytes, _ int64) (func(error), error) {
 			if bytes > 200_000 {
 				return nil, errors.New("no room in the store")
 			}

@@ -137,7 +137,7 @@ func (c *Carrier) fill(ctx context.Context, f *shared.FoundMount, dir string) (e
 		return err
 	}
 	if c.opts.Grow != nil {
-		done, gerr := c.opts.Grow(ctx, m.Size())
+		done, gerr := c.opts.Grow(ctx, m.Size(), m.PackSize())
 		if gerr != nil {
 			return gerr
 		}
