@@ -32,7 +32,12 @@ func TestAge(t *testing.T) {
 	if !younger(48 * time.Hour) {
 		t.Error("it ran again a day ago, with the same layers, and that was not exported")
 	}
-	makes(72*time.Hour, to(place, "", k.signer)) // signs, and has an older one
+	makes(72*time.Hour, to(place, "", k.signer)) // signs, and does not know who says so
+	if younger(48 * time.Hour) {
+		t.Error("what nobody has signed was taken over, and signed")
+	}
+	makes(24*time.Hour, to(place, "", k.signer))
+	makes(72*time.Hour, to(place, "", k.signer)) // has an older one
 	if !younger(48 * time.Hour) {
 		t.Error("who has an older record has exported that")
 	}

@@ -56,7 +56,7 @@ type sending struct {
 }
 
 func newExporter(s *Session, to Target) *exporter {
-	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}, found: map[digest.Digest]bool{}}
+	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer, s.keysFor(to.String())), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}, found: map[digest.Digest]bool{}}
 }
 
 // Begin begins to send what the build makes while later steps run. The caller calls
@@ -317,7 +317,7 @@ func (t *exporter) know(sc *loadedScope) {
 func (t *exporter) news(sc *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) bool {
 	for key, rec := range recs {
 		r := sc.records[key]
-		if r == nil || r.Used < today() || !sameOutputs(sc.index.outputs(r), outputs[key]) || !t.signs.satisfied(sc, r) {
+		if r == nil || r.Used < today() || !t.same(sc, r, outputs[key]) || !t.signs.satisfied(sc, r) {
 			return true
 		}
 		if r.Created < rec.Created.Unix() && !t.keeps(r) { // who wants no old results asks for that
@@ -346,13 +346,13 @@ func sameLayers(a, b []layer) bool {
 
 // write puts the records into the place's index.
 func (t *exporter) write(ctx context.Context, old *loadedScope, recs map[cache.Key]*cache.Record, outputs map[cache.Key][][]layer) (*index, error) {
-	w := newWriter()
-	if !t.Reset {
-		w.addAll(old.index)
-	}
 	entries, err := t.entries(ctx, old, recs, outputs)
 	if err != nil {
 		return nil, err
+	}
+	w := newWriter()
+	if !t.Reset {
+		w.addOthers(old.index, recs) // of what is replaced nothing is to be named
 	}
 	for _, e := range entries {
 		w.add(e.record, e.outputs)

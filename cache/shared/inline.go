@@ -68,7 +68,7 @@ func (s *Session) Inline(ctx context.Context, img InlineImage, in Inline) ([]byt
 		entries = append(entries, &entry{r, [][]layer{img.layers(len(rec.Outputs[0]))}})
 	}
 	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.Key, b.Key) })
-	if err := newSigns(in.Signer).signAll(ctx, "", entries, nil, newLoadedScope("", "", &index{})); err != nil {
+	if err := newSigns(in.Signer, nil).signAll(ctx, "", entries, nil, newLoadedScope("", "", &index{})); err != nil {
 		return nil, err
 	}
 	w := newWriter()

@@ -44,7 +44,7 @@ func signedScope(tb testing.TB, records int) (*loadedScope, sign.Keys) {
 		key := cache.Key(digest.FromString(fmt.Sprint("key", i)))
 		entries = append(entries, &entry{record{Key: key, Definition: key, Created: 1e9}, [][]layer{layers}})
 	}
-	if err := newSigns(signer).signAll(tb.Context(), "main", entries, nil, newLoadedScope("main", "", &index{})); err != nil {
+	if err := newSigns(signer, nil).signAll(tb.Context(), "main", entries, nil, newLoadedScope("main", "", &index{})); err != nil {
 		tb.Fatal(err)
 	}
 	for _, e := range entries {

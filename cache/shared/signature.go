@@ -125,6 +125,9 @@ func (s *signature) message() []byte {
 	return append([]byte(signedPrefix), hex.EncodeToString(sum[:])+"\n"...)
 }
 
+// id tells signatures apart.
+func (s *signature) id() string { return string(s.message()) + string(s.Signature) }
+
 // Why an entry is not believed.
 var (
 	errUnsigned = errors.New("not signed")

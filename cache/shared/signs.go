@@ -12,12 +12,34 @@ import (
 // signs makes the signatures of one export.
 type signs struct {
 	signer *sign.Signer // nil: nobody signs
+	keys   sign.Keys    // those that the signer's is one of, as far as that is known
 	made   map[leaf]mark
-	mine   map[*signature]bool // which others the key made
+	mine   map[string]bool // which signatures the key made, by message and signature
 }
 
-func newSigns(s *sign.Signer) *signs {
-	return &signs{signer: s, made: map[leaf]mark{}, mine: map[*signature]bool{}}
+// newSigns returns those of a signer. Of one whose key is with a program, keys are those that
+// it may be one of.
+func newSigns(s *sign.Signer, keys sign.Keys) *signs {
+	if s != nil && s.Public() != nil {
+		keys = sign.Keys{s.Public()}
+	}
+	return &signs{signer: s, keys: keys, made: map[leaf]mark{}, mine: map[string]bool{}}
+}
+
+// keysFor are the keys that readers of a place ask for, as far as the session knows: those of
+// the same place if it is read, otherwise those of all.
+func (s *Session) keysFor(place string) sign.Keys {
+	var here, all sign.Keys
+	for _, i := range s.sources {
+		all = append(all, i.Verify...)
+		if i.String() == place {
+			here = append(here, i.Verify...)
+		}
+	}
+	if len(here) > 0 {
+		return here
+	}
+	return all
 }
 
 // entry is a record with its layers.
@@ -34,18 +56,19 @@ type unsigned struct {
 }
 
 // holds reports whether a signature may stay: of who does not sign, any; otherwise one by
-// the same key, as far as that is known.
+// the same key. One whose maker is not known is made anew: it may be forged.
 func (s *signs) holds(m mark, l leaf) bool {
 	if !m.says(l) {
 		return false
 	}
-	if s.signer == nil || s.signer.Public() == nil {
+	if s.signer == nil {
 		return true
 	}
-	mine, ok := s.mine[m.sig]
+	id := m.sig.id()
+	mine, ok := s.mine[id]
 	if !ok {
-		mine = sign.Keys{s.signer.Public()}.Verify(m.sig.message(), m.sig.Signature)
-		s.mine[m.sig] = mine
+		mine = s.keys.Verify(m.sig.message(), m.sig.Signature)
+		s.mine[id] = mine
 	}
 	return mine
 }
@@ -116,7 +139,7 @@ func (s *signs) sign(ctx context.Context, all []unsigned) error {
 		if !ok {
 			m = mark{&signed{Leaf: leaves.Len() / len(u.leaf)}, fresh}
 			leaves.Write(u.leaf[:])
-			s.made[u.leaf], s.mine[fresh] = m, true
+			s.made[u.leaf] = m
 		}
 		*u.mark = m
 	}
@@ -129,12 +152,38 @@ func (s *signs) sign(ctx context.Context, all []unsigned) error {
 		clear(s.made)
 		return fmt.Errorf("sign entries: %w", err)
 	}
+	s.mine[fresh.id()] = true
 	return nil
 }
 
 // keeps reports whether a record with the same layers is left as it is: who does not sign
 // leaves what others have signed.
 func (t *exporter) keeps(r *record) bool { return r.sig != nil && t.Signer == nil }
+
+// same reports whether a record of an index leads to the layers that were sent. It does not
+// if a list of their entries cannot be used and another was sent; what others have signed
+// stays for all that.
+func (t *exporter) same(sc *loadedScope, r *record, outputs [][]layer) bool {
+	was := sc.index.outputs(r)
+	if !sameOutputs(was, outputs) {
+		return false
+	}
+	for o, ls := range was {
+		for i, l := range ls {
+			if !t.keeps(r) && l.Entries != nil && l.Entries.Digest != outputs[o][i].Entries.Digest && t.session.isSpoiled(t.String(), l.Entries.Digest) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// stays reports whether an index's record is exported as it is instead of one of the same
+// layers that was made at a time: one that others have signed, or that is younger. Who signs
+// takes nothing over that he has not signed.
+func (t *exporter) stays(sc *loadedScope, was *record, created int64, outputs [][]layer) bool {
+	return (t.keeps(was) || was.Created > created) && t.same(sc, was, outputs) && t.signs.satisfied(sc, was)
+}
 
 // entries are the records as they are written, signed if that was asked for. So are the
 // mounts from now on.
@@ -145,16 +194,28 @@ func (t *exporter) entries(ctx context.Context, old *loadedScope, recs map[cache
 		if err != nil {
 			return nil, err
 		}
-		if was := old.records[key]; was != nil && (t.keeps(was) || was.Created > r.Created) && sameOutputs(old.index.outputs(was), outputs[key]) {
-			used := r.Used
-			r = *was
-			r.Used = used
+		e := &entry{r, outputs[key]}
+		if was := old.records[key]; was != nil && t.stays(old, was, r.Created, outputs[key]) {
+			e = &entry{*was, old.index.outputs(was)}
+			e.Used = r.Used
 		}
-		all = append(all, &entry{r, outputs[key]})
+		all = append(all, e)
 	}
 	for i, m := range t.mounts {
 		signed := *m // others may read this one
 		t.mounts[i] = &signed
 	}
 	return all, t.signs.signAll(ctx, t.Scope, all, t.mounts, old)
+}
+
+// addOthers adds what another index has beside records that are written anew.
+func (w *writer) addOthers(x *index, anew map[cache.Key]*cache.Record) {
+	for _, r := range x.Records {
+		if anew[r.Key] == nil {
+			w.add(*r, x.outputs(r))
+		}
+	}
+	for _, m := range x.Mounts {
+		w.addMount(m)
+	}
 }
