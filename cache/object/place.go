@@ -59,6 +59,7 @@ type Place struct {
 var (
 	_ shared.Backend = (*Place)(nil)
 	_ shared.Loose   = (*Place)(nil)
+	_ shared.Named   = (*Place)(nil)
 	_ shared.Several = (*Place)(nil)
 )
 
@@ -88,6 +89,9 @@ func (p *Place) Others() []shared.Backend {
 
 // String implements shared.Backend.
 func (p *Place) String() string { return p.o.Name }
+
+// IndexName implements shared.Named.
+func (p *Place) IndexName() string { return p.layout.Blobs + " " + p.layout.Index }
 
 // Loose implements shared.Loose. It is false until the service has shown otherwise, in the
 // first Replace at the latest.

@@ -96,6 +96,9 @@ func (l *Local) replace(path string, data []byte) error {
 // String implements shared.Backend.
 func (l *Local) String() string { return "folder " + l.dir }
 
+// IndexName implements shared.Named.
+func (l *Local) IndexName() string { return cmp.Or(string(l.digest), l.tag) }
+
 func (l *Local) blobPath(d digest.Digest) string {
 	return filepath.Join(l.dir, ocispec.ImageBlobsDir, string(d.Algorithm()), d.Encoded())
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	fake "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 
 	"layered.build/builder/cache/shared"
@@ -104,5 +105,21 @@ func TestUnreachable(t *testing.T) {
 	}
 	if _, _, err := r.Index(context.Background(), ""); err == nil || !strings.Contains(err.Error(), host) {
 		t.Error(err)
+	}
+}
+
+// Folders with other tags, or one of whose indexes is read, are not the same.
+func TestIndexName(t *testing.T) {
+	dir := t.TempDir()
+	names := map[string]bool{}
+	for _, more := range []string{"", ",tag=pr", ",digest=" + string(digest.FromString("x"))} {
+		l, err := NewLocal(attrs(t, "type=local,src="+dir+more), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[l.IndexName()] = true
+	}
+	if len(names) != 3 {
+		t.Errorf("names %v", names)
 	}
 }

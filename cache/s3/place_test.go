@@ -132,6 +132,22 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// Places in one bucket with other names, or other blobs, are not the same.
+func TestIndexName(t *testing.T) {
+	seen := map[string]string{}
+	for _, more := range []string{"", ",name=pr", ",manifests_prefix=m/", ",blobs_prefix=b/"} {
+		p := open(t, quick, "http://h.test", more)
+		id := p.String() + " " + p.IndexName()
+		if other, ok := seen[id]; ok {
+			t.Errorf("%q is the same as %q", more, other)
+		}
+		seen[id] = more
+	}
+	if a, b := open(t, quick, "http://h.test", ",name=pr;main"), open(t, quick, "http://h.test", ",name=pr"); a.IndexName() != b.IndexName() {
+		t.Errorf("%s is not %s", a.IndexName(), b.IndexName())
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for attrs, want := range map[string]string{
 		"region=r":                                 "bucket is missing",

@@ -80,6 +80,23 @@ type Several interface {
 	Others() []Backend
 }
 
+// Named is implemented by places that keep several indexes beside one another, which String
+// calls the same.
+type Named interface {
+	// IndexName tells the place's own index, and where its blobs are, from others.
+	IndexName() string
+}
+
+// samePlace reports whether two places have the same index and blobs.
+func samePlace(a, b Backend) bool { return a.String() == b.String() && indexName(a) == indexName(b) }
+
+func indexName(b Backend) string {
+	if n, ok := b.(Named); ok {
+		return n.IndexName()
+	}
+	return ""
+}
+
 // Retirer is implemented by places that keep an index, and what it names, after another one
 // took its place.
 type Retirer interface {

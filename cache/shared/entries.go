@@ -144,7 +144,7 @@ func (t *exporter) sendEntries(ctx context.Context, l snapshot.Layer, chain snap
 	if err != nil {
 		return nil, err
 	}
-	if desc != nil && from.String() == t.String() && !t.session.isSpoiled(t.String(), desc.Digest) {
+	if desc != nil && samePlace(from.Backend, t.Backend) && !t.session.isSpoiled(t.String(), desc.Digest) {
 		return desc, nil
 	}
 	data, err := t.packEntries(l)

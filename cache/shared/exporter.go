@@ -269,7 +269,7 @@ func pause(ctx context.Context, round int) {
 // last is the index as it was imported from the same place, nil if it was not.
 func (t *exporter) last() *loadedScope {
 	for _, i := range t.session.sources {
-		if i.String() != t.String() {
+		if !samePlace(i.Backend, t.Backend) {
 			continue
 		}
 		i.mu.Lock()

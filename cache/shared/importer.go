@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"layered.build/builder/cache"
+	"layered.build/builder/cache/shared/resume"
 	"layered.build/builder/snapshot"
 )
 
@@ -122,6 +123,14 @@ func (s *Session) Preload(ctx context.Context) (stop func()) {
 		cancel()
 		wg.Wait()
 	}
+}
+
+// newReader reads a blob of a place; the caller closes the reader, and verifies what it gives.
+func newReader(ctx context.Context, from Backend, b Blob, offset int64) (io.ReadCloser, error) {
+	return resume.Open(ctx, resume.Blob{
+		Name: fmt.Sprintf("blob %s of cache %s", b.Digest, from), Size: b.Size, Patience: patience,
+		Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) { return from.Open(ctx, b, offset) },
+	}, offset)
 }
 
 // wasRead reports whether the place has answered.

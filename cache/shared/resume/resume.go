@@ -1,4 +1,5 @@
-package shared
+// Package resume reads blobs to their end from places that may break off or be silent.
+package resume
 
 import (
 	"context"
@@ -12,19 +13,32 @@ import (
 // tries is how often reading goes on where it broke without any byte having come.
 const tries = 3
 
-// reader reads a blob of a place to its end: it goes on where that breaks, and does not
-// wait for ever.
+// Blob is what is read.
+type Blob struct {
+	// Name is what errors call it.
+	Name string
+	// Size is how many bytes it has.
+	Size int64
+	// Patience is how long a silent place is waited for.
+	Patience time.Duration
+	// Open opens it from an offset. Nothing is tried again if the error matches
+	// fs.ErrNotExist.
+	Open func(ctx context.Context, offset int64) (io.ReadCloser, error)
+}
+
+// reader reads a blob to its end: it goes on where that breaks, and does not wait for ever.
 type reader struct {
 	ctx    context.Context //nolint:containedctx // the reader lives as long as the fetch
-	from   Backend
 	blob   Blob
 	r      io.ReadCloser
 	at     int64
 	broken int // tries since the last byte
 }
 
-func newReader(ctx context.Context, from Backend, b Blob, offset int64) (io.ReadCloser, error) {
-	r := &reader{ctx: ctx, from: from, blob: b, at: offset}
+// Open opens a blob from an offset. The caller closes the reader, which lives as long as ctx,
+// and verifies what it gives: it is as long as it should be, no more. Errors name the blob.
+func Open(ctx context.Context, b Blob, offset int64) (io.ReadCloser, error) {
+	r := &reader{ctx: ctx, blob: b, at: offset}
 	for {
 		err := r.open()
 		if err == nil {
@@ -37,7 +51,7 @@ func newReader(ctx context.Context, from Backend, b Blob, offset int64) (io.Read
 }
 
 func (r *reader) open() (err error) {
-	r.r, err = r.from.Open(r.ctx, r.blob, r.at)
+	r.r, err = r.blob.Open(r.ctx, r.at)
 	return err
 }
 
@@ -48,7 +62,7 @@ func (r *reader) again(err error) error {
 	}
 	r.broken++
 	if errors.Is(err, fs.ErrNotExist) || r.broken >= tries {
-		return fmt.Errorf("read blob %s of cache %s: %w", r.blob.Digest, r.from, err)
+		return fmt.Errorf("read %s: %w", r.blob.Name, err)
 	}
 	select {
 	case <-time.After(100 * time.Millisecond << r.broken):
@@ -71,7 +85,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		switch {
 		case r.at > r.blob.Size:
-			return 0, fmt.Errorf("read blob %s of cache %s: it is longer than %d bytes", r.blob.Digest, r.from, r.blob.Size)
+			return 0, fmt.Errorf("read %s: it is longer than %d bytes", r.blob.Name, r.blob.Size)
 		case n > 0:
 			return n, nil
 		case errors.Is(err, io.EOF) && r.at == r.blob.Size:
@@ -93,7 +107,7 @@ func (r *reader) read(p []byte) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	}
 	open := r.r
-	silent := time.AfterFunc(patience, func() { open.Close() })
+	silent := time.AfterFunc(r.blob.Patience, func() { open.Close() })
 	defer silent.Stop()
 	return open.Read(p)
 }
