@@ -12,9 +12,15 @@ const (
 	version = "builder-store 1\n"
 
 	// The PAX records of this form: that a directory is opaque, and of a file with holes its
-	// size and where its data are.
+	// size and where its data are; if that is long, how many bytes say it before the data.
 	opaqueKey = "BUILDER.opaque"
 	sizeKey   = "BUILDER.size"
 	dataKey   = "BUILDER.data"
+	mapKey    = "BUILDER.map"
 	xattrKey  = "SCHILY.xattr."
+
+	// maxRecord is how long a record becomes, in bytes: readers of tars refuse headers of more
+	// than 1 MiB. maxMap is how long a map may be; a file with more parts is written whole.
+	maxRecord = 256 << 10
+	maxMap    = 64 << 20
 )

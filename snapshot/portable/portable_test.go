@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -71,6 +72,47 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// A file may have more parts than a header of a tar can hold.
+func TestManyHoles(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	m := object.NewMaker()
+	must(t, os.Mkdir(filepath.Join(from, "layers"), 0o755))
+	f, err := os.Create(filepath.Join(from, "layers", "holes"))
+	must(t, err)
+	const step, count = 64 << 20, 60_000 // their places have many digits: few are enough
+	for i := range int64(count) {
+		_, err = f.WriteAt([]byte{byte(i), 1}, i*step)
+		must(t, err)
+	}
+	must(t, f.Truncate(count*step), f.Close())
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() {
+		out, err := NewWriter(w, from)
+		if err == nil {
+			err = errors.Join(out.Add(t.Context(), m, "layers", nil), out.Close())
+		}
+		w.CloseWithError(err)
+	}()
+	must(t, (&Reader{Dir: to, Place: anywhere(m)}).Read(t.Context(), r))
+	f, err = os.Open(filepath.Join(to, "layers", "holes"))
+	must(t, err)
+	defer f.Close()
+	fi, err := f.Stat()
+	must(t, err)
+	if fi.Size() != count*step || !hasHoles(fi) {
+		t.Errorf("it has %d bytes, and holes: %v", fi.Size(), hasHoles(fi))
+	}
+	for i := range int64(count) {
+		var b [3]byte
+		_, err = f.ReadAt(b[:], i*step)
+		must(t, err)
+		if b != [3]byte{byte(i), 1} {
+			t.Fatalf("part %d is %v", i, b)
+		}
+	}
+}
+
 // Nothing is made elsewhere, whatever an archive says.
 func TestHostile(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
@@ -100,6 +142,8 @@ func TestHostile(t *testing.T) {
 		"refused":             {file("refused")},
 		"holes before":        {{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{sizeKey: "5", dataKey: "-9+0"}}},
 		"holes beyond":        {{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{sizeKey: "5", dataKey: "5+9223372036854775807"}}},
+		"map too short":       {{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{sizeKey: "5", mapKey: "3"}}},
+		"map of no length":    {{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{sizeKey: "5", mapKey: "-1"}}},
 		"another type":        {{Typeflag: tar.TypeCont, Name: "a"}},
 	} {
 		var b bytes.Buffer

@@ -170,7 +170,7 @@ func entryOf(h *tar.Header) (*manifest.Entry, error) {
 }
 
 func (r *Reader) file(maker *object.Maker, p string, h *tar.Header, e *manifest.Entry) (err error) {
-	size, parts, err := partsOf(h)
+	size, parts, err := r.partsOf(h)
 	if err != nil {
 		return err
 	}
@@ -192,8 +192,9 @@ func (r *Reader) file(maker *object.Maker, p string, h *tar.Header, e *manifest.
 	return maker.SetFileMeta(f, e)
 }
 
-// partsOf says how large a file is, and where its data are, in order.
-func partsOf(h *tar.Header) (int64, []part, error) {
+// partsOf says how large a file is, and where its data are, in order. It reads what is before
+// them.
+func (r *Reader) partsOf(h *tar.Header) (int64, []part, error) {
 	bad := fmt.Errorf("%w: its holes are not described well", ErrFormat)
 	text, ok := h.PAXRecords[sizeKey]
 	if !ok {
@@ -203,9 +204,21 @@ func partsOf(h *tar.Header) (int64, []part, error) {
 	if err != nil || size < 0 {
 		return 0, nil, bad
 	}
+	where, data := h.PAXRecords[dataKey], h.Size
+	if text, ok := h.PAXRecords[mapKey]; ok {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 0 || n > maxMap || n > data {
+			return 0, nil, bad
+		}
+		b, err := io.ReadAll(io.LimitReader(r.tr, n))
+		if err != nil {
+			return 0, nil, fmt.Errorf("%w: %v", ErrFormat, err)
+		}
+		where, data = string(b), data-n
+	}
 	var parts []part
 	end, sum := int64(0), int64(0)
-	for text := range strings.SplitSeq(h.PAXRecords[dataKey], ",") {
+	for text := range strings.SplitSeq(where, ",") {
 		if text == "" {
 			break
 		}
@@ -220,7 +233,7 @@ func partsOf(h *tar.Header) (int64, []part, error) {
 		end, sum = p.off+p.n, sum+p.n
 		parts = append(parts, p)
 	}
-	if sum != h.Size {
+	if sum != data {
 		return 0, nil, bad
 	}
 	return size, parts, nil

@@ -150,20 +150,20 @@ func (w *Writer) file(h *tar.Header, p string) (err error) {
 	}
 	size := fi.Size()
 	parts := []part{{0, size}}
+	before := "" // the data
 	if hasHoles(fi) {
-		parts = nil
-		if err := sparse.Data(f, 0, size, func(off, n int64) error {
-			parts = append(parts, part{off, n})
-			return nil
-		}); err != nil {
+		if parts, before, err = describeHoles(h, f, size); err != nil {
 			return err
 		}
-		h.PAXRecords[sizeKey], h.PAXRecords[dataKey] = strconv.FormatInt(size, 10), formatParts(parts)
 	}
+	h.Size = int64(len(before))
 	for _, part := range parts {
 		h.Size += part.n
 	}
 	if err := w.tw.WriteHeader(h); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w.tw, before); err != nil {
 		return err
 	}
 	for _, part := range parts {
@@ -176,6 +176,29 @@ func (w *Writer) file(h *tar.Header, p string) (err error) {
 		}
 	}
 	return nil
+}
+
+// describeHoles finds where a file has data, and notes it in the header, or returns what is
+// written before the data.
+func describeHoles(h *tar.Header, f *os.File, size int64) (parts []part, before string, err error) {
+	err = sparse.Data(f, 0, size, func(off, n int64) error {
+		parts = append(parts, part{off, n})
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	text := formatParts(parts)
+	if len(text) > maxMap {
+		return []part{{0, size}}, "", nil
+	}
+	h.PAXRecords[sizeKey] = strconv.FormatInt(size, 10)
+	if len(text) > maxRecord {
+		h.PAXRecords[mapKey] = strconv.Itoa(len(text))
+		return parts, text, nil
+	}
+	h.PAXRecords[dataKey] = text
+	return parts, "", nil
 }
 
 // part is where data of a file are.
