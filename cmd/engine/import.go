@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"layered.build/builder/cache/disk"
 	"layered.build/builder/executor/cachemount"
@@ -47,13 +48,16 @@ func (e *Engine) Import(ctx context.Context, r io.Reader) (err error) {
 	if err := in.Read(ctx, r); err != nil {
 		return err
 	}
+	if err := checkBlobs(tmp); err != nil {
+		return err
+	}
 	if err := e.placeLayers(ctx, tmp); err != nil {
 		return err
 	}
-	if err := e.placeBlobs(tmp); err != nil {
+	if _, err := placeAll(tmp, e.Root(), snapshot.BlobsFolder); err != nil {
 		return err
 	}
-	if err := placeAll(tmp, e.Root(), cachemount.Folder); err != nil {
+	if err := e.placeMounts(tmp); err != nil {
 		return err
 	}
 	for _, folder := range []string{buildsFolder, runsFolder, disk.Folder} {
@@ -115,6 +119,7 @@ func (e *Engine) place(name string) portable.Place {
 	return portable.Place{}
 }
 
+// placeLayers moves the layers to where they belong. Those of which one is not whole go again.
 func (e *Engine) placeLayers(ctx context.Context, tmp string) error {
 	names, err := readNames(filepath.Join(tmp, snapshot.LayersFolder))
 	if err != nil {
@@ -125,22 +130,37 @@ func (e *Engine) placeLayers(ctx context.Context, tmp string) error {
 			return err
 		}
 	}
-	if err := placeAll(tmp, e.Root(), snapshot.LayersFolder); err != nil {
-		return err
-	}
+	placed, err := placeAll(tmp, e.Root(), snapshot.LayersFolder)
 	for _, name := range names {
-		// Where owners are recorded, links have none in the directory, but in the manifest.
-		if err := e.Store.Restore(ctx, snapshot.LayerID(name)); err != nil {
-			return fmt.Errorf("layer %s: %w", name, err)
+		if err != nil {
+			break
 		}
-		if err := e.Store.Check(ctx, snapshot.LayerID(name), true); err != nil {
-			return fmt.Errorf("layer %s: %w", name, err)
+		if err = e.checkLayer(ctx, snapshot.LayerID(name)); err != nil {
+			err = fmt.Errorf("layer %s: %w", name, err)
 		}
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	for _, name := range placed {
+		rerr := e.Store.Remove(context.WithoutCancel(ctx), snapshot.LayerID(name))
+		if rerr != nil && !errors.Is(rerr, snapshot.ErrInUse) { // others have it, and know that it is whole
+			err = errors.Join(err, rerr)
+		}
+	}
+	return err
 }
 
-func (e *Engine) placeBlobs(tmp string) error {
+func (e *Engine) checkLayer(ctx context.Context, id snapshot.LayerID) error {
+	// Where owners are recorded, links have none in the directory, but in the manifest.
+	if err := e.Store.Restore(ctx, id); err != nil {
+		return err
+	}
+	return e.Store.Check(ctx, id, true)
+}
+
+// checkBlobs refuses blobs that are not what their names say.
+func checkBlobs(tmp string) error {
 	names, err := readNames(filepath.Join(tmp, snapshot.BlobsFolder))
 	if err != nil {
 		return err
@@ -158,28 +178,69 @@ func (e *Engine) placeBlobs(tmp string) error {
 			return fmt.Errorf("%w: blob %s holds %s", portable.ErrFormat, name, got)
 		}
 	}
-	return placeAll(tmp, e.Root(), snapshot.BlobsFolder)
+	return nil
 }
 
-// placeAll moves what is in a folder to where it belongs; what is there stays.
-func placeAll(from, to, folder string) error {
-	names, err := readNames(filepath.Join(from, folder))
-	if err != nil {
+// placeMounts moves cache mounts to where they belong, under their locks. Those that the store
+// has, with files or in use, stay as they are, and so do all locks: somebody may hold them.
+func (e *Engine) placeMounts(tmp string) error {
+	mounts, err := cachemount.List(tmp)
+	if err != nil || len(mounts) == 0 {
 		return err
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Join(to, folder), 0o700); err != nil {
+	if err := os.MkdirAll(e.path(cachemount.Folder), 0o700); err != nil {
 		return err
 	}
-	for _, name := range names {
-		err := os.Rename(filepath.Join(from, folder, name), filepath.Join(to, folder, name))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+	for _, from := range mounts {
+		err := placeMount(from, cachemount.Mount{Dir: e.path(cachemount.Folder, from.Folder())})
+		if errors.Is(err, files.ErrLocked) {
+			e.host.opts.Warn(fmt.Sprintf("cache mount %s is in use, and stays as it is", from.ID))
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func placeMount(from, to cachemount.Mount) (err error) {
+	// The lock has the label. A link replaces nothing.
+	err = os.Link(from.Lock(), to.Lock())
+	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lock, err := files.TryLockFile(to.Lock(), files.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	// os.Rename refuses empty folders too.
+	if err = unix.Rename(from.Dir, to.Dir); errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// placeAll moves what is in a folder to where it belongs, and returns its names; what is there
+// stays.
+func placeAll(from, to, folder string) (placed []string, err error) {
+	names, err := readNames(filepath.Join(from, folder))
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(to, folder), 0o700); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		switch err := os.Rename(filepath.Join(from, folder, name), filepath.Join(to, folder, name)); {
+		case err == nil:
+			placed = append(placed, name)
+		case !errors.Is(err, fs.ErrExist):
+			return placed, err
+		}
+	}
+	return placed, nil
 }
 
 // placeFiles moves the files below a folder to where they belong, those of subfolders first.
