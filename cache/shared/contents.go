@@ -155,7 +155,7 @@ func edit(ctx context.Context, b Backend, scope string, fn editFunc) error {
 			return err
 		}
 		if err == nil {
-			if err := removeUnnamed(ctx, b, old.index, x); err != nil {
+			if err := removeUnnamed(ctx, b, old.index.blobs(), x); err != nil {
 				return err
 			}
 			if l, ok := b.(Loose); !ok || !l.Loose() {

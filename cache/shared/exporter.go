@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +23,8 @@ const (
 	parallel = 4
 	// rounds is how often an index is made anew because others wrote one.
 	rounds = 12
+	// lastWords bounds what is done for a place after an export to it failed.
+	lastWords = 10 * time.Second
 )
 
 // exporter writes to one place.
@@ -41,8 +42,9 @@ type exporter struct {
 	sent map[snapshot.ChainID]*sending
 	// there are the blobs that the index named when it was read last.
 	there map[digest.Digest]bool
-	// found are blobs that the place had although the index did not name them.
-	found map[digest.Digest]bool
+	// loose are blobs that no index is known to name: what was stored, or found there although
+	// the index did not name it, and what indexes named that were replaced.
+	loose map[digest.Digest]Blob
 }
 
 // sending is a layer on its way to a place; one of all that want it does it.
@@ -56,7 +58,7 @@ type sending struct {
 }
 
 func newExporter(s *Session, to Target) *exporter {
-	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer, s.keysFor(to.String())), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}, found: map[digest.Digest]bool{}}
+	return &exporter{Target: to, session: s, slots: make(chan struct{}, parallel), signs: newSigns(to.Signer, s.keysFor(to.String())), sent: map[snapshot.ChainID]*sending{}, there: map[digest.Digest]bool{}, loose: map[digest.Digest]Blob{}}
 }
 
 // Begin begins to send what the build makes while later steps run. The caller calls
@@ -158,7 +160,8 @@ func (s *Session) chosen(mode string, results []snapshot.Stack) map[cache.Key]*c
 	return out
 }
 
-// export sends the layers of the records, then an index that names them.
+// export sends the layers of the records, then an index that names them. Where space is
+// bounded, what was sent in vain is removed.
 func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record) error {
 	if t.session.opts.Lock != nil {
 		unlock, err := t.session.opts.Lock(ctx, "cache "+t.String()+" "+t.Scope)
@@ -167,6 +170,16 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		}
 		defer unlock()
 	}
+	err := t.exportAll(ctx, recs)
+	if err != nil && t.MaxSize > 0 && ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(ctx, lastWords)
+		defer cancel()
+		_ = t.free(ctx, &index{}) // the error that counts is the first
+	}
+	return err
+}
+
+func (t *exporter) exportAll(ctx context.Context, recs map[cache.Key]*cache.Record) error {
 	old := t.last()
 	if old == nil {
 		var err error
@@ -183,7 +196,7 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		return err
 	}
 	if !t.news(old, recs, outputs) {
-		return nil
+		return t.settle(ctx, old.index)
 	}
 	busy := false
 	for round := range rounds {
@@ -192,7 +205,7 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 			return err
 		}
 		if round > 0 && !t.news(now, recs, outputs) { // it was written, after all
-			return nil
+			return t.settle(ctx, now.index)
 		}
 		busy = busy || now.version != old.version
 		old = now
@@ -210,7 +223,7 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		if errors.Is(err, ErrConflict) {
 			busy = true
 			if t.isLoose() {
-				settle(ctx) // whoever is writing must have done so before it is looked at again
+				wait(ctx) // whoever is writing must have done so before it is looked at again
 			}
 			pause(ctx, round)
 			continue
@@ -218,10 +231,11 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 		if err != nil {
 			return err
 		}
+		t.replaced(old)
 		t.keepWritten(written, recs)
 		if t.isLoose() {
 			if busy {
-				settle(ctx)
+				wait(ctx)
 			}
 			now, err := t.read(ctx)
 			if err != nil {
@@ -233,37 +247,19 @@ func (t *exporter) export(ctx context.Context, recs map[cache.Key]*cache.Record)
 				continue
 			}
 		}
-		if again, err := t.settle(ctx, old, written, outputs); err != nil || !again {
+		if again, err := t.removedMeanwhile(ctx, old, outputs); err != nil {
 			return err
+		} else if !again {
+			return errors.Join(t.settle(ctx, written), t.retire(ctx, old))
 		}
 		if outputs, err = t.allLayers(ctx, recs); err != nil {
 			return err
 		}
+		if err := t.sendMounts(ctx, old); err != nil {
+			return err
+		}
 	}
 	return fmt.Errorf("others replaced the index %d times: %w", rounds, ErrConflict)
-}
-
-func (t *exporter) isLoose() bool {
-	l, ok := t.Backend.(Loose)
-	return ok && l.Loose()
-}
-
-// settle waits until others have probably written what they were about to write.
-func settle(ctx context.Context) {
-	select {
-	case <-time.After(200 * time.Millisecond):
-	case <-ctx.Done():
-	}
-	pause(ctx, 4)
-}
-
-// pause waits for a random time that becomes longer with each round.
-func pause(ctx context.Context, round int) {
-	most := 20 * time.Millisecond << min(round, 6)
-	select {
-	case <-time.After(rand.N(most)):
-	case <-ctx.Done():
-	}
 }
 
 // last is the index as it was imported from the same place, nil if it was not.
@@ -296,6 +292,11 @@ func (t *exporter) read(ctx context.Context) (*loadedScope, error) {
 	if err != nil {
 		t.session.tellOnce(fmt.Sprintf("cache %s: %v: it is begun anew", t, err), "")
 		x = &index{}
+		if t.MaxSize > 0 || t.Reset {
+			for _, b := range blobsNamedIn(data) {
+				t.unnamed(b)
+			}
+		}
 	}
 	return newLoadedScope(t.Scope, version, x), nil
 }

@@ -143,10 +143,7 @@ func (m *MountTarget) Store(ctx context.Context, b MountBlob, data []byte) error
 	content := func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data[offset:])), nil
 	}
-	if m.t.session.isSpoiled(m.t.String(), b.Digest) {
-		return m.t.Store(ctx, blob, content)
-	}
-	return m.t.store(ctx, blob, content, false)
+	return m.t.store(ctx, blob, content, m.t.session.isSpoiled(m.t.String(), b.Digest))
 }
 
 func (s *Session) isSpoiled(place string, d digest.Digest) bool {
@@ -187,28 +184,21 @@ func (t *exporter) mountNews(sc *loadedScope) bool {
 // resendMounts sends the mounts again if blobs of theirs are gone: what they stand on was
 // removed with an index that another writer has replaced.
 func (t *exporter) resendMounts(ctx context.Context, now *loadedScope) error {
-	named := map[digest.Digest]bool{}
-	for _, b := range now.index.blobs() {
-		named[b.Digest] = true
-	}
-	var doubtful []Blob
-	for _, m := range t.mounts {
-		for _, b := range m.blobs() {
-			if !named[b.Digest] {
-				doubtful = append(doubtful, b)
-			}
-		}
-	}
-	if len(doubtful) == 0 {
-		return nil
-	}
-	missing, err := t.Missing(ctx, doubtful)
-	if err != nil || len(missing) == 0 {
+	lost, err := t.lookAgain(ctx, now, t.mountBlobs(), func(digest.Digest) bool { return true })
+	if err != nil || !lost {
 		return err
 	}
-	t.forget(missing)
 	t.know(now)
 	return t.sendMounts(ctx, now)
+}
+
+// mountBlobs are what the mounts that are exported are in.
+func (t *exporter) mountBlobs() []Blob {
+	var out []Blob
+	for _, m := range t.mounts {
+		out = append(out, m.blobs()...)
+	}
+	return out
 }
 
 // keepWritten forgets what was not written since there is no room for it: the place lacks it,

@@ -184,58 +184,22 @@ func (t *exporter) store(ctx context.Context, b Blob, content Content, damaged b
 			return err
 		}
 		if len(missing) == 0 {
-			t.mu.Lock()
-			t.found[b.Digest] = true
-			t.mu.Unlock()
+			t.unnamed(b)
 			return nil
 		}
 	}
+	t.unnamed(b)
 	return t.Store(ctx, b, content)
 }
 
 // lost finds out which blobs were believed to be there since the index named them, and
 // are not: another writer's index does not name them any more. They can be sent again.
 func (t *exporter) lost(ctx context.Context, now *loadedScope, outputs map[cache.Key][][]layer) (bool, error) {
-	named := map[digest.Digest]bool{}
-	for _, b := range now.index.blobs() {
-		named[b.Digest] = true
-	}
-	var doubtful []Blob
-	t.mu.Lock()
-	for d := range t.there {
-		if named[d] {
-			continue
-		}
-		if b, ok := blobIn(outputs, d); ok {
-			doubtful = append(doubtful, b)
-		}
-	}
-	t.mu.Unlock()
-	if len(doubtful) == 0 {
-		return false, nil
-	}
-	missing, err := t.Missing(ctx, doubtful)
-	if err != nil {
-		return false, err
-	}
-	t.forget(missing)
-	return len(missing) > 0, nil
-}
-
-// blobIn finds a blob among outputs.
-func blobIn(outputs map[cache.Key][][]layer, d digest.Digest) (Blob, bool) {
+	var blobs []Blob
 	for _, outs := range outputs {
-		for _, ls := range outs {
-			for _, l := range ls {
-				for _, b := range l.blobs() {
-					if b.Digest == d {
-						return b, true
-					}
-				}
-			}
-		}
+		blobs = append(blobs, blobsOf(outs)...)
 	}
-	return Blob{}, false
+	return t.lookAgain(ctx, now, blobs, func(d digest.Digest) bool { return t.there[d] })
 }
 
 // forget lets blobs be sent again.
@@ -244,7 +208,7 @@ func (t *exporter) forget(blobs []Blob) {
 	defer t.mu.Unlock()
 	for _, b := range blobs {
 		delete(t.there, b.Digest)
-		delete(t.found, b.Digest)
+		delete(t.loose, b.Digest)
 		for chain, w := range t.sent {
 			select {
 			case <-w.done:
