@@ -43,12 +43,15 @@ func (c *Contents) CopyTo(ctx context.Context, to Backend, report func(Problem))
 
 func (c *Contents) copyScope(ctx context.Context, to Backend, sc *loadedScope, report func(Problem)) (Transferred, error) {
 	var n Transferred
-	refused := map[string]bool{}
-	c.verifySigned(sc, func(scope, object string, err error) {
-		refused[object] = true
-		report(Problem{scope, object, err})
-	})
-	missing, err := to.Missing(ctx, sc.index.blobs())
+	records, mounts := c.believed(sc, func(scope, object string, err error) { report(Problem{scope, object, err}) })
+	w := newWriter()
+	for _, r := range records {
+		w.add(*r, sc.index.outputs(r))
+	}
+	for _, m := range mounts {
+		w.addMount(m)
+	}
+	missing, err := to.Missing(ctx, w.out.blobs())
 	if err != nil {
 		return n, err
 	}
@@ -60,21 +63,11 @@ func (c *Contents) copyScope(ctx context.Context, to Backend, sc *loadedScope, r
 	for d, why := range bad {
 		report(Problem{sc.name, "blob " + string(d), why})
 	}
-	whole := func(blobs []Blob) bool {
-		return !slices.ContainsFunc(blobs, func(b Blob) bool { return bad[b.Digest] != nil })
+	spoiled := func(blobs []Blob) bool {
+		return slices.ContainsFunc(blobs, func(b Blob) bool { return bad[b.Digest] != nil })
 	}
-	var records []*record
-	for _, r := range sc.index.Records {
-		if !refused["entry "+string(r.Key)] && whole(blobsOf(sc.index.outputs(r))) {
-			records = append(records, r)
-		}
-	}
-	var mounts []*Mount
-	for _, m := range sc.index.Mounts {
-		if !refused[fmt.Sprintf("cache mount %q", m.ID)] && whole(m.blobs()) {
-			mounts = append(mounts, m)
-		}
-	}
+	records = slices.DeleteFunc(records, func(r *record) bool { return spoiled(blobsOf(sc.index.outputs(r))) })
+	mounts = slices.DeleteFunc(mounts, func(m *Mount) bool { return spoiled(m.blobs()) })
 	n.Records, n.Mounts = len(records), len(mounts)
 	n.Left = len(sc.index.Records) + len(sc.index.Mounts) - n.Records - n.Mounts
 	return n, edit(ctx, to, sc.name, func(old *loadedScope) (*index, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -37,7 +38,7 @@ func (c *Contents) Verify(ctx context.Context, quick bool, report func(Problem))
 	for _, sc := range c.scopes {
 		v.Records += len(sc.index.Records)
 		v.Mounts += len(sc.index.Mounts)
-		c.verifySigned(sc, problem)
+		c.believed(sc, problem)
 		var blobs []Blob
 		for _, b := range sc.index.blobs() {
 			if !seen[b.Digest] {
@@ -57,9 +58,11 @@ func (c *Contents) Verify(ctx context.Context, quick bool, report func(Problem))
 	return v, nil
 }
 
-func (c *Contents) verifySigned(sc *loadedScope, problem func(scope, object string, err error)) {
+// believed lists what the keys of the source have signed; all if there are none. What they have
+// not is a problem.
+func (c *Contents) believed(sc *loadedScope, problem func(scope, object string, err error)) (records []*record, mounts []*Mount) {
 	if len(c.from.Verify) == 0 {
-		return
+		return slices.Clone(sc.index.Records), slices.Clone(sc.index.Mounts)
 	}
 	for _, r := range sc.index.Records {
 		l, err := leafOf(sc.name, r, sc.index.outputs(r))
@@ -68,7 +71,9 @@ func (c *Contents) verifySigned(sc *loadedScope, problem func(scope, object stri
 		}
 		if err != nil {
 			problem(sc.name, "entry "+string(r.Key), err)
+			continue
 		}
+		records = append(records, r)
 	}
 	for _, m := range sc.index.Mounts {
 		l, err := leafOfMount(sc.name, m)
@@ -77,8 +82,11 @@ func (c *Contents) verifySigned(sc *loadedScope, problem func(scope, object stri
 		}
 		if err != nil {
 			problem(sc.name, fmt.Sprintf("cache mount %q", m.ID), err)
+			continue
 		}
+		mounts = append(mounts, m)
 	}
+	return records, mounts
 }
 
 // What is wrong with blobs.
