@@ -103,16 +103,22 @@ func latestFirst(a, b *Mount) int {
 
 // addMount adds an entry; it takes the place of one of the same mount and key.
 func (w *writer) addMount(m *Mount) {
-	if m.sig != nil {
-		signed := *m
-		signed.mark = w.mark(m.mark)
-		m = &signed
-	}
+	m = w.marked(m)
 	if at := slices.IndexFunc(w.out.Mounts, func(o *Mount) bool { return sameMount(o, m) }); at >= 0 {
 		w.out.Mounts[at] = m
 		return
 	}
 	w.out.Mounts = append(w.out.Mounts, m)
+}
+
+// marked is an entry with its mark in the index that is made.
+func (w *writer) marked(m *Mount) *Mount {
+	if m.sig == nil {
+		return m
+	}
+	signed := *m
+	signed.mark = w.mark(m.mark)
+	return &signed
 }
 
 // latestMounts are the entries that an index may have, the latest first.
@@ -151,13 +157,6 @@ func (r *room) take(blobs []Blob) bool {
 		r.have[d] = true
 	}
 	return true
-}
-
-// addMountIn is addMount, if there is room.
-func (w *writer) addMountIn(m *Mount, space *room) {
-	if space.take(m.blobs()) {
-		w.addMount(m)
-	}
 }
 
 // Select says which cache mounts are carried, by their ids. The zero value is none.

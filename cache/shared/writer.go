@@ -17,6 +17,8 @@ type writer struct {
 	stacks map[stack]int
 	keys   map[cache.Key]int // positions in out.Records
 	sigs   map[*signature]int
+	limit  amounts // of what within returns
+	has    amounts // of what addIn added
 }
 
 // layerKey tells layers apart: one may have several forms.
@@ -29,7 +31,7 @@ type layerKey struct {
 }
 
 func newWriter() *writer {
-	return &writer{layers: map[layerKey]int{}, stacks: map[stack]int{}, keys: map[cache.Key]int{}, sigs: map[*signature]int{}}
+	return &writer{layers: map[layerKey]int{}, stacks: map[stack]int{}, keys: map[cache.Key]int{}, sigs: map[*signature]int{}, limit: most()}
 }
 
 // add adds a record whose outputs are the given layers; it takes the place of one with
@@ -62,7 +64,7 @@ func (w *writer) stack(ls []layer) int {
 	return at
 }
 
-func (w *writer) layer(l layer) int {
+func keyOf(l *layer) layerKey {
 	k := layerKey{diff: l.DiffID, content: l.Content, created: l.Created}
 	if l.Blob != nil {
 		k.blob = l.Blob.Digest
@@ -70,6 +72,11 @@ func (w *writer) layer(l layer) int {
 	if l.Entries != nil {
 		k.entries = l.Entries.Digest
 	}
+	return k
+}
+
+func (w *writer) layer(l layer) int {
+	k := keyOf(&l)
 	n, ok := w.layers[k]
 	if !ok {
 		n = len(w.out.Layers)
@@ -101,41 +108,48 @@ func (w *writer) addAll(x *index) {
 	}
 }
 
-// within returns the index with the records and mounts that were used last: as many as an
-// index may have, and whose blobs together have no more than max bytes, if that is not 0.
+// within returns the index with the records and mounts that were used last: as many as readers
+// take, and whose blobs together have no more than max bytes, if that is not 0.
 func (w *writer) within(max int64) *index {
 	w.out.Mounts = w.latestMounts()
+	if max == 0 && w.out.fits(w.limit) {
+		return &w.out
+	}
 	order := slices.Clone(w.out.Records)
 	slices.SortStableFunc(order, func(a, b *record) int {
 		return cmp.Or(cmp.Compare(b.Used, a.Used), cmp.Compare(b.Created, a.Created))
 	})
-	if len(order) <= maxRecords && max == 0 {
-		return &w.out
-	}
 	kept := newWriter()
+	kept.limit = w.limit
 	space := &room{max: max, have: map[digest.Digest]bool{}}
 	mounts := w.out.Mounts
 	for _, r := range order {
 		for ; len(mounts) > 0 && mounts[0].Used > r.Used; mounts = mounts[1:] {
 			kept.addMountIn(mounts[0], space)
 		}
-		if len(kept.out.Records) == maxRecords {
-			break
-		}
-		outputs := make([][]layer, len(r.Outputs))
-		var blobs []Blob
-		for i, o := range r.Outputs {
-			outputs[i] = w.out.layers(o)
-			for _, l := range outputs[i] {
-				blobs = append(blobs, l.blobs()...)
-			}
-		}
-		if space.take(blobs) {
-			kept.add(*r, outputs)
-		}
+		kept.addIn(*r, w.out.outputs(r), space)
 	}
 	for _, m := range mounts {
 		kept.addMountIn(m, space)
 	}
 	return &kept.out
+}
+
+// addIn is add, if there is room.
+func (w *writer) addIn(r record, outputs [][]layer, space *room) {
+	if w.has.records == w.limit.records {
+		return
+	}
+	if a, ok := w.costs(r, outputs); ok && w.has.plus(a).within(w.limit) && space.take(blobsOf(outputs)) {
+		w.has = w.has.plus(a)
+		w.add(r, outputs)
+	}
+}
+
+// addMountIn is addMount of one that is not there, if there is room.
+func (w *writer) addMountIn(m *Mount, space *room) {
+	if a, ok := w.costsMount(m); ok && w.has.plus(a).within(w.limit) && space.take(m.blobs()) {
+		w.has = w.has.plus(a)
+		w.out.Mounts = append(w.out.Mounts, w.marked(m))
+	}
 }
