@@ -158,29 +158,3 @@ func (r *room) take(blobs []Blob) bool {
 	}
 	return true
 }
-
-// Select says which cache mounts are carried, by their ids. The zero value is none.
-type Select struct {
-	All bool
-	IDs []string
-}
-
-// Has reports whether a mount is carried.
-func (s Select) Has(id string) bool { return s.All || slices.Contains(s.IDs, id) }
-
-// None reports whether no mount is.
-func (s Select) None() bool { return !s.All && len(s.IDs) == 0 }
-
-// takeMounts takes the option that says which mounts are carried: true, false, or ids.
-func takeMounts(a *Attrs, all bool) Select {
-	switch ids := a.List("mounts"); {
-	case !a.Has("mounts"):
-		return Select{All: all}
-	case len(ids) == 1 && ids[0] == "true":
-		return Select{All: true}
-	case len(ids) == 1 && ids[0] == "false":
-		return Select{}
-	default:
-		return Select{IDs: ids}
-	}
-}
