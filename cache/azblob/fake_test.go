@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +75,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, 403, "AuthenticationFailed")
 	case md != "" && md != base64.StdEncoding.EncodeToString(sum[:]):
 		refuse(w, r, 400, "Md5Mismatch")
-	case r.URL.Query().Get("restype") == "container":
+	case r.URL.Query().Get("comp") == "list" && f.containers[container]:
+		f.list(w, container, r.URL.Query())
+	case r.URL.Query().Get("restype") == "container" && r.Method == http.MethodPut:
 		f.containers[container] = true
 		w.WriteHeader(201)
 	case !f.containers[container]:
@@ -146,6 +150,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request, path string, body [
 		w.WriteHeader(201)
 	case r.Method == http.MethodPut:
 		f.put(w, r, path, body)
+	case r.Method == http.MethodDelete && f.blobs[path] != nil:
+		delete(f.blobs, path)
+		w.WriteHeader(202)
 	default:
 		data, ok := f.blobs[path]
 		if !ok {
@@ -156,6 +163,29 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request, path string, body [
 		w.Header().Set("Content-Type", mediaType)
 		http.ServeContent(w, r, "", time.Now(), strings.NewReader(string(data)))
 	}
+}
+
+// list lists two blobs at a time.
+func (f *fake) list(w http.ResponseWriter, container string, q url.Values) {
+	var names []string
+	for path := range f.blobs {
+		if name, ok := strings.CutPrefix(path, container+"/"); ok && strings.HasPrefix(name, q.Get("prefix")) && name > q.Get("marker") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	fmt.Fprint(w, "\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Blobs>")
+	page := names[:min(2, len(names))]
+	for _, name := range page {
+		fmt.Fprint(w, "<Blob><Name>")
+		_ = xml.EscapeText(w, []byte(name))
+		fmt.Fprint(w, "</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>")
+	}
+	fmt.Fprint(w, "</Blobs><NextMarker>")
+	if len(names) > len(page) {
+		_ = xml.EscapeText(w, []byte(page[len(page)-1]))
+	}
+	fmt.Fprint(w, "</NextMarker></EnumerationResults>")
 }
 
 func etag(data []byte) string { return fmt.Sprintf("\"0x%X\"", md5.Sum(data)) }

@@ -100,8 +100,12 @@ func readOptions(a *shared.Attrs, getenv func(string) string) (options, error) {
 	if before != "" {
 		before += "/"
 	}
+	indexes := path.Join(o.prefix, manifests)
+	if indexes != "" {
+		indexes += "/"
+	}
 	for _, name := range names {
-		o.layouts = append(o.layouts, object.Layout{Blobs: before, Index: path.Join(o.prefix, manifests, name)})
+		o.layouts = append(o.layouts, object.Layout{Blobs: before, Index: path.Join(indexes, name), Indexes: indexes})
 	}
 	return o, nil
 }

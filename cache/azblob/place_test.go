@@ -90,18 +90,18 @@ func TestOptions(t *testing.T) {
 		layout   object.Layout
 	}{
 		{"account_url=https://acc.blob.core.windows.net,secret_access_key=a2V5", nil,
-			"https://acc.blob.core.windows.net/buildkit-cache/", "acc", "a2V5", "", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit"}},
+			"https://acc.blob.core.windows.net/buildkit-cache/", "acc", "a2V5", "", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit", Indexes: "manifests/"}},
 		{"account_name=acc,prefix=p,name=n,container=c", map[string]string{"AZURE_STORAGE_KEY": "a2V5"},
-			"https://acc.blob.core.windows.net/c/p", "acc", "a2V5", "", object.Layout{Blobs: "p/blobs/", Index: "p/manifests/n"}},
+			"https://acc.blob.core.windows.net/c/p", "acc", "a2V5", "", object.Layout{Blobs: "p/blobs/", Index: "p/manifests/n", Indexes: "p/manifests/"}},
 		{"account_url=https://u:p@acc.blob.core.windows.net/?sv=1&sig=abcd,blobs_prefix=", nil,
-			"https://acc.blob.core.windows.net/buildkit-cache/", "acc", "", "sv=1&sig=abcd", object.Layout{Blobs: "", Index: "manifests/buildkit"}},
+			"https://acc.blob.core.windows.net/buildkit-cache/", "acc", "", "sv=1&sig=abcd", object.Layout{Blobs: "", Index: "manifests/buildkit", Indexes: "manifests/"}},
 		{"container=c", map[string]string{"AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=a2V5==;EndpointSuffix=core.test"},
-			"https://acc.blob.core.test/c/", "acc", "a2V5==", "", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit"}},
+			"https://acc.blob.core.test/c/", "acc", "a2V5==", "", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit", Indexes: "manifests/"}},
 		{"container=c", map[string]string{"AZURE_STORAGE_CONNECTION_STRING": "BlobEndpoint=http://127.0.0.1:9/dev;SharedAccessSignature=?sv=1&sig=abcd"},
-			"http://127.0.0.1:9/dev/c/", "dev", "", "sv=1&sig=abcd", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit"}},
+			"http://127.0.0.1:9/dev/c/", "dev", "", "sv=1&sig=abcd", object.Layout{Blobs: "blobs/", Index: "manifests/buildkit", Indexes: "manifests/"}},
 		{"name=n", map[string]string{"BUILDKIT_AZURE_STORAGE_ACCOUNT_URL": "https://h.test", "BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME": "acc",
 			"BUILDKIT_AZURE_STORAGE_CONTAINER": "c", "BUILDKIT_AZURE_STORAGE_PREFIX": "p", "AZURE_STORAGE_SAS_TOKEN": "?sig=abcd"},
-			"https://h.test/c/p", "acc", "", "sig=abcd", object.Layout{Blobs: "p/blobs/", Index: "p/manifests/n"}},
+			"https://h.test/c/p", "acc", "", "sig=abcd", object.Layout{Blobs: "p/blobs/", Index: "p/manifests/n", Indexes: "p/manifests/"}},
 	} {
 		a, err := shared.ParseAttrs("type=azblob," + c.attrs)
 		if err != nil {
