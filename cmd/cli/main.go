@@ -20,6 +20,7 @@ import (
 	"layered.build/builder/cmd/cli/why"
 	"layered.build/builder/cmd/engine"
 	"layered.build/builder/parser/mistake"
+	"layered.build/builder/snapshot/folder"
 )
 
 // Streams are the program's standard streams.
@@ -122,6 +123,20 @@ func (a *app) withEngine(ctx context.Context, access engine.Access, fn func(*eng
 	return errors.Join(fn(e), e.Close(ctx))
 }
 
+// withStore is withEngine on a store that is there: none is made.
+func (a *app) withStore(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error {
+	root, err := a.storeRoot()
+	if err != nil {
+		return err
+	}
+	if err := folder.Find(root); errors.Is(err, folder.ErrNotStore) {
+		return mistake.New("%w", err).WithHint("name the folder of a store with --root or $BUILDER_ROOT; a build makes one")
+	} else if err != nil {
+		return fmt.Errorf("find the store: %w", err)
+	}
+	return a.withEngine(ctx, access, fn)
+}
+
 // newRoot makes the program's commands: all of them, or for a build only that one,
 // since the flags of all take a while.
 func newRoot(std Program, sig *signals, args []string) *cobra.Command {
@@ -163,10 +178,10 @@ func newRoot(std Program, sig *signals, args []string) *cobra.Command {
 		a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.loginCommand(), a.logoutCommand(),
 		a.duCommand(), a.pruneCommand(), store.Command(store.Program{
-			In: std.In, Out: std.Out, Root: a.storeRoot, WithEngine: a.withEngine, Write: a.disk().File, IsTerminal: isTerminal,
+			In: std.In, Out: std.Out, Root: a.storeRoot, WithEngine: a.withEngine, WithStore: a.withStore, Write: a.disk().File, IsTerminal: isTerminal,
 			Confirm: a.confirm, Wrong: &exitError{code: ExitBuild},
 		}), a.doctorCommand(),
-		why.Command(why.Program{Out: std.Out, WithEngine: a.withEngine}),
+		why.Command(why.Program{Out: std.Out, WithStore: a.withStore}),
 		caches.Command(caches.Program{In: std.In, Out: std.Out, Err: std.Err, Failed: &exitError{code: ExitBuild}, Getenv: os.Getenv, WithEngine: a.withEngine, Outside: outside()}),
 		a.versionCommand(), exitCodesTopic(),
 	)

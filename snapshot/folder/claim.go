@@ -41,6 +41,20 @@ func Claim(root string) error {
 	return mark(root, VersionFile, Version+"\n")
 }
 
+// Find refuses a folder that is not that of a store with an error that matches ErrNotStore:
+// for what is to be done with a store that is there, and would say of a new one, where a name
+// was mistyped, that all is well. It makes nothing.
+func Find(root string) error {
+	_, err := os.Lstat(filepath.Join(root, VersionFile))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s does not exist", ErrNotStore, root)
+	}
+	return fmt.Errorf("%w: %s has no mark of a store", ErrNotStore, root)
+}
+
 // claiming is what the names of files end with that become marks.
 const claiming = ".new-"
 

@@ -27,7 +27,7 @@ step is using are left out. Others may use the store meanwhile.`,
 			if dest == "-" && p.IsTerminal(p.Out) {
 				return mistake.New("an archive is not written to a terminal").WithHint("use -o FILE")
 			}
-			return p.WithEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+			return p.WithStore(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				return p.Write(cmd.Context(), dest, func(w io.Writer) error { return e.Export(cmd.Context(), w) })
 			})
 		},

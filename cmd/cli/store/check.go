@@ -17,7 +17,7 @@ func (p Program) check() *cobra.Command {
 		Short: "Verify layers, blobs, cache records and images; exit with 1 if something is wrong",
 		Args:  none,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.WithEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
+			return p.WithStore(cmd.Context(), engine.Access{}, func(e *engine.Engine) error {
 				n, err := e.Collector().Check(cmd.Context(), collect.CheckOptions{
 					Quick: quick, Repair: repair,
 					Report: func(found gc.Problem) { fmt.Fprintf(p.Out, "%s: %v\n", found.Object, found.Err) },

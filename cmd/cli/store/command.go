@@ -17,8 +17,9 @@ type Program struct {
 	Out io.Writer
 	// Root is the folder of the store.
 	Root func() (string, error)
-	// WithEngine runs fn on the store, which it opens and closes.
-	WithEngine func(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error
+	// WithEngine runs fn on the store, which it opens, or makes, and closes; WithStore refuses
+	// a folder that has none, and makes nothing there.
+	WithEngine, WithStore func(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error
 	// Write writes a file, or stdout for "-"; IsTerminal tells whether somebody looks at what
 	// is written there or read.
 	Write      func(ctx context.Context, dest string, write func(io.Writer) error) error

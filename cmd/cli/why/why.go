@@ -23,8 +23,8 @@ import (
 // Program is what the command needs of the program that it is part of.
 type Program struct {
 	Out io.Writer
-	// WithEngine runs fn on the store, which it opens and closes.
-	WithEngine func(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error
+	// WithStore runs fn on the store, which must be there, and which it opens and closes.
+	WithStore func(ctx context.Context, access engine.Access, fn func(*engine.Engine) error) error
 }
 
 // request is what is asked for.
@@ -54,7 +54,7 @@ detail: its number in the list, STAGE:LINE or :LINE of the Dockerfile, or a part
 			if r.json = format == "json"; len(args) == 1 {
 				r.step = args[0]
 			}
-			return p.WithEngine(cmd.Context(), engine.Access{}, func(e *engine.Engine) error { return p.run(cmd.Context(), e, r) })
+			return p.WithStore(cmd.Context(), engine.Access{}, func(e *engine.Engine) error { return p.run(cmd.Context(), e, r) })
 		},
 	}
 	cmd.Flags().StringVar(&r.image, "image", "", "the last build that made an image of this name")
