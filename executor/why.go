@@ -13,7 +13,7 @@ import (
 
 // places is implemented by caches that have asked others too.
 type places interface {
-	// Places names those that had no record, for people.
+	// Places says which had no record, for people.
 	Places() []string
 }
 
@@ -21,9 +21,7 @@ type places interface {
 func (r *run) why(ctx context.Context, n *node) *Lookup {
 	missed := r.whyMissed(ctx, n)
 	if p, ok := r.opts.Cache.(places); ok {
-		for _, name := range p.Places() {
-			missed.Places = append(missed.Places, "no entry in "+name)
-		}
+		missed.Places = append(missed.Places, p.Places()...)
 	}
 	return missed
 }

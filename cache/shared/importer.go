@@ -29,6 +29,7 @@ type importer struct {
 	Source
 	session *Session
 	below   atomic.Int64 // see maxBelow
+	refused atomic.Bool  // a record was found that may not be used
 
 	turn   chan struct{} // of one that reads the place
 	mu     sync.Mutex    // guards what follows
@@ -93,7 +94,7 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 		if errs[n] == nil {
 			continue
 		}
-		err := fmt.Errorf("read cache %s: %w", i, errs[n])
+		err := fmt.Errorf("read cache %s: %w", i.of(names[n]), errs[n])
 		if i.Strict && !errors.Is(errs[n], fs.ErrNotExist) {
 			i.err = errors.Join(i.err, err)
 			continue
@@ -102,6 +103,14 @@ func (i *importer) load(ctx context.Context) ([]*loadedScope, error) {
 	}
 	i.loaded = true
 	return i.scopes, i.err
+}
+
+// of names a scope for people.
+func (i *importer) of(scope string) string {
+	if scope == "" {
+		return i.String()
+	}
+	return i.String() + ", scope " + scope
 }
 
 // known is what load has found, once it has.
@@ -144,7 +153,7 @@ func (i *importer) wasRead() bool {
 func readScope(ctx context.Context, b Backend, name string) (*loadedScope, error) {
 	data, version, err := b.Index(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: nothing was exported there yet", fs.ErrNotExist)
+		return nil, fmt.Errorf("nothing was exported there yet (%w)", fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, err
@@ -165,7 +174,11 @@ func (i *importer) get(ctx context.Context, key cache.Key, since time.Time) (*ca
 	}
 	for _, sc := range scopes {
 		r := sc.records[key]
-		if r == nil || !time.Unix(r.Created, 0).After(since) || !i.verify(sc, r) {
+		if r == nil {
+			continue
+		}
+		if !time.Unix(r.Created, 0).After(since) || !i.verify(sc, r) {
+			i.refused.Store(true)
 			continue
 		}
 		rec, err := i.restore(sc, r)

@@ -223,13 +223,16 @@ func (s *Session) Latest(ctx context.Context, project, name string) (*cache.Reco
 	return nil, cache.ErrMiss
 }
 
-// Places names, for people, the places that have been read: what they have no record of is
-// known.
+// Places says, for people, that the places that have been read had no record: what they have
+// none of is known.
 func (s *Session) Places() []string {
 	var names []string
 	for _, src := range s.sources {
-		if src.wasRead() {
-			names = append(names, src.String())
+		switch {
+		case src.refused.Load():
+			names = append(names, "no entry that may be used in "+src.String())
+		case src.wasRead():
+			names = append(names, "no entry in "+src.String())
 		}
 	}
 	return names

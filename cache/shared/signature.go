@@ -183,10 +183,7 @@ func (i *importer) believes(sc *loadedScope, what string, err error) bool {
 	if err == nil {
 		return true
 	}
-	where := i.String()
-	if sc.name != "" {
-		where += ", scope " + sc.name
-	}
+	where := i.of(sc.name)
 	i.session.tellOnce(fmt.Sprintf("cache %s: %s is %v: it is not used, nor are others like it", where, what, err), "entries "+where+err.Error())
 	return false
 }

@@ -21,6 +21,8 @@ type Transferred struct {
 	// Left are entries that were left out: not signed as they should be, damaged, or on layers
 	// that the machine has not.
 	Left int
+	// Baseless are those of Left that are on layers that the machine has not.
+	Baseless int
 	// Bytes are those of blobs that were sent.
 	Bytes int64
 }
@@ -193,14 +195,8 @@ func (s *Session) Import(ctx context.Context, local Local) (Transferred, error) 
 		}
 		for _, sc := range scopes {
 			for _, r := range sc.index.Records {
-				done, err := i.bring(ctx, sc, r, local)
-				if err != nil {
+				if err := i.bring(ctx, sc, r, local, &n); err != nil {
 					return n, err
-				}
-				if done {
-					n.Records++
-				} else {
-					n.Left++
 				}
 			}
 		}
@@ -208,31 +204,37 @@ func (s *Session) Import(ctx context.Context, local Local) (Transferred, error) 
 	return n, nil
 }
 
-// bring brings one entry here. It is false if that cannot be.
-func (i *importer) bring(ctx context.Context, sc *loadedScope, r *record, local Local) (bool, error) {
+// bring brings one entry here, or leaves it out if that cannot be, and counts it.
+func (i *importer) bring(ctx context.Context, sc *loadedScope, r *record, local Local, n *Transferred) error {
 	if !i.verify(sc, r) {
-		return false, nil
+		n.Left++
+		return nil
 	}
 	rec, err := i.restore(sc, r)
 	if err != nil || rec == nil {
-		if err != nil {
+		n.Left++
+		if err == nil {
+			n.Baseless++
+		} else {
 			i.session.tellOnce(fmt.Sprintf("cache %s: entry %s cannot be used: %v", i, r.Key, err), "")
 		}
-		return false, nil
+		return nil
 	}
 	for _, stack := range rec.Outputs {
 		err := local.Materialize(ctx, stack)
 		if i.session.Recover(ctx, err) {
-			return false, nil
+			n.Left++
+			return nil
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
+	n.Records++
 	if was, err := i.session.opts.Local.Get(ctx, r.Key); err == nil && !was.Created.Before(rec.Created) {
-		return true, nil // this machine knows the step's name too
+		return nil // this machine knows the step's name too
 	}
-	return true, i.session.opts.Local.Put(ctx, r.Key, rec)
+	return i.session.opts.Local.Put(ctx, r.Key, rec)
 }
 
 // Use has a record of this machine exported.

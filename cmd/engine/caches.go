@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"strings"
 
 	"layered.build/builder/cache/actions"
 	"layered.build/builder/cache/azblob"
@@ -65,6 +66,11 @@ func (e *Engine) openCache(a *shared.Attrs, to bool) (shared.Backend, error) {
 	case "reapi":
 		return reapi.New(a, e.Getenv)
 	default:
-		return nil, mistake.Unsupported("type="+kind, "use registry, local, s3, azblob, gha or reapi")
+		err := mistake.New("type=%s: there is no such kind of cache", kind)
+		kinds := []string{"registry", "inline", "local", "s3", "azblob", "gha", "reapi"}
+		if near, ok := mistake.Nearest(kind, kinds); ok {
+			return nil, err.WithHint("did you mean type=%s?", near)
+		}
+		return nil, err.WithHint("use %s", strings.Join(kinds, ", "))
 	}
 }

@@ -3,7 +3,7 @@ package attrs
 
 import (
 	"encoding/csv"
-	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,10 +74,14 @@ func (a *Attrs) Has(key string) bool { _, ok := a.values[key]; return ok }
 // Need is Take of a key that must be there.
 func (a *Attrs) Need(key string) (string, error) {
 	v := a.Take(key)
-	if v == "" {
-		return "", mistake.New("type=%s: %s is missing", a.values["type"], key)
+	if v != "" {
+		return v, nil
 	}
-	return v, nil
+	err := mistake.New("type=%s: %s is missing", a.values["type"], key)
+	if near, ok := mistake.Nearest(key, a.left()); ok {
+		return "", err.WithHint("%s is no option: did you mean %s?", near, key)
+	}
+	return "", err
 }
 
 // Bool is Take of true or false; otherwise is what a missing key means.
@@ -114,15 +118,25 @@ func (a *Attrs) List(key string) []string {
 
 // Left refuses what nothing has taken.
 func (a *Attrs) Left() error {
-	var left []string
-	for k := range a.values {
-		if !a.taken[k] {
-			left = append(left, k)
-		}
-	}
+	left := a.left()
 	if len(left) == 0 {
 		return nil
 	}
+	err := mistake.New("type=%s: %s is no option of it here", a.values["type"], left[0])
+	if near, ok := mistake.Nearest(left[0], slices.Collect(maps.Keys(a.taken))); ok {
+		return err.WithHint("did you mean %s?", near)
+	}
+	return err.WithHint("docs/COMPATIBILITY.md lists the options of --cache-from and --cache-to")
+}
+
+// left are the keys that nothing has taken.
+func (a *Attrs) left() []string {
+	var left []string
+	for k := range a.values {
+		if !a.taken[k] && k != "type" {
+			left = append(left, k)
+		}
+	}
 	slices.Sort(left)
-	return mistake.Unsupported(fmt.Sprintf("type=%s: %s", a.values["type"], left[0]), "docs/COMPATIBILITY.md lists the options of caches")
+	return left
 }

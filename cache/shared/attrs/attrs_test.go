@@ -1,8 +1,11 @@
 package attrs
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"layered.build/builder/parser/mistake"
 )
 
 // Values may be credentials, also pieces of them between commas: errors do not repeat them.
@@ -25,5 +28,28 @@ func TestRepeated(t *testing.T) {
 	a, err := Parse("type=reapi,header=a=1,endpoint=x,endpoint=y,header=b=2;c=3")
 	if err != nil || a.Take("header") != "a=1;b=2;c=3" || a.Take("endpoint") != "y" {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// TestMistyped tells which option was meant.
+func TestMistyped(t *testing.T) {
+	for text, want := range map[string]string{
+		"type=registry,reff=x":       "reff is no option: did you mean ref?",
+		"type=registry,ref=x,mod=y":  "did you mean mode?",
+		"type=registry,ref=x,zzzz=y": "docs/COMPATIBILITY.md lists the options of --cache-from and --cache-to",
+	} {
+		a, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Kind()
+		a.Take("mode")
+		if _, err = a.Need("ref"); err == nil {
+			err = a.Left()
+		}
+		var m *mistake.Error
+		if !errors.As(err, &m) || m.Hint != want {
+			t.Errorf("%s: %v, hint %q", text, err, m.Hint)
+		}
 	}
 }

@@ -120,6 +120,9 @@ func (p Program) carried(n shared.Transferred) error {
 	if n.Left > 0 {
 		text += fmt.Sprintf(", %d left out", n.Left)
 	}
+	if n.Baseless > 0 {
+		p.tell(fmt.Sprintf("%d entries are on layers of base images that this machine has not: pull or load the images, and import again", n.Baseless))
+	}
 	_, err := fmt.Fprintln(p.Out, text)
 	return err
 }
