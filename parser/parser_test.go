@@ -46,6 +46,23 @@ func TestErrors(t *testing.T) {
 		{"ttl without value", "# builder: ttl\nFROM a", "Dockerfile:1: ttl=: \"\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
 		{"ttl with more", "FROM a\n# builder: ttl=1d please\nCOPY a b", "Dockerfile:2: ttl=1d please: \"1d please\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
 		{"no-cache with value", "FROM a\n#builder:no-cache=true\nADD a b", "Dockerfile:2: no-cache=true: no-cache has no value (write # builder: no-cache)", 0},
+		{"two options", "FROM a\n# x\n# builder: no-cache ttl=1d\nRUN x", "Dockerfile:3: # builder: no-cache ttl=1d is not known (write one option in a comment, and each on a line of its own)", 0},
+		{"two with a comma", "FROM a\n#builder:no-cache, ttl=1d\nRUN x", "Dockerfile:2: # builder:no-cache, ttl=1d is not known (write one option in a comment, and each on a line of its own)", 0},
+		{"two the other way", "FROM a\n# builder: ttl=1d, no-cache\nRUN x", "Dockerfile:2: ttl=1d, no-cache: \"1d, no-cache\" is not a duration (write one option in a comment, and each on a line of its own)", 0},
+		{"no-cache with more", "FROM a\n# builder: no-cache foo\nRUN x", "Dockerfile:2: # builder: no-cache foo is not known (write # builder: no-cache)", 0},
+		{"no-cache with a dot", "# builder: no-cache.\nFROM a", "Dockerfile:1: # builder: no-cache. is not known (write # builder: no-cache)", 0},
+		{"capital option", "FROM a\n# builder: Ttl=0\nRUN x", "Dockerfile:2: # builder: Ttl=0 is not known (write # builder: ttl=0)", 0},
+		{"capitals and no duration", "FROM a\n# builder: TTL=1day\nRUN x", "Dockerfile:2: # builder: TTL=1day is not known (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
+		{"capital builder", "FROM a\n# Builder: no-cache\nRUN x", "Dockerfile:2: # Builder: no-cache is not known (write # builder: no-cache)", 0},
+		{"space before the colon", "FROM a\n# builder : ttl=1d\nRUN x", "Dockerfile:2: # builder : ttl=1d is not known (write # builder: ttl=1d)", 0},
+		{"ttl with a colon", "FROM a\n# builder: ttl: 1d\nRUN x", "Dockerfile:2: # builder: ttl: 1d is not known (write # builder: ttl=1d)", 0},
+		{"mistyped with another", "FROM a\n# builder: No-Cach ttl=1d\nRUN x", "Dockerfile:2: # builder: No-Cach ttl=1d is not known (did you mean no-cache?)", 0},
+		{"indented", "FROM a\n \t# builder: ttl=1day\nRUN x", "Dockerfile:2: ttl=1day: \"1day\" is not a duration (write 90m, 12h, 1d, 2w or 1d12h; 0 is no-cache)", 0},
+		{"empty comment below", "FROM a\n# builder: no-cache x\n#\nRUN x", "Dockerfile:2: # builder: no-cache x is not known (write # builder: no-cache)", 0},
+		{"setting with more", "# builder: secret-scan=warn please\nFROM a", "Dockerfile:1: # builder: secret-scan=warn please is not known (write # builder: secret-scan=error, warn or off)", 0},
+		{"setting in capitals", "# builder: Secret-Scan=off\nFROM a", "Dockerfile:1: # builder: Secret-Scan=off is not known (write # builder: secret-scan=error, warn or off)", 0},
+		{"setting with spaces", "# builder: mount-key=a, b\nFROM a", "Dockerfile:1: # builder: mount-key=a, b is not known (write # builder: mount-key=FILE, several with commas and no spaces)", 0},
+		{"setting too late", "FROM a\n# builder: secret-scan=off\nRUN x", "Dockerfile:2: secret-scan means nothing here (it may stand before the first instruction)", 0},
 		{"no-cache misplaced", "FROM a\n# builder: no-cache\nENV a=b", "Dockerfile:2: no-cache means nothing above ENV (it may stand above RUN, COPY and ADD, and above FROM for all of a stage)", 0},
 		{"no-cache mistyped", "FROM a\n# builder: no-cach\nRUN x", "Dockerfile:2: # builder: no-cach is not known (did you mean no-cache?)", 0},
 		{"long line", "FROM a\nRUN " + strings.Repeat("x", 70000), "Dockerfile:2: dockerfile line greater than max allowed size of 65535", 0},
@@ -206,7 +223,18 @@ func TestParseAge(t *testing.T) {
 			t.Errorf("%q: %s", text, got)
 		}
 	}
-	for _, c := range []string{"builder: the first stage", "builder: go", "builder: name=value", "builders: ttl=x", "the builder: ttl=x"} {
+	f, err := Parse("Dockerfile", []byte("FROM a\n  # builder: ttl=1d\n#\n# Why.\nRUN x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := CommentedReuse(f.Stages[0].Commands[0].(*instructions.RunCommand).Comments()); got.MaxAge != 24*time.Hour {
+		t.Errorf("an indented comment is %+v", got)
+	}
+	for _, c := range []string{
+		"builder: the first stage", "builder: go", "builder: name=value", "builders: ttl=x", "the builder: ttl=x",
+		"builder: no-caches are kept", "builder no-cache", "builder: it has no-cache", "builder: tty is there", "Builder: ttl is short here",
+		"Builder: no-cache, please", "The builder: no-cache", "builder:", "builder: Go 1.24, with ttl", "builder: --no-cache",
+	} {
 		if _, err := Parse("Dockerfile", []byte("FROM a\n# "+c+"\nRUN x")); err != nil {
 			t.Errorf("%s: %v", c, err)
 		}

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	bk "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"unicode"
 
 	"layered.build/builder/parser/mistake"
 )
@@ -36,6 +35,12 @@ func (r Reuse) Within(o Reuse) Reuse {
 const (
 	noCacheComment = "no-cache"
 	ttlComment     = "ttl"
+)
+
+// The settings "# builder: secret-scan=warn" and "# builder: mount-key=FILE" of a whole file.
+const (
+	scanSetting = "secret-scan"
+	keySetting  = "mount-key"
 )
 
 // CommentedReuse reads what the comments above an instruction say of it. Those of a File
@@ -76,16 +81,25 @@ func ownComment(c string) (name, value string, ok bool) {
 }
 
 // checkComments refuses comments of this builder's that mean nothing where they stand.
-// Others, as on a stage that is called builder, are none.
+// Others, as on a stage that is called builder, are none. Those that are indented, or have an
+// empty comment below them, become comments of the instruction as others are.
 func (f *File) checkComments() error {
+	lines := strings.Split(strings.TrimPrefix(string(f.Source), "\xef\xbb\xbf"), "\n")
 	before := 0 // the last line of the instruction before
 	for _, node := range f.ast.Children {
-		for _, c := range node.PrevComment {
-			if msg, hint := commentMistake(c, strings.ToUpper(node.Value)); msg != "" {
+		for n := before; n < min(node.StartLine, len(lines)); n++ {
+			c, ok := strings.CutPrefix(strings.TrimSpace(lines[n]), "#")
+			if !ok {
+				continue
+			}
+			c = strings.TrimSpace(c)
+			if msg, hint := commentMistake(c, strings.ToUpper(node.Value), before == 0); msg != "" {
 				e := &Error{File: f.Name, Source: f.Source, Msg: msg, Hint: hint, Part: c}
-				e.Start = f.commentLine(before, node, c)
-				e.End = e.Start
+				e.Start, e.End = n+1, n+1
 				return e
+			}
+			if _, _, ok := ownComment(c); ok && !slices.Contains(node.PrevComment, c) {
+				node.PrevComment = append(node.PrevComment, c)
 			}
 		}
 		before = node.EndLine
@@ -93,33 +107,30 @@ func (f *File) checkComments() error {
 	return nil
 }
 
-// commentLine finds the line of a comment above an instruction.
-func (f *File) commentLine(after int, node *bk.Node, comment string) int {
-	lines := strings.Split(string(f.Source), "\n")
-	for n := after; n < min(node.StartLine, len(lines)); n++ {
-		line, ok := strings.CutPrefix(strings.TrimSpace(strings.TrimPrefix(lines[n], "\xef\xbb\xbf")), "#")
-		if ok && strings.TrimSpace(line) == comment {
-			return n + 1
-		}
-	}
-	return node.StartLine
-}
-
 // commentMistake says what is wrong with a comment above an instruction, "" if nothing is.
-func commentMistake(comment, keyword string) (msg, hint string) {
+// The first instruction may have settings above it, too.
+func commentMistake(comment, keyword string, first bool) (msg, hint string) {
 	name, value, ok := ownComment(comment)
 	if !ok {
-		return "", ""
+		return malformed(comment)
 	}
 	switch name {
 	case noCacheComment:
 		if value != "" {
-			return fmt.Sprintf("no-cache=%s: no-cache has no value", value), "write # builder: no-cache"
+			return fmt.Sprintf("no-cache=%s: no-cache has no value", value), writeNoCache
 		}
 	case ttlComment:
 		if _, err := ParseAge(value); err != nil {
-			return fmt.Sprintf("ttl=%s: %v", value, err), ageHint
+			return fmt.Sprintf("ttl=%s: %v", value, err), hintFor(name, "="+value)
 		}
+	case scanSetting, keySetting:
+		switch {
+		case value == "" || strings.ContainsFunc(value, unicode.IsSpace):
+			return fmt.Sprintf("# %s is not known", comment), hintFor(name, "="+value)
+		case !first:
+			return name + " means nothing here", "it may stand before the first instruction"
+		}
+		return "", ""
 	default:
 		if near, ok := nearComment(name); ok {
 			return fmt.Sprintf("# builder: %s is not known", name), fmt.Sprintf("did you mean %s?", near)
@@ -132,9 +143,63 @@ func commentMistake(comment, keyword string) (msg, hint string) {
 	return "", ""
 }
 
+var almostForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^builder\s*:\s*([a-z][a-z_-]*)(\s*(?:=.*)?$|[^\w-].*$)`)
+})
+
+var optionForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|[\s,;])(?:no-cache\b|ttl\s*=)`)
+})
+
+// malformed says what is wrong with a comment that is nearly one of ours: that has the name
+// of one and goes on otherwise, or is written with capitals. What is said to somebody called
+// Builder may begin with such a word, and sentences with one that is like it.
+func malformed(comment string) (msg, hint string) {
+	m := almostForm().FindStringSubmatch(comment)
+	if m == nil {
+		return "", ""
+	}
+	name, more := strings.ToLower(m[1]), strings.TrimSpace(m[2])
+	alone := more == "" || more[0] == '='
+	msg = fmt.Sprintf("# %s is not known", comment)
+	switch near, ok := nearComment(name); {
+	case slices.Contains(ownNames(), name):
+		if alone || strings.HasPrefix(comment, "builder") {
+			return msg, hintFor(name, more)
+		}
+	case ok && (alone || optionForm().MatchString(more)):
+		return msg, fmt.Sprintf("did you mean %s?", near)
+	}
+	return "", ""
+}
+
+// hintFor says how the comment of that name is written, which had more after it.
+func hintFor(name, more string) string {
+	switch {
+	case optionForm().MatchString(more):
+		return "write one option in a comment, and each on a line of its own"
+	case name == noCacheComment:
+		return writeNoCache
+	case name == scanSetting:
+		return "write # builder: secret-scan=error, warn or off"
+	case name == keySetting:
+		return "write # builder: mount-key=FILE, several with commas and no spaces"
+	case !strings.HasPrefix(more, "="):
+		return "write # builder: ttl=1d"
+	}
+	if _, err := ParseAge(strings.TrimSpace(more[1:])); err == nil { // the name has capitals
+		return "write # builder: ttl=" + strings.TrimSpace(more[1:])
+	}
+	return ageHint
+}
+
+const writeNoCache = "write # builder: no-cache"
+
+func ownNames() []string { return []string{noCacheComment, ttlComment, scanSetting, keySetting} }
+
 // nearComment is what may have been meant by a name that differs in a letter.
 func nearComment(name string) (string, bool) {
-	for _, known := range []string{noCacheComment, ttlComment, "secret-scan"} {
+	for _, known := range ownNames() {
 		if name != known && mistake.Distance(name, known) == 1 {
 			return known, true
 		}
