@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
@@ -255,20 +257,21 @@ func (l liar) SendMounts(ctx context.Context, to *shared.MountTarget) ([]*shared
 // another mount.
 func TestShares(t *testing.T) {
 	p := &sharedtest.Memory{}
-	stored := 0
+	var stored atomic.Int32
 	p.Fault = func(op string) error {
 		if op == "store" {
-			stored++
+			stored.Add(1)
 		}
 		return nil
 	}
-	dir := folder(t, "a", "b")
+	dir, other := folder(t, "a", "b"), folder(t, "a", "b")
+	must(t, os.Chtimes(other, time.Unix(1e9, 0), time.Unix(1e9, 0)))
 	m := newMachine(p, nil)
 	arm := name("m", "")
 	arm.Platform = "linux/arm64"
 	m.Used(name("m", ""), dir, true)
 	m.Used(arm, dir, true)
-	m.Used(name("copy", ""), folder(t, "a", "b"), true)
+	m.Used(name("copy", ""), other, true)
 	m.Used(name("empty", ""), folder(t), true)
 	failed := folder(t, "c")
 	m.Used(name("failed", ""), failed, true)
@@ -283,14 +286,14 @@ func TestShares(t *testing.T) {
 		t.Errorf("empty: %q", got)
 	}
 	// A pack and a manifest, and a manifest of the copy, which has other times.
-	if stored != 3 {
-		t.Errorf("%d blobs were stored", stored)
+	if n := stored.Load(); n != 3 {
+		t.Errorf("%d blobs were stored", n)
 	}
 	// What is as the place has it is neither sent nor written again.
-	stored = 0
+	stored.Store(0)
 	send(t, p, name("m", ""), dir)
-	if stored != 0 {
-		t.Errorf("%d blobs were stored again", stored)
+	if n := stored.Load(); n != 0 {
+		t.Errorf("%d blobs were stored again", n)
 	}
 }
 
