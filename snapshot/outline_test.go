@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"sync"
 	"testing"
 
 	"layered.build/builder/snapshot"
@@ -15,12 +16,15 @@ import (
 // lists are the entries of layers of another store.
 type lists struct {
 	of      map[snapshot.ChainID][]byte
+	mu      sync.Mutex                // guards what follows
 	foreign map[snapshot.ChainID]bool // what was asked as
 }
 
 // Entries implements snapshot.Outlines.
 func (l *lists) Entries(_ context.Context, chain snapshot.ChainID, foreign bool) (io.ReadCloser, error) {
+	l.mu.Lock()
 	l.foreign[chain] = foreign
+	l.mu.Unlock()
 	if b, ok := l.of[chain]; ok {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}
