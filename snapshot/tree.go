@@ -20,8 +20,8 @@ func (s *Store) Tree(ctx context.Context, stack Stack) (Tree, error) {
 	return t, nil
 }
 
-// stackTree makes the view of layers; those that have one of the lists, if there are any, are fetched when one of their
-// files is opened, while ctx lasts.
+// stackTree makes the view of layers; those that have one of the lists, if there are any, are
+// fetched when one of their files is opened, while ctx lasts.
 func (s *Store) stackTree(ctx context.Context, stack Stack, lists []*manifest.Index) (*tree.Merged, error) {
 	if lists == nil {
 		lists = make([]*manifest.Index, len(stack))

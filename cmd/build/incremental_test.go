@@ -20,20 +20,6 @@ import (
 	"layered.build/builder/parser"
 )
 
-// number is the environment variable name, or a default.
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // TestSharedIncremental edits random projects, and has one of two machines that share a cache
 // build them after each edit, or one that begins with nothing. The image must be the one that
 // a machine without any cache makes; a step may only run if what it reads, or what the steps
@@ -42,8 +28,8 @@ func number(t *testing.T, name string, otherwise int) int {
 // $BUILDER_TEST_SEED the seed.
 func TestSharedIncremental(t *testing.T) {
 	newMachine := machines(t)
-	edits := number(t, "BUILDER_TEST_EDITS", 100)
-	seed := number(t, "BUILDER_TEST_SEED", int(time.Now().UnixNano()&0xffffffff))
+	edits := project.Number(t, "BUILDER_TEST_EDITS", 100)
+	seed := project.Number(t, "BUILDER_TEST_SEED", int(time.Now().UnixNano()&0xffffffff))
 	t.Logf("seed %d", seed)
 	s := &sharing{}
 	const perProject = 20
